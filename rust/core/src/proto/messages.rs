@@ -1,0 +1,292 @@
+//! What the keeper and its clients say to each other.
+//!
+//! Two dialogues share the codec: the *control plane* (or the owner in library use) on an inherited
+//! socket pair, and any *client* of the same user on the keeper's own socket. Every message is a
+//! MessagePack map with the key `t` naming its kind. Fields unknown to the reader are ignored, kinds
+//! unknown to the reader become `Unknown`: an older side survives a newer one.
+//!
+//! Units: durations are milliseconds, `at` is nanoseconds of `CLOCK_MONOTONIC`, `time` is
+//! nanoseconds since the Unix epoch, sizes are bytes.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// The newest protocol this build speaks.
+pub const VERSION: u32 = 1;
+/// The oldest protocol this build still understands.
+pub const OLDEST: u32 = 1;
+
+/// How a worker is asked to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopPolicy {
+    /// Signal number sent to the leader.
+    pub signal: i32,
+    /// Milliseconds before the whole tree gets SIGKILL.
+    pub grace: u64,
+}
+
+impl Default for StopPolicy {
+    fn default() -> Self {
+        StopPolicy { signal: libc::SIGTERM, grace: 10_000 }
+    }
+}
+
+/// Everything needed to start one worker; the keeper does not keep it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// `queue.slot`, the name people use.
+    pub worker: String,
+    /// Unique for each spawn in the life of a keeper, ever growing; chosen by the control plane.
+    pub generation: u64,
+    /// Opaque to the keeper: the hash of what a change of which replaces the worker.
+    pub fingerprint: String,
+    /// Argument vector; `argv[0]` is looked up in the PATH of `env`, relative to `directory`.
+    pub argv: Vec<ByteBuf>,
+    /// `NAME=value`, the whole environment.
+    pub env: Vec<ByteBuf>,
+    /// Working directory; the keeper's own when absent.
+    #[serde(default)]
+    pub directory: Option<ByteBuf>,
+    /// File mode creation mask; the keeper's own when absent.
+    #[serde(default)]
+    pub umask: Option<u32>,
+    /// How the worker is asked to leave.
+    #[serde(default)]
+    pub stop: StopPolicy,
+    /// File that takes the worker's output as it is written.
+    #[serde(default)]
+    pub log: Option<ByteBuf>,
+}
+
+/// From the control plane to the keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Command {
+    /// First message of a control plane.
+    Hello { oldest: u32, newest: u32 },
+    Spawn(Spawn),
+    /// Ask a worker to leave: its stop policy, or what `signal` and `grace` say instead.
+    Stop {
+        worker: String,
+        generation: u64,
+        #[serde(default)]
+        signal: Option<i32>,
+        #[serde(default)]
+        grace: Option<u64>,
+    },
+    /// Change what can change while a worker runs.
+    Configure {
+        worker: String,
+        generation: u64,
+        stop: StopPolicy,
+        #[serde(default)]
+        log: Option<ByteBuf>,
+    },
+    /// The exit of this generation is known and recorded: its record may go.
+    Forget { worker: String, generation: u64 },
+    /// One part of the intent that must survive the control plane; see `blob`.
+    Blob { part: u32, parts: u32, crc: u32, data: ByteBuf },
+    /// Lines of the control plane for the terminal.
+    Console { lines: Vec<String> },
+    /// The control plane works: `procq up -d` may return.
+    Ready {},
+    Pong { n: u64 },
+    /// Stop everything, then leave with this exit code.
+    Shutdown {
+        #[serde(default)]
+        fast: bool,
+        #[serde(default)]
+        exit_code: i32,
+        reason: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+/// Where a spawn failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Stage {
+    /// Resources of the keeper: descriptors, memory, process limit.
+    Clone = 1,
+    Signals = 2,
+    Session = 3,
+    DeathSignal = 4,
+    Mark = 5,
+    Streams = 6,
+    Umask = 7,
+    Directory = 8,
+    Descriptors = 9,
+    Exec = 10,
+    /// The file is there, the interpreter its first line names is not.
+    Interpreter = 11,
+}
+
+/// Life of a worker as the keeper sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Phase {
+    /// Cloned, exec not yet reported.
+    Starting,
+    Running,
+    /// Asked to leave, leader still alive.
+    Stopping,
+    /// Leader gone, descendants are being ended.
+    Draining,
+    /// Nothing of it is left; kept until forgotten.
+    Gone,
+}
+
+/// How a leader ended; exactly one of the two is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Signal number.
+    pub signal: Option<i32>,
+}
+
+/// Why and where a spawn failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step that failed.
+    pub stage: Stage,
+    /// Error number.
+    pub errno: i32,
+    /// The path it failed on, empty where there is none.
+    pub path: ByteBuf,
+    /// A lack of resources that may pass (EAGAIN, ENOMEM, EMFILE, ENFILE, ETXTBSY …), not a fault of the command.
+    pub transient: bool,
+}
+
+/// One worker in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Record {
+    pub worker: String,
+    pub generation: u64,
+    pub fingerprint: String,
+    pub phase: Phase,
+    pub pid: i32,
+    /// When it was spawned.
+    pub at: u64,
+    /// SIGKILL comes then, while stopping or draining.
+    pub deadline: Option<u64>,
+    pub stop: StopPolicy,
+    pub status: Option<Status>,
+    pub failure: Option<Failure>,
+    /// When the leader ended or the spawn failed.
+    pub ended: Option<u64>,
+}
+
+/// From the keeper to the control plane. What happened; lost ones heal by the next snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Event {
+    /// Answer to `Hello`, followed by the blob's parts if there is one, `Workers`, and `SnapshotEnd`.
+    Welcome { version: u32, epoch: u64, instance: u64, last_generation: u64, shutting_down: bool },
+    /// The versions do not meet.
+    Incompatible { oldest: u32, newest: u32 },
+    Blob { part: u32, parts: u32, crc: u32, data: ByteBuf },
+    /// Part of a snapshot. The whole of it replaces what was known.
+    Workers { items: Vec<Record> },
+    SnapshotEnd { at: u64, last_generation: u64 },
+    /// Events were dropped; a fresh snapshot follows.
+    Gap {},
+    /// Exec has happened.
+    Executing { worker: String, generation: u64, pid: i32, at: u64 },
+    SpawnFailed { worker: String, generation: u64, failure: Failure, at: u64 },
+    /// The keeper has sent the stop signal.
+    Stopping { worker: String, generation: u64, deadline: u64, at: u64 },
+    /// The leader has ended; its tree may still be there.
+    Exited { worker: String, generation: u64, status: Status, at: u64 },
+    /// Nothing of this generation is left: the slot is free. `killed` processes needed SIGKILL.
+    Gone { worker: String, generation: u64, killed: u32, at: u64 },
+    /// A process that no worker can be charged with; it ends at shutdown.
+    Stray { pid: i32, name: String },
+    /// A command could not be carried out.
+    Refused { worker: String, generation: u64, why: String },
+    /// A log file takes no data, or takes it again (`errno` 0); `dropped` bytes were lost.
+    LogTrouble { worker: String, path: ByteBuf, errno: i32, dropped: u64 },
+    Ping { n: u64 },
+    /// SIGHUP: look at the manifest again.
+    Reload {},
+    /// Everything is being stopped; nothing may be started any more.
+    ShuttingDown { reason: String, fast: bool },
+    #[serde(other)]
+    Unknown,
+}
+
+/// From a client on the keeper's own socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Request {
+    Info {},
+    /// Stop everything and leave; `Progress` follows until the end of the stream.
+    Stop {
+        #[serde(default)]
+        fast: bool,
+        /// Who asks, for the log.
+        #[serde(default)]
+        who: String,
+    },
+    /// Output of workers: the last `tail` lines, then, if asked, what follows. Globs over worker ids; none is all.
+    Logs {
+        #[serde(default)]
+        workers: Vec<String>,
+        #[serde(default)]
+        tail: u32,
+        #[serde(default)]
+        follow: bool,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+/// From the keeper to a client on its own socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Reply {
+    Info {
+        version: u32,
+        pid: i32,
+        sentinel: i32,
+        control_plane: Option<i32>,
+        /// How often a control plane was started.
+        epoch: u64,
+        ready: bool,
+        shutting_down: bool,
+        started: u64,
+        workers: u32,
+        running: u32,
+    },
+    /// Sent on every change while everything stops.
+    Progress { alive: u32, total: u32, deadline: u64 },
+    /// Everything is gone.
+    Stopped { killed: u32 },
+    /// A piece of output, whole lines except where `partial`.
+    Output { worker: String, stream: Stream, time: u64, data: ByteBuf, partial: bool },
+    /// `bytes` were not delivered because the reader was too slow.
+    Gap { bytes: u64 },
+    /// The tail is complete; without `follow` nothing more comes.
+    TailEnd {},
+    Error { message: String },
+    #[serde(other)]
+    Unknown,
+}
+
+/// Which of a worker's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}

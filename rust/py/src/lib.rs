@@ -1,0 +1,5 @@
+//! Python bindings of procq-core.
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {}
