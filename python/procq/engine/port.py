@@ -1,0 +1,102 @@
+"""What the engine asks of whoever runs the workers: today the local keeper, in tests a scripted double."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from procq.model import Queue, WorkerId
+from procq.state import Settings
+
+Clock = Callable[[], float]
+"""Seconds on the monotonic clock (`time.monotonic`), or a virtual one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    """Start a worker of `queue`; the slot is free, the generation new."""
+
+    worker: WorkerId
+    generation: int
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """Ask this generation to leave: its own stop policy."""
+
+    worker: WorkerId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureWorker:
+    """Change stop policy and log file while the worker runs."""
+
+    worker: WorkerId
+    generation: int
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWorker:
+    """The end of this generation is known and recorded: its record may go."""
+
+    worker: WorkerId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveIntent:
+    """Keep this for the next control plane; it replaces what was kept before."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Lines for the terminal."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareReady:
+    """The control plane works: `procq up -d` may return."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPing:
+    """Proof of life."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """Stop everything, then leave with `exit_code`."""
+
+    reason: str
+    fast: bool = False
+    exit_code: int = 0
+
+
+Command = (
+    SpawnWorker
+    | StopWorker
+    | ConfigureWorker
+    | ForgetWorker
+    | SaveIntent
+    | Announce
+    | DeclareReady
+    | AnswerPing
+    | ShutDown
+)
+
+
+class EnginePort(Protocol):
+    """Takes commands in order and never blocks. Events come back through `Engine.handle`."""
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Sends all of them, in order. Raises ConnectionError when nobody is there any more."""

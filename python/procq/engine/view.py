@@ -1,0 +1,40 @@
+"""What the rest of the control plane sees of the engine: values that never change under the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from procq.events import Stray
+from procq.intent import Intent
+from procq.model import WorkerId
+from procq.state import EMPTY_QUEUE, Observed, QueueState, Streak, WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    """Everything at one moment. `intent` is None until a manifest was recovered or adopted.
+
+    `complete` is False until the keeper's first snapshot arrived, and between a gap and the next one.
+    """
+
+    observed: Observed
+    intent: Intent | None = None
+    complete: bool = False
+    epoch: int = 0
+    instance: int = 0
+    last_generation: int = 0
+    strays: tuple[Stray, ...] = ()
+    restarts: Mapping[str, int] = field(default_factory=dict)
+
+    def queue(self, name: str) -> QueueState:
+        """What is known about the slots of `name`; empty for a queue without any."""
+        return self.observed.queues.get(name, EMPTY_QUEUE)
+
+    def worker(self, worker: WorkerId) -> WorkerState | None:
+        """The state of one slot, None for a vacant one."""
+        return self.queue(worker.queue).workers.get(worker.slot)
+
+    def streak(self, worker: WorkerId) -> Streak:
+        """Its failures in a row."""
+        return self.queue(worker.queue).streaks.get(worker.slot, Streak())

@@ -1,0 +1,242 @@
+"""What happens: the closed union of events. `procq.fold` says what each does to the observed state.
+
+Three sources: the keeper reports facts, the control plane records its own requests *before* it sends them
+(so that no plan repeats what is in flight, and no intended end is mistaken for a crash), and people change the intent.
+
+Times are seconds on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from procq.model import WorkerId
+from procq.state import ExitStatus, Resting, Settings, SpawnFailure, WorkerState
+
+# --- the conversation with the keeper ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The keeper welcomed us. `epoch` counts control planes; `instance` names the keeper for its life."""
+
+    epoch: int
+    instance: int
+    last_generation: int
+    shutting_down: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Incompatible:
+    """The keeper speaks only versions that we do not."""
+
+    oldest: int
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the control plane before us had the keeper save, checked and whole; None when it is damaged."""
+
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All workers the keeper knows, at `at`. Spawns after `last_generation` are still on their way."""
+
+    workers: tuple[tuple[WorkerId, WorkerState], ...]
+    at: float
+    last_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Events were lost; a snapshot follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinged:
+    """The keeper asks whether we still think."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """SIGHUP: look at the manifest again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShuttingDown:
+    """Everything is being stopped by the keeper; nothing may be started any more."""
+
+    reason: str
+    fast: bool
+
+
+# --- facts about one worker -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """Exec has happened."""
+
+    worker: WorkerId
+    generation: int
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """The program could not be executed."""
+
+    worker: WorkerId
+    generation: int
+    failure: SpawnFailure
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopSignalled:
+    """The keeper has sent the stop signal; SIGKILL follows at `deadline`."""
+
+    worker: WorkerId
+    generation: int
+    deadline: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The leader has ended; its tree may still be there."""
+
+    worker: WorkerId
+    generation: int
+    status: ExitStatus
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing of this generation is left. `killed` processes needed SIGKILL."""
+
+    worker: WorkerId
+    generation: int
+    killed: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The keeper could not carry out a command for this generation."""
+
+    worker: WorkerId
+    generation: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogProblem:
+    """A log file takes no data, or takes it again (`errno` 0); `dropped` bytes were lost."""
+
+    worker: WorkerId
+    path: str
+    errno: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A process that no worker can be charged with; it ends at shutdown."""
+
+    pid: int
+    name: str
+
+
+# --- our own requests and decisions, each with the reason it was taken for ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequested:
+    """A spawn is about to be sent."""
+
+    worker: WorkerId
+    generation: int
+    fingerprint: str
+    settings: Settings
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A stop is about to be sent."""
+
+    worker: WorkerId
+    generation: int
+    deadline: float
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureRequested:
+    """New settings are about to be sent."""
+
+    worker: WorkerId
+    generation: int
+    settings: Settings
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The next start of the slot waits until `until`, after the `attempt`-th failure in a row."""
+
+    worker: WorkerId
+    generation: int
+    until: float
+    attempt: int
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """The slot stays empty until what is wanted changes."""
+
+    worker: WorkerId
+    generation: int
+    why: Resting
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The record of a worker that is gone is dropped: the slot is no longer wanted."""
+
+    worker: WorkerId
+    generation: int
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntentChanged:
+    """What is wanted changed: by whom or what, and how."""
+
+    at: float
+    reason: str
+
+
+Fact = Executing | SpawnFailed | StopSignalled | Exited | Gone | Refused
+Request = SpawnRequested | StopRequested | ConfigureRequested | Delayed | Retired | Forgotten
+WorkerEvent = Fact | Request
+Conversation = Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | ShuttingDown
+KeeperEvent = Fact | Conversation | LogProblem | Stray
+Event = KeeperEvent | Request | IntentChanged

@@ -1,0 +1,1 @@
+"""The planner: pure functions from what is wanted and what is observed to actions."""

@@ -1,0 +1,109 @@
+"""What a plan consists of: actions, each with its reason. Data to print, to record and to execute; nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from procq.model import Queue, WorkerId
+from procq.state import Resting, Settings
+
+
+class Reason(StrEnum):
+    """Why an action is taken; the text completes "because …"."""
+
+    WANTED = "the queue wants it"
+    ENDED = "the worker before it ended"
+    SURPLUS = "the queue wants fewer workers"
+    REMOVED = "the queue is gone from the manifest"
+    CHANGED = "what its queue runs has changed"
+    ASKED = "somebody asked for it"
+    STOPPED = "somebody stopped it"
+    SETTINGS = "its stop or log settings changed"
+    UNKNOWN_SETTINGS = "its settings are not known since the control plane started"
+    CRASHED = "it ended too often"
+    NO_RESOURCES = "the system lacked resources to start it"
+    BAD_COMMAND = "its command cannot be executed"
+    REFUSED = "the keeper refused to start it"
+    COMPLETED = "its restart policy lets it rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a worker of `queue` in a free slot; the engine assigns the generation."""
+
+    worker: WorkerId
+    queue: Queue
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask this generation to leave within `grace` seconds."""
+
+    worker: WorkerId
+    generation: int
+    grace: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Change what can change while the worker runs."""
+
+    worker: WorkerId
+    generation: int
+    settings: Settings
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Leave the slot empty until `until`, after the `attempt`-th failure in a row."""
+
+    worker: WorkerId
+    generation: int
+    until: float
+    attempt: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Leave the slot empty until what is wanted changes."""
+
+    worker: WorkerId
+    generation: int
+    why: Resting
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the record of a worker that is gone: its slot is not wanted any more."""
+
+    worker: WorkerId
+    generation: int
+    reason: Reason
+
+
+Action = Spawn | Stop | Configure | Delay | Retire | Forget
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlan:
+    """What to do about one queue, and when to look again though nothing happened (None: no need)."""
+
+    actions: tuple[Action, ...] = ()
+    wake_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do about everything, in the manifest's order."""
+
+    actions: tuple[Action, ...] = ()
+    wake_at: float | None = None
+
+
+NOTHING = QueuePlan()

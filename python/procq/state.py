@@ -1,0 +1,242 @@
+"""What runs: the observed state, one tagged union a slot, grouped by queue.
+
+The life of a slot
+------------------
+
+::
+
+    (vacant) ──► Starting ──► Running ──► Draining ──► Ended ──► Backoff ──► Starting …
+                    │            │           ▲           │
+                    └────────────┴► Stopping ┘           └─────► Finished
+
+*Starting*: a spawn was requested; exec is not yet reported. *Running*: the program executes.
+*Stopping*: we asked it to leave; its leader still lives.
+*Draining*: the leader is gone, something of its tree is not.
+*Ended*: nothing of it is left and the slot is free; the planner's next look decides what becomes of it.
+*Backoff*: another worker takes the slot at `until`.
+*Finished*: nothing takes the slot before somebody changes what is wanted.
+
+Only the generation that occupies a slot can move it: whatever an older one still has to say is not heard.
+A slot is used again only when vacant or from *Ended*, *Backoff*, *Finished*: never while anything of its last worker
+lives.
+
+All times are seconds on the monotonic clock. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from os import strerror
+from typing import Final
+
+from procq.model import LogPolicy, Queue, StopPolicy
+
+HEALTHY_AFTER: Final = 10.0
+"""Seconds of execution after which earlier crashes of a slot no longer count."""
+
+
+class Resting(StrEnum):
+    """Why nothing takes the slot of a worker that ended."""
+
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a leader ended: with an exit code, or by a signal (then `code` is minus its number)."""
+
+    code: int
+
+    @property
+    def success(self) -> bool:
+        """Whether it ended by itself, with code 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        try:
+            return signal.Signals(-self.code).name
+        except ValueError:
+            return f"signal {-self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailure:
+    """The program never executed: the step that failed, the error number, the path it failed on ("" for none).
+
+    `transient` is a lack of resources that may pass, not a fault of the command.
+    """
+
+    stage: str
+    errno: int
+    path: str
+    transient: bool
+
+    def __str__(self) -> str:
+        where = f" ({self.path})" if self.path else ""
+        return f"{self.stage}: {strerror(self.errno)}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The keeper did not carry out the command; `why` in its own words."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"refused: {self.why}"
+
+
+Outcome = ExitStatus | SpawnFailure | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How and when a worker ended; `asked` when we had told it to leave before."""
+
+    outcome: Outcome
+    at: float
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the keeper was told about a worker and can be told again while it runs."""
+
+    stop: StopPolicy
+    logs: LogPolicy
+
+    @classmethod
+    def of(cls, queue: Queue) -> Settings:
+        """The settings that `queue` asks for."""
+        return cls(queue.stop, queue.logs)
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Requested at `at`; exec is not yet reported. `settings` are None when unknown: learnt from a snapshot."""
+
+    generation: int
+    fingerprint: str
+    at: float
+    settings: Settings | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot."""
+
+    generation: int
+    fingerprint: str
+    pid: int
+    at: float
+    settings: Settings | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Asked to leave (`reason`); SIGKILL comes at `deadline`. `pid` is 0 while exec is not yet reported."""
+
+    generation: int
+    fingerprint: str
+    pid: int
+    at: float
+    deadline: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The leader ended as `end` says; descendants are still being ended."""
+
+    generation: int
+    fingerprint: str
+    end: End
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing of it is left; what becomes of the slot is not yet decided."""
+
+    generation: int
+    fingerprint: str
+    end: End
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Another worker takes the slot at `until`, after the `attempt`-th failure in a row."""
+
+    generation: int
+    fingerprint: str
+    end: End
+    until: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing takes the slot until what is wanted changes."""
+
+    generation: int
+    fingerprint: str
+    end: End
+    why: Resting
+
+
+Alive = Starting | Running | Stopping | Draining
+"""Something of the worker is, or is about to be, there: the slot is taken."""
+Dead = Ended | Backoff | Finished
+"""Nothing of the worker is left: the slot is free, the keeper still has its record."""
+WorkerState = Alive | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Failures in a row of one slot: `crashes` of a program that executed, `misses` of spawns that lacked resources.
+
+    `generation` is the last one counted, so that a snapshot that tells of the same end again does not count it twice.
+    """
+
+    crashes: int = 0
+    misses: int = 0
+    generation: int = 0
+
+
+CALM: Final = Streak()
+
+
+@dataclass(frozen=True, slots=True)
+class LogTrouble:
+    """A log file takes no data (`errno`); `dropped` bytes were lost so far."""
+
+    path: str
+    errno: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """The slots of one queue by number; vacant ones are absent. Readers must not keep the mappings over a change."""
+
+    workers: Mapping[int, WorkerState] = field(default_factory=dict)
+    streaks: Mapping[int, Streak] = field(default_factory=dict)
+    trouble: Mapping[int, LogTrouble] = field(default_factory=dict)
+
+
+EMPTY_QUEUE: Final = QueueState()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything known about what runs, at `now`. `shutting_down` is a latch: nothing is started any more."""
+
+    now: float = 0.0
+    queues: Mapping[str, QueueState] = field(default_factory=dict)
+    shutting_down: bool = False

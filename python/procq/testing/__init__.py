@@ -1,0 +1,1 @@
+"""For tests of your own: a scripted keeper without processes, and a clock that only you move."""
