@@ -68,7 +68,7 @@ class Queue:
     argv: tuple[str, ...]
     workers: int = 1
     directory: str = "/"
-    env: Mapping[str, str] = field(default=_EMPTY)
+    env: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     stop: StopPolicy = StopPolicy()
     restart: RestartPolicy = RestartPolicy()
     logs: LogPolicy = LogPolicy()
