@@ -1,0 +1,201 @@
+//! A non-blocking stream of frames: the same on both ends of every conversation.
+
+use super::frame::{encode, Decoder, FrameError};
+use crate::sys;
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Why a conversation ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The other side has closed, or died.
+    #[error("the connection is closed")]
+    Closed,
+    /// The other side sent what is no message.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One end of a connected stream socket, with what was received in part and what waits to be sent.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+    decoder: Decoder,
+    outgoing: Vec<u8>,
+    sent: usize,
+    closed: bool,
+}
+
+impl Channel {
+    /// Takes over `socket` and makes it non-blocking.
+    pub fn new(socket: OwnedFd) -> io::Result<Channel> {
+        sys::set_nonblocking(socket.as_fd())?;
+        Ok(Channel { socket, decoder: Decoder::default(), outgoing: Vec::new(), sent: 0, closed: false })
+    }
+
+    /// Queues a message; `flush` sends it.
+    pub fn push<T: Serialize>(&mut self, message: &T) -> Result<(), FrameError> {
+        encode(message, &mut self.outgoing)
+    }
+
+    /// Bytes queued and not yet taken by the socket.
+    pub fn pending(&self) -> usize {
+        self.outgoing.len() - self.sent
+    }
+
+    /// Forgets every queued frame of which no byte was sent, so that the stream stays in step.
+    pub fn discard_unsent(&mut self) {
+        let mut cut = 0;
+        while cut < self.sent {
+            let mut length = [0; 4];
+            length.copy_from_slice(&self.outgoing[cut..cut + 4]);
+            cut += 4 + u32::from_le_bytes(length) as usize;
+        }
+        self.outgoing.truncate(cut);
+    }
+
+    /// Sends what the socket takes; true when nothing is left.
+    pub fn flush(&mut self) -> Result<bool, ChannelError> {
+        while self.pending() > 0 {
+            match sys::send(self.socket.as_fd(), &self.outgoing[self.sent..]) {
+                Ok(n) => self.sent += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.compact();
+                    return Ok(false);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                    return Err(ChannelError::Closed);
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.outgoing.clear();
+        self.sent = 0;
+        if self.outgoing.capacity() > 1 << 16 {
+            self.outgoing = Vec::new();
+        }
+        Ok(true)
+    }
+
+    /// Drops whole frames already sent, once they are worth the copy.
+    fn compact(&mut self) {
+        if self.sent < 1 << 16 {
+            return;
+        }
+        let mut whole = 0;
+        loop {
+            let Some(header) = self.outgoing[whole..].first_chunk::<4>() else { break };
+            let next = whole + 4 + u32::from_le_bytes(*header) as usize;
+            if next > self.sent {
+                break;
+            }
+            whole = next;
+        }
+        self.outgoing.drain(..whole);
+        self.sent -= whole;
+    }
+
+    /// Reads what has arrived, at most `budget` bytes, so that one peer cannot starve the others.
+    pub fn fill(&mut self, budget: usize) -> Result<(), ChannelError> {
+        let mut buffer = [0u8; 1 << 14];
+        let mut taken = 0;
+        while taken < budget && !self.closed {
+            match sys::recv(self.socket.as_fd(), &mut buffer) {
+                Ok(0) => self.closed = true,
+                Ok(n) => {
+                    self.decoder.feed(&buffer[..n]);
+                    taken += n;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => self.closed = true,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message that has arrived; `Closed` once the stream has ended and all was handed out.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ChannelError> {
+        match self.decoder.next()? {
+            Some(message) => Ok(Some(message)),
+            None if self.closed => Err(ChannelError::Closed),
+            None => Ok(None),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::messages::Command;
+    use super::*;
+
+    fn pair() -> (Channel, Channel) {
+        let (a, b) = sys::socket_pair().unwrap();
+        (Channel::new(a).unwrap(), Channel::new(b).unwrap())
+    }
+
+    fn forget(n: u64) -> Command {
+        Command::Forget { worker: "q.1".into(), generation: n }
+    }
+
+    fn receive(channel: &mut Channel) -> Vec<u64> {
+        channel.fill(usize::MAX).unwrap();
+        let mut seen = Vec::new();
+        while let Ok(Some(Command::Forget { generation, .. })) = channel.next() {
+            seen.push(generation);
+        }
+        seen
+    }
+
+    #[test]
+    fn a_slow_peer_gets_everything_in_order() {
+        let (mut a, mut b) = pair();
+        (0..100_000).for_each(|n| a.push(&forget(n)).unwrap());
+        let mut seen = Vec::new();
+        while !a.flush().unwrap() {
+            seen.extend(receive(&mut b));
+        }
+        seen.extend(receive(&mut b));
+        assert!(seen.into_iter().eq(0..100_000));
+    }
+
+    #[test]
+    fn discarding_keeps_the_frame_that_is_half_sent() {
+        let (mut a, mut b) = pair();
+        (0..100_000).for_each(|n| a.push(&forget(n)).unwrap());
+        assert!(!a.flush().unwrap());
+        a.discard_unsent();
+        a.push(&forget(u64::MAX)).unwrap();
+        let mut seen = Vec::new();
+        while !a.flush().unwrap() {
+            seen.extend(receive(&mut b));
+        }
+        seen.extend(receive(&mut b));
+        assert_eq!(seen.pop(), Some(u64::MAX));
+        assert!(seen.len() < 100_000 && seen.iter().copied().eq(0..seen.len() as u64));
+    }
+
+    #[test]
+    fn what_arrived_before_the_end_is_handed_out_before_the_end() {
+        let (mut a, mut b) = pair();
+        a.push(&forget(1)).unwrap();
+        assert!(a.flush().unwrap());
+        drop(a);
+        b.fill(usize::MAX).unwrap();
+        assert_eq!(b.next::<Command>().unwrap(), Some(forget(1)));
+        assert!(matches!(b.next::<Command>(), Err(ChannelError::Closed)));
+    }
+}

@@ -1,0 +1,8 @@
+//! Messages, frames, and the buffered stream that carries them.
+
+mod channel;
+mod frame;
+pub mod messages;
+
+pub use channel::{Channel, ChannelError};
+pub use frame::{encode, Decoder, FrameError, MAX_FRAME};

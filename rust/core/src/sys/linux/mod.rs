@@ -1,0 +1,44 @@
+//! Linux 5.4 and later: pidfds, epoll, signalfd, `/proc`.
+
+mod child;
+mod lifetime;
+mod poll;
+pub mod process;
+mod raw;
+mod signals;
+mod spawn;
+
+pub use child::{Child, Exit};
+pub use lifetime::{become_subreaper, close_on_exec_all, die_with_parent, set_name};
+pub use poll::{Interest, Poller, Ready};
+pub use signals::{block_all, reset_dispositions, stop_self, SignalSource};
+pub use spawn::{Image, SpawnError, Spawner, Starting, Strategy, Verdict};
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// A pipe, closed on exec: (read end, write end).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// A counter that wakes a poller from another thread.
+pub fn wakeup() -> io::Result<OwnedFd> {
+    use rustix::event::EventfdFlags;
+    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Lets a busy pipe hold more, so that its reader wakes less often; refused quietly over the user's limit.
+pub fn grow_pipe(fd: BorrowedFd<'_>, bytes: usize) {
+    let _ = rustix::pipe::fcntl_setpipe_size(fd, bytes);
+}
+
+/// User id of the process at the other end of a unix socket.
+pub fn peer_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(rustix::net::sockopt::socket_peercred(fd)?.uid.as_raw())
+}
+
+/// This process's effective user id.
+pub fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

@@ -1,0 +1,128 @@
+//! Questions about processes, answered from `/proc`. "Gone" is an ordinary answer: between any two reads a process may end.
+
+use std::fs;
+use std::path::Path;
+
+/// What `/proc/PID/stat` says of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its name (`comm`).
+    pub name: String,
+    /// State letter: R, S, D, Z, T …
+    pub state: char,
+    /// Parent.
+    pub parent: i32,
+    /// Process group.
+    pub group: i32,
+    /// Session.
+    pub session: i32,
+}
+
+/// Reads `/proc/PID/stat`; `None` when the process is gone.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let (open, close) = (text.find('(')?, text.rfind(')')?);
+    let mut fields = text.get(close + 2..)?.split_ascii_whitespace();
+    Some(Stat {
+        name: text[open + 1..close].to_owned(),
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        session: fields.next()?.parse().ok()?,
+    })
+}
+
+/// Direct children of a process, of all its threads.
+pub fn children(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return found };
+    for thread in threads.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok())),
+            Err(_) if !has_children_files() => return children_by_scan(pid),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// Our own direct children, adopted orphans included. Only the first thread spawns, and orphans come to it too.
+pub fn own_children() -> Vec<i32> {
+    let own = super::super::own_pid();
+    match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
+        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        Err(_) => children_by_scan(own),
+    }
+}
+
+/// A process and everything below it that is still connected to it by parenthood, parents first.
+pub fn tree(root: i32) -> Vec<i32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while next < found.len() {
+        for child in children(found[next]) {
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+        next += 1;
+    }
+    found
+}
+
+/// CONFIG_PROC_CHILDREN may be missing.
+fn has_children_files() -> bool {
+    Path::new("/proc/thread-self/children").exists()
+}
+
+fn children_by_scan(parent: i32) -> Vec<i32> {
+    every().filter(|pid| stat(*pid).is_some_and(|s| s.parent == parent)).collect()
+}
+
+fn every() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The soft RLIMIT_LOCKS that a worker's tree carries; `None` when the process is gone or carries none.
+pub fn mark(pid: i32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The value of an environment variable as it was at exec; `None` when it is not there or may not be read.
+pub fn variable(pid: i32, name: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let prefix = [name.as_bytes(), b"="].concat();
+    let value = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(&prefix[..]))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// Whether the process has this pipe (`pipe:[inode]`) open.
+pub fn holds_pipe(pid: i32, inode: u64) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let wanted = format!("pipe:[{inode}]");
+    entries.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()))
+}
+
+/// The inode of a pipe of ours.
+pub fn pipe_inode(fd: std::os::fd::BorrowedFd<'_>) -> u64 {
+    rustix::fs::fstat(fd).map_or(0, |stat| stat.st_ino)
+}
+
+/// One ended child of ours that nobody has reaped yet; it stays unreaped.
+pub fn peek_ended_child() -> Option<i32> {
+    // libc, because rustix does not tell which child a status is of.
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel fills `info`; zeroed, it says pid 0, which means none.
+    let pid = unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) == -1 {
+            return None;
+        }
+        info.assume_init().si_pid()
+    };
+    (pid > 0).then_some(pid)
+}

@@ -1,0 +1,183 @@
+//! What every Unix has alike: clocks, sockets, pipes, files, limits.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit};
+use rustix::time::ClockId;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Nanoseconds of the monotonic clock: what every deadline is measured in.
+pub fn monotonic() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// Nanoseconds since the epoch: only ever shown to people.
+pub fn wall() -> u64 {
+    nanoseconds(ClockId::Realtime)
+}
+
+/// Makes reads and writes through this description return instead of waiting.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
+}
+
+/// Two connected stream sockets, closed on exec.
+pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends without waiting and without SIGPIPE; returns how many bytes were taken.
+pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// Receives without waiting; 0 at the end of the stream.
+pub fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(net::recv(fd, buffer, RecvFlags::DONTWAIT)?.0)
+}
+
+/// Reads from a pipe or file.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(fd, buffer)?)
+}
+
+/// Writes to a pipe or file; returns how many bytes were taken.
+pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(fd, bytes)?)
+}
+
+/// A stream listener at `path`, mode 0600 from its first moment; replaces what an earlier life left there.
+pub fn listen(path: &Path) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let bound = net::bind(&socket, &SocketAddrUnix::new(path)?);
+    rustix::process::umask(before);
+    bound?;
+    net::listen(&socket, 128)?;
+    set_nonblocking(socket.as_fd())?;
+    Ok(socket)
+}
+
+/// The next client of `listener`, closed on exec; `WouldBlock` when there is none.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(net::accept_with(listener, SocketFlags::CLOEXEC)?)
+}
+
+/// Takes the lock of a file for as long as the descriptor, or a copy of it, lives; `None` when somebody else has it.
+pub fn lock_file(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Replaces what a file holds.
+pub fn rewrite(file: BorrowedFd<'_>, text: &[u8]) -> io::Result<()> {
+    rustix::fs::ftruncate(file, 0)?;
+    rustix::io::pwrite(file, text, 0)?;
+    Ok(())
+}
+
+/// `/dev/null`, for reading and writing.
+pub fn dev_null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())?)
+}
+
+/// Opens a file for appending, for everybody who shares the descriptor.
+pub fn open_append(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?)
+}
+
+/// Makes `target` name what `fd` names (and survive exec).
+pub fn duplicate_onto(fd: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+    // SAFETY: plain system call on integers; whatever `target` was is replaced on purpose.
+    match unsafe { libc::dup2(fd.as_raw_fd(), target) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A copy of the descriptor whose number is at least `lowest`, closed on exec.
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, lowest)?)
+}
+
+/// Takes ownership of an inherited descriptor and marks it closed-on-exec. Fails where it is not open.
+pub fn adopt_fd(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: probing an integer; ownership is taken only of a descriptor that is open and that the caller was handed.
+    unsafe {
+        if fd < 0 || libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == -1 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// The soft and hard limit of open descriptors.
+pub fn descriptor_limit() -> (u64, u64) {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Raises the soft limit of open descriptors to the hard one; a keeper holds three per worker.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+}
+
+/// This process's id.
+pub fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// This process's parent's id; 1 or another reaper's once the parent has gone.
+pub fn parent_pid() -> i32 {
+    rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
+}
+
+/// Leaves at once: no destructors, no handlers, no Python.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: never returns, touches nothing.
+    unsafe { libc::_exit(code) }
+}
+
+/// Leaves the controlling terminal and every process group: a session of its own.
+pub fn new_session() -> io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+/// What became of a fork.
+pub enum Forked {
+    /// We are the child.
+    Child,
+    /// We are the parent of this pid.
+    Parent(i32),
+}
+
+/// Forks. Only while single-threaded: nothing else is safe in the child.
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: the caller has one thread, so the child's copy of memory is consistent.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}

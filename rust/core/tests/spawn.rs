@@ -1,0 +1,246 @@
+//! Spawning, with real processes, by each strategy that this machine allows.
+
+use procq_core::proto::messages::Stage;
+use procq_core::sys::{self, process, Child, Exit, Image, Poller, Spawner, Starting, Strategy, Verdict};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+fn c(text: &str) -> CString {
+    CString::new(text).unwrap()
+}
+
+fn image(argv: &[&str]) -> Image {
+    Image { argv: argv.iter().map(|a| c(a)).collect(), env: vec![c("PATH=/usr/bin:/bin"), c("A=1")], ..Image::default() }
+}
+
+fn shell(script: &str) -> Image {
+    image(&["sh", "-c", script])
+}
+
+struct Started {
+    child: Child,
+    starting: Starting,
+    output: OwnedFd,
+}
+
+fn start(spawner: &mut Spawner, image: Image, extra: &[std::os::fd::BorrowedFd<'_>]) -> Started {
+    sys::block_all();
+    sys::reset_dispositions();
+    let (output, write) = sys::pipe().unwrap();
+    let null = sys::dev_null().unwrap();
+    let (child, starting) = spawner.spawn(image, [null.as_fd(), write.as_fd(), write.as_fd()], extra).unwrap();
+    Started { child, starting, output }
+}
+
+fn verdict(starting: &Starting) -> Verdict {
+    let poller = Poller::new().unwrap();
+    poller.add(starting.as_fd(), 1, sys::Interest::Read).unwrap();
+    let mut ready = Vec::new();
+    while ready.is_empty() {
+        poller.wait(&mut ready, Some(10_000_000_000)).unwrap();
+    }
+    starting.verdict()
+}
+
+fn finish(started: Started) -> (Verdict, Exit, String) {
+    let verdict = verdict(&started.starting);
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = sys::read(started.output.as_fd(), &mut buffer) {
+        text.extend_from_slice(&buffer[..n]);
+    }
+    (verdict, started.child.wait().unwrap(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn strategies() -> [Strategy; 3] {
+    [Strategy::Clone3, Strategy::Clone, Strategy::Fork]
+}
+
+#[test]
+fn every_strategy_runs_the_command_with_its_surroundings() {
+    for strategy in strategies() {
+        let mut spawner = Spawner::new(strategy);
+        let mut image = shell("pwd; umask; echo $A; ulimit -Sn; cat; exit 7");
+        image.directory = Some(c("/usr"));
+        image.umask = Some(0o27);
+        image.descriptors = Some((123, 456));
+        let (verdict, exit, text) = finish(start(&mut spawner, image, &[]));
+        assert_eq!((verdict, exit), (Verdict::Executing, Exit::Code(7)), "{strategy:?}");
+        assert_eq!(text, "/usr\n0027\n1\n123\n", "{strategy:?}");
+        assert_eq!(spawner.strategy(), strategy, "no fallback was needed");
+    }
+}
+
+#[test]
+fn faults_19_21_25_a_worker_starts_clean() {
+    let leak = sys::dev_null().unwrap();
+    // Inheritable on purpose, as a careless embedding program would leave it.
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    for strategy in strategies() {
+        let script = "ls /proc/self/fd | tr '\\n' ' '; grep -E '^Sig(Blk|Ign)' /proc/self/status; \
+                      readlink /proc/self/fd/0; ps -o sid= -p $$ | tr -d ' ' | grep -qx $$ && echo leader";
+        let (_, _, text) = finish(start(&mut Spawner::new(strategy), shell(script), &[]));
+        let clean = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n/dev/null\nleader\n";
+        // 3 is the directory that ls itself reads.
+        assert_eq!(text, format!("0 1 2 3 {clean}"), "{strategy:?}");
+    }
+}
+
+#[test]
+fn extra_descriptors_arrive_as_3_and_4_whatever_their_numbers_were() {
+    for strategy in strategies() {
+        let (read, write) = sys::pipe().unwrap();
+        sys::write(write.as_fd(), b"through the pipe").unwrap();
+        drop(write);
+        let null = sys::dev_null().unwrap();
+        let started = start(&mut Spawner::new(strategy), shell("cat <&4; readlink /proc/self/fd/3"), &[null.as_fd(), read.as_fd()]);
+        assert_eq!(finish(started).2, "through the pipe/dev/null\n", "{strategy:?}");
+    }
+}
+
+#[test]
+fn faults_23_every_failure_has_its_stage_and_number() {
+    let directory = std::env::temp_dir().join(format!("procq-spawn-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let file = |name: &str, text: &str, mode: u32| {
+        std::fs::write(directory.join(name), text).unwrap();
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(directory.join(name), permissions).unwrap();
+        path(name)
+    };
+    let _ = std::os::unix::fs::symlink(directory.join("loop"), directory.join("loop"));
+    let long = "x".repeat(3 << 20);
+    let cases = [
+        (image(&[&path("absent")]), Stage::Exec, libc::ENOENT),
+        (image(&["no-such-command-anywhere"]), Stage::Exec, libc::ENOENT),
+        (image(&[&file("interp", "#!/no/such/interpreter\n", 0o755)]), Stage::Interpreter, libc::ENOENT),
+        (image(&[&file("plain", "#!/bin/sh\n", 0o644)]), Stage::Exec, libc::EACCES),
+        (image(&[&file("text", "no first line", 0o755)]), Stage::Exec, libc::ENOEXEC),
+        (image(&[directory.to_str().unwrap()]), Stage::Exec, libc::EACCES),
+        (image(&[&path("loop")]), Stage::Exec, libc::ELOOP),
+        (image(&[&format!("{}/below", path("plain"))]), Stage::Exec, libc::ENOTDIR),
+        (image(&["true", &long]), Stage::Exec, libc::E2BIG),
+        (Image { directory: Some(c("/no/such/place")), ..image(&["true"]) }, Stage::Directory, libc::ENOENT),
+    ];
+    for (image, stage, errno) in cases {
+        for strategy in strategies() {
+            let copy = Image { argv: image.argv.clone(), env: image.env.clone(), directory: image.directory.clone(), ..Image::default() };
+            let (verdict, exit, _) = finish(start(&mut Spawner::new(strategy), copy, &[]));
+            let Verdict::Failed { stage: at, errno: number, .. } = verdict else { panic!("{:?} ran", image.argv) };
+            assert_eq!((at, number, exit), (stage, errno, Exit::Code(127)), "{:?} {strategy:?}", image.argv[0]);
+        }
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn faults_32_the_command_is_looked_up_with_the_worker_s_path_in_its_directory() {
+    let directory = std::env::temp_dir().join(format!("procq-path-{}", std::process::id()));
+    std::fs::create_dir_all(directory.join("bin")).unwrap();
+    std::os::unix::fs::symlink("/bin/true", directory.join("bin/mine")).unwrap();
+    let mut image = image(&["mine"]);
+    image.env = vec![c("PATH=/nowhere:bin")];
+    image.directory = Some(CString::new(directory.to_str().unwrap()).unwrap());
+    let (verdict, exit, _) = finish(start(&mut Spawner::default(), image, &[]));
+    assert_eq!((verdict, exit), (Verdict::Executing, Exit::Code(0)));
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn faults_22_a_file_that_is_still_open_for_writing_is_tried_again() {
+    let path = std::env::temp_dir().join(format!("procq-busy-{}", std::process::id()));
+    std::fs::copy("/bin/true", &path).unwrap();
+    let mut writer = deployment(&path);
+    let started = start(&mut Spawner::default(), image(&[path.to_str().unwrap()]), &[]);
+    // The child sleeps between tries: seen in that state, it has met ETXTBSY.
+    while process::stat(started.child.pid()).is_some_and(|stat| stat.state != 'S') {
+        std::thread::yield_now();
+    }
+    drop(writer.stdin.take());
+    let (verdict, exit, _) = finish(started);
+    assert_eq!((verdict, exit), (Verdict::Executing, Exit::Code(0)));
+    writer.wait().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Somebody else who has the file open for writing until its input ends.
+fn deployment(path: &Path) -> std::process::Child {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    let script = format!("exec 3>>{}; echo; read _", path.display());
+    let mut writer = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    writer.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    writer
+}
+
+#[test]
+fn the_mark_is_inherited_through_setsid_double_fork_and_an_empty_environment() {
+    let mut image = shell("(setsid env -i sh -c 'grep locks /proc/self/limits' &) ; wait; exec sleep 0.2");
+    image.mark = 123_456_789;
+    let started = start(&mut Spawner::default(), image, &[]);
+    verdict(&started.starting);
+    assert_eq!(process::mark(started.child.pid()), Some(123_456_789));
+    assert!(finish(started).2.contains("123456789"));
+}
+
+/// A shell with two grandchildren of which one has a parent in between; returns once all of it runs.
+fn family(spawner: &mut Spawner) -> (Started, Vec<i32>) {
+    let started = start(spawner, shell("sleep 100 & (sleep 100 & wait) & wait"), &[]);
+    loop {
+        let tree = process::tree(started.child.pid());
+        let asleep = tree.iter().filter(|pid| process::stat(**pid).is_some_and(|s| s.name == "sleep"));
+        if asleep.count() == 2 {
+            return (started, tree);
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_tree_is_found_by_walking() {
+    let (started, tree) = family(&mut Spawner::default());
+    assert_eq!(tree.len(), 4, "{tree:?}");
+    for pid in &tree {
+        assert!(Child::open(*pid).unwrap().signal(libc::SIGKILL));
+    }
+    assert_eq!(finish(started).1, Exit::Signal(libc::SIGKILL));
+}
+
+#[test]
+fn faults_2_a_group_is_signalled_through_the_pidfd_or_not_at_all() {
+    let (started, tree) = family(&mut Spawner::default());
+    let members: Vec<_> = tree.iter().map(|pid| Child::open(*pid).unwrap()).collect();
+    Child::pretend_no_group_signals(true);
+    assert!(!started.child.signal_group(libc::SIGKILL), "an older kernel: the caller must walk");
+    assert!(members.iter().all(|member| !member.has_ended()));
+    Child::pretend_no_group_signals(false);
+    if started.child.signal_group(libc::SIGKILL) {
+        while !members.iter().all(Child::has_ended) {
+            std::thread::yield_now();
+        }
+    } else {
+        members.iter().for_each(|member| assert!(member.signal(libc::SIGKILL)));
+    }
+    assert_eq!(finish(started).1, Exit::Signal(libc::SIGKILL));
+}
+
+#[test]
+fn five_hundred_children_leave_no_descriptor_and_no_zombie() {
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let mut spawner = Spawner::default();
+    let mut run = |n: usize| {
+        let started: Vec<_> = (0..n).map(|_| start(&mut spawner, image(&["true"]), &[])).collect();
+        for one in started {
+            let verdict = verdict(&one.starting);
+            assert_eq!((verdict, one.child.wait().unwrap()), (Verdict::Executing, Exit::Code(0)));
+            spawner.recycle(one.starting);
+        }
+    };
+    run(50);
+    let before = count();
+    run(500);
+    assert!(count() <= before + 64, "other tests run beside this one, but not with hundreds of descriptors");
+    assert!(Path::new("/proc/self").exists());
+}
