@@ -1,0 +1,192 @@
+"""Compares the tree of a manifest with the schema, and notes every difference where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from procq.errors import did_you_mean
+from procq.manifest import nodes, schema
+from procq.manifest.expand import expand
+from procq.manifest.keys import Command, Key, Section, Table, Value
+from procq.manifest.nodes import Node, Scalar
+from procq.manifest.source import Source
+from procq.manifest.units import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a section is: `path` for messages about values, `where` for those about keys, the line shown `above`."""
+
+    path: str = ""
+    where: str = ""
+    above: int | None = None
+
+
+_HOMES = {schema.ROOT.name: "at the top level", schema.QUEUE.name: "to a queue"}
+_SMALLEST = "the smallest manifest is a line `queues:` and below it, indented, `name: command`"
+
+
+def check(source: Source, root: Node, environ: Mapping[str, str]) -> None:
+    """Notes everything that is wrong with keys and values; whole commands are looked at when queues are built."""
+    if isinstance(root, Scalar) and not root.text:
+        source.whole("the file is empty", _SMALLEST)
+    elif not isinstance(root, nodes.Mapping):
+        source.problem(root.line, root.column, 1, "this is not a manifest", _SMALLEST)
+    else:
+        _Checker(source, environ).section(root, schema.ROOT, _Place())
+        if root.get("queues") is None:
+            source.whole("the manifest has no queues", _SMALLEST)
+
+
+def effective(scalar: Scalar, key: Value[object], environ: Mapping[str, str]) -> object:
+    """The value of a key after expansion. Raises Refused."""
+    return key.read(expand(scalar.text, environ))
+
+
+class _Checker:
+    def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
+        self._source = source
+        self._environ = environ
+
+    def section(self, node: nodes.Mapping, section: Section, place: _Place) -> None:
+        """Notes what is wrong below a mapping."""
+        for name, value in node.entries:
+            key = section.find(name.text)
+            if key is not None:
+                self._value(name, value, key, place)
+            elif name.text in section.later:
+                message = f'this version of procq does not support "{name.text}" yet'
+                self._at(name, message, f"{section.later[name.text]} will come; take the key out")
+            else:
+                self._at(name, f'unknown key "{name.text}"{place.where}', _hint(name.text, section))
+
+    def _value(self, name: Scalar, node: Node, key: Key, place: _Place) -> None:
+        path = place.path + name.text
+        match key:
+            case Value():
+                self._leaf(name, node, key, path, place.above)
+            case Command():
+                self._command(name, node, path)
+            case Section():
+                inside = (
+                    " in defaults" if key is schema.DEFAULTS else f" in {key.name}{place.where.replace('in', 'of', 1)}"
+                )
+                self._fixed(name, node, key, _Place(f"{path}.", inside, name.line))
+            case Table():
+                self._table(name, node, key, path)
+            case _:
+                assert_never(key)
+
+    def _fixed(self, name: Scalar, node: Node, section: Section, place: _Place) -> None:
+        path = place.path.rstrip(".")
+        below = f"below it, indented: {', '.join(key.name for key in section.keys)}"
+        match node:
+            case nodes.Mapping():
+                self.section(node, section, place)
+            case Scalar() if section.short is not None and node.text:
+                key = section.find(section.short)
+                assert isinstance(key, Value)
+                self._leaf(name, node, key, path, None)
+            case Scalar() if not node.text and node.plain:
+                self._at(name, f"{path} is empty", f"put its keys {below}")
+            case _:
+                self._at(_begin(node, name), f"{path} holds keys", f"put them {below}")
+
+    def _table(self, name: Scalar, node: Node, table: Table, path: str) -> None:
+        if not isinstance(node, nodes.Mapping):
+            empty = isinstance(node, Scalar) and not node.text
+            message = f"{path} is empty" if empty else f"{path} holds named entries"
+            self._at(name if empty else _begin(node, name), message, "put them below it, indented, each as `name: …`")
+            return
+        for entry, value in node.entries:
+            self._entry_name(entry, table)
+            match table.value:
+                case Value() as key:
+                    self._leaf(entry, value, key, f"{path}.{entry.text}", name.line)
+                case Section() as section:
+                    self._queue(entry, value, section)
+
+    def _entry_name(self, entry: Scalar, table: Table) -> None:
+        try:
+            table.key.read(entry.text)
+        except Refused as refused:
+            message = refused.message or f'"{entry.text}" is not {table.key.what}'
+            self._at(entry, message, refused.expected or table.key.expected)
+
+    def _queue(self, name: Scalar, node: Node, section: Section) -> None:
+        match node:
+            case nodes.Mapping():
+                self.section(node, section, _Place(where=f' in queue "{name.text}"'))
+            case Scalar() if node.text.strip():
+                pass  # the one-line form: a command, looked at when the queue is built
+            case Scalar():
+                self._at(name, f'queue "{name.text}" is empty', f"write `{name.text}: command`, or its keys below it")
+            case nodes.Sequence():
+                self._at(node, f'queue "{name.text}" is a list', "write the list under `command:` of the queue")
+
+    def _command(self, name: Scalar, node: Node, path: str) -> None:
+        match node:
+            case nodes.Mapping():
+                message = f"{path} holds text or a list, not keys"
+                self._at(node, message, "if it is text with `: ` in it, put it in quotes")
+            case nodes.Sequence():
+                for item in node.items:
+                    if not isinstance(item, Scalar):
+                        self._at(
+                            item, f"a word of {path} is text", "write one `- word` line each; quote what holds `: `"
+                        )
+            case Scalar() if not node.text.strip():
+                self._at(name, f"{path} is empty", "write the program and its arguments")
+
+    def _leaf(self, name: Scalar, node: Node, key: Value[object], path: str, above: int | None) -> None:
+        if not isinstance(node, Scalar):
+            self._at(_begin(node, name), f"{path} holds one value", key.expected or "if it is text, put it in quotes")
+            return
+        at = node if node.text or not node.plain else name
+        try:
+            effective(node, key, self._environ)
+        except Refused as refused:
+            empty = not node.text and refused.message is None
+            message = refused.message or (f"{path} is empty" if empty else f"{path} is not {key.what}")
+            expected = (refused.expected or key.expected) + self._expanded(node)
+            self._source.problem(at.line, at.column, at.length, message, expected, above)
+
+    def _expanded(self, node: Scalar) -> str:
+        try:
+            value = expand(node.text, self._environ)
+        except Refused:
+            return ""
+        return "" if value == node.text else f' (with its variables it reads "{value}")'
+
+    def _at(self, node: Node, message: str, expected: str) -> None:
+        length = node.length if isinstance(node, Scalar) else 1
+        self._source.problem(node.line, node.column, length, message, expected)
+
+
+def _begin(node: Node, name: Scalar) -> Node:
+    return node if node.line == name.line else name
+
+
+def _hint(word: str, section: Section) -> str:
+    homes = list(dict.fromkeys(_homes(word, schema.ROOT)))
+    if homes:
+        return f"it belongs {' or '.join(_HOMES.get(home, f'under `{home}`') for home in homes)}"
+    if word == "<<":
+        return "keys are not merged in manifests; what all queues share goes under `defaults`"
+    choices = [key.name for key in section.keys]
+    otherwise = f"expected one of {', '.join(choices)}"
+    if section is schema.ROOT:
+        otherwise += "; names of queues go under `queues:`"
+    return did_you_mean(word, choices, otherwise)
+
+
+def _homes(word: str, section: Section) -> Iterator[str]:
+    for key in section.keys:
+        if key.name == word:
+            yield section.name
+        if isinstance(key, Section):
+            yield from _homes(word, key)
+        elif isinstance(key, Table) and isinstance(key.value, Section):
+            yield from _homes(word, key.value)

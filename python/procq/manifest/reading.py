@@ -1,0 +1,61 @@
+"""Reads manifest files. Everything heavy is imported here, and this module only when a manifest is loaded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from procq.errors import ManifestError, Problem
+from procq.manifest import nodes, procfile
+from procq.manifest.build import Builder
+from procq.manifest.check import check
+from procq.manifest.source import MAX_BYTES, Source
+from procq.manifest.strict import confirm
+from procq.manifest.syntax import read
+from procq.model import Manifest
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Manifest:
+    """See `procq.manifest.load`."""
+    return load_text(_bytes(path), path, environ)
+
+
+def load_text(text: bytes, path: Path, environ: Mapping[str, str]) -> Manifest:
+    """See `procq.manifest.load_text`."""
+    source = Source(text, str(path))
+    directory = os.path.dirname(os.path.abspath(path))
+    if path.suffix not in (".yaml", ".yml"):
+        return procfile.load(source, directory)
+    root = read(source)
+    if root is None:
+        source.raise_if_faulty()
+    assert root is not None
+    check(source, root, environ)
+    if not isinstance(root, nodes.Mapping):
+        source.raise_if_faulty()
+    assert isinstance(root, nodes.Mapping)
+    builder = Builder(source, root, environ, directory)
+    builder.check()
+    source.raise_if_faulty()
+    confirm(source, root)
+    source.raise_if_faulty()
+    return builder.build()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        # A FIFO would block without O_NONBLOCK, before it can be seen to be one.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ManifestError([_whole(path, "this is not a regular file", "name a file")])
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror}"
+        raise ManifestError([_whole(path, what, "check its name and permissions")]) from error
+
+
+def _whole(path: Path, message: str, expected: str) -> Problem:
+    return Problem(str(path), 0, 0, 0, message, expected)

@@ -1,0 +1,107 @@
+"""The second opinion: strictyaml reads every byte, with a schema made from the same table, and must agree.
+
+strictyaml's time grows with the square of the text, so the text is cut at the queues and read block by block. The nodes
+only say where to cut. What it has agreed to once is remembered by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, assert_never
+
+import strictyaml
+
+from procq.manifest import nodes, schema
+from procq.manifest.keys import Command, Key, Section, Table, Value
+from procq.manifest.nodes import Node, Scalar
+from procq.manifest.source import Source
+
+_MAX_REMEMBERED = 16_384
+_agreed: OrderedDict[bytes, None] = OrderedDict()
+
+
+def confirm(source: Source, root: nodes.Mapping) -> None:
+    """Notes a problem for every block that strictyaml refuses or reads in another way."""
+    for first, text, expected, validator in _blocks(source, root):
+        digest = hashlib.blake2b(text.encode(), digest_size=16, person=validator.encode()).digest()
+        if digest in _agreed:
+            _agreed.move_to_end(digest)
+            continue
+        if _agrees(source, first, text, expected, validator):
+            _agreed[digest] = None
+            if len(_agreed) > _MAX_REMEMBERED:
+                _agreed.popitem(last=False)
+
+
+def _agrees(source: Source, first: int, text: str, expected: object, validator: str) -> bool:
+    try:
+        found = strictyaml.load(text, _validator(validator)).data
+    except strictyaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = min(first + (mark.line if mark else 0), len(source.lines) - 1)
+        source.problem(
+            line, 0, len(source.lines[line]), "this is not strict YAML", str(getattr(error, "problem", error))
+        )
+        return False
+    if found != expected:
+        message = "YAML readers do not agree on what this block means"
+        source.problem(first, 0, len(source.lines[first]), message, "put its values in quotes")
+        return False
+    return True
+
+
+def _blocks(source: Source, root: nodes.Mapping) -> Iterator[tuple[int, str, object, str]]:
+    """First line, text, expected data and kind of schema: the file without its queues, then each queue."""
+    entry = root.get("queues")
+    assert entry is not None
+    key, queues = entry
+    assert isinstance(queues, nodes.Mapping)
+    starts = [name.line for name, _ in queues.entries]
+    following = [name.line for name, _ in root.entries if name.line > key.line]
+    end = min(following, default=len(source.lines))
+    skeleton = [*source.lines[: starts[0]], *source.lines[end:]]
+    yield 0, "\n".join(skeleton), {**_plain_mapping(root), "queues": ""}, "skeleton"
+    for start, stop, (name, node) in zip(starts, [*starts[1:], end], queues.entries, strict=True):
+        yield start, "\n".join(source.lines[start:stop]), {name.text: _plain(node)}, "queue"
+
+
+def _plain(node: Node) -> object:
+    match node:
+        case Scalar():
+            return node.text
+        case nodes.Mapping():
+            return _plain_mapping(node)
+        case nodes.Sequence():
+            return [_plain(item) for item in node.items]
+        case _:
+            assert_never(node)
+
+
+def _plain_mapping(node: nodes.Mapping) -> dict[str, object]:
+    return {key.text: _plain(value) for key, value in node.entries}
+
+
+@cache
+def _validator(kind: str) -> Any:
+    if kind == "queue":
+        return strictyaml.MapPattern(strictyaml.Str(), _from_key(schema.QUEUE))
+    fields = {strictyaml.Optional(k.name): _from_key(k) for k in schema.ROOT.keys if k is not schema.QUEUES}
+    return strictyaml.Map({**fields, "queues": strictyaml.Str()})
+
+
+def _from_key(key: Key) -> Any:
+    match key:
+        case Value():
+            return strictyaml.Str()
+        case Command():
+            return strictyaml.Str() | strictyaml.Seq(strictyaml.Str())
+        case Section():
+            fixed = strictyaml.Map({strictyaml.Optional(k.name): _from_key(k) for k in key.keys})
+            return strictyaml.Str() | fixed if key.short is not None else fixed
+        case Table():
+            return strictyaml.MapPattern(strictyaml.Str(), _from_key(key.value))
+        case _:
+            assert_never(key)

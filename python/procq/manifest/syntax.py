@@ -1,0 +1,103 @@
+"""What to say, and how to go on, where the text is not YAML.
+
+libyaml stops at its first error and speaks of tokens and indicators. Nearly always one value only needs quotes, so the
+value is quoted in a copy and reading goes on: everything else that is wrong with the file is found in the same run.
+"""
+
+from __future__ import annotations
+
+import re
+
+from procq.manifest.nodes import Broken, Node, parse
+from procq.manifest.source import Source
+
+_REPAIR_BYTES = 2 << 20
+"""Every repair reads the text once more; together they read no more than this, but at least a few."""
+_MAX_REPAIRS = 50
+_LONGEST_LINE = 4096
+_ENTRY = re.compile(
+    r"""^(?P<head>\s*(?:-\s+)*(?:(?:[\w.-]+|"[^"]*"|'[^']*')\s*:\s+)?)(?P<value>\S.*?)(?P<tail>\s+\#.*|\s*)$"""
+)
+_KEY_OR_ITEM = re.compile(r"[:-]\s+$")
+_SPECIAL = tuple("*&!%@`{}[]|>?-,\"'#:")
+_COMMON = {
+    "did not find expected key": (
+        "the indentation of this line fits no line above it",
+        "keys of one level start in the same column; a value that begins with a quote must end with it",
+    ),
+    "could not find expected ':'": (
+        "this line is neither `key: value` nor `- item`",
+        "write a colon and a space after the key",
+    ),
+    "found unexpected end of stream": ("a quote is opened and never closed", "close it"),
+    "did not find expected '-' indicator": ("this line is not an item of the list above", "begin it with `- `"),
+    "block sequence entries are not allowed in this context": (
+        "a list begins in the next line",
+        "write each `- item` in a line of its own",
+    ),
+    "mapping values are not allowed in this context": (
+        "there is a colon too many, or the line is indented too far",
+        "put a value with `: ` in it in quotes; keys of one level start in the same column",
+    ),
+}
+
+
+def read(source: Source) -> Node | None:
+    """The tree of a manifest, with every problem of syntax noted; None where there is no going on."""
+    lines = list(source.lines)
+    for _ in range(max(3, min(_MAX_REPAIRS, _REPAIR_BYTES // (len(source.text) + 1)))):
+        found = parse(source, "\n".join(lines))
+        if not isinstance(found, Broken):
+            return found
+        if not _repair(source, found, lines):
+            _explain(source, found)
+            return None
+    return None
+
+
+def _repair(source: Source, broken: Broken, lines: list[str]) -> bool:
+    """Quotes the value that libyaml stumbled over, and says so."""
+    for number in dict.fromkeys((broken.line, broken.context_line)):
+        if number is None or number >= len(lines) or lines[number] != source.lines[number]:
+            continue
+        if len(lines[number]) > _LONGEST_LINE:
+            continue
+        entry = _ENTRY.match(lines[number])
+        if entry is None or not _needs_quotes(entry["head"], entry["value"]):
+            continue
+        quoted = "'" + entry["value"].replace("'", "''") + "'"
+        source.problem(
+            number,
+            entry.start("value"),
+            len(entry["value"]),
+            "YAML gives this text a meaning of its own",
+            f"put it in quotes: {entry['head'].strip()} {quoted}",
+        )
+        lines[number] = entry["head"] + quoted + entry["tail"]
+        return True
+    return False
+
+
+def _needs_quotes(head: str, value: str) -> bool:
+    if _KEY_OR_ITEM.search(head) is None:
+        return False
+    if value[0] in "\"'" and value.count(value[0]) == 1:
+        return False  # opened and never closed: the end is what is missing
+    return value.startswith(_SPECIAL) or ": " in value or value.endswith(":")
+
+
+def _explain(source: Source, broken: Broken) -> None:
+    tabs = [n for n, line in enumerate(source.lines) if "\t" in line[: len(line) - len(line.lstrip())] and line.strip()]
+    if "cannot start any token" in broken.problem and broken.line in tabs:
+        for number in tabs:
+            column = source.lines[number].index("\t")
+            source.problem(number, column, 1, "this line is indented with a tab", "indent with spaces")
+        return
+    default = ("this is not YAML", f"the parser says: {broken.problem}")
+    message, expected = _COMMON.get(broken.problem, default)
+    line, column = broken.line, broken.column
+    if broken.problem == "found unexpected end of stream" and broken.context_line is not None:
+        line = broken.context_line
+        column = next((i for i, c in enumerate(source.lines[line]) if c in "\"'"), 0)
+    line = min(line, len(source.lines) - 1)
+    source.problem(line, min(column, len(source.lines[line])), 1, message, expected)
