@@ -62,7 +62,7 @@ def test_make_targets_in_documents_exist(document: Path) -> None:
 
 def test_the_lock_covers_what_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["tools"]]
     names = {re.split(r"[<>=\[ ]", each, maxsplit=1)[0] for each in declared}
     locked = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE))
     assert names - locked == set(), "run `make lock`"
