@@ -1,0 +1,27 @@
+"""What every resource does: find the control plane, answer with a view."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from procq import wire
+from procq.api.control import Control
+from procq.api.targets import Target, resolve
+
+
+def control_of(request: Request) -> Control:
+    """The control plane that serves this request."""
+    return cast("Control", request.app.state.control)
+
+
+def targets_of(request: Request, control: Control, default: tuple[str, ...]) -> tuple[Target, ...]:
+    """What `?target=…&target=…` means. Raises ApiError where one means nothing."""
+    return resolve(control.view(), request.query_params.getlist("target") or default)
+
+
+def respond(view: object, status: int = 200) -> Response:
+    """A view as JSON."""
+    return Response(wire.to_json(view), status, media_type="application/json")

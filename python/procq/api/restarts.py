@@ -1,0 +1,25 @@
+"""/v1/restarts: replacing workers that run."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from procq.api.bodies import read_object
+from procq.api.problems import bad_request
+from procq.api.respond import control_of, respond
+from procq.api.running import restart
+from procq.api.targets import resolve
+
+
+async def create_restart(request: Request) -> Response:
+    """POST /v1/restarts: `targets`, a list of queues, workers and patterns."""
+    control = control_of(request)
+    words = (await read_object(request, {"targets"})).get("targets")
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise bad_request(
+            '"targets" must be a list of queues, workers or patterns', hint='As in {"targets": ["emails"]}.'
+        )
+    return respond(restart(control, resolve(control.view(), words)), HTTPStatus.ACCEPTED)

@@ -1,0 +1,69 @@
+"""From the words people use to queues and workers: a queue, `queue.3`, or a pattern over either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from procq.api.problems import bad_request, not_found
+from procq.api.views import queue_names, slots
+from procq.errors import did_you_mean
+from procq.model import WorkerId
+
+if TYPE_CHECKING:
+    from procq.engine.view import StateView
+
+Target = str | WorkerId
+_LONGEST = 128
+_MOST = 1_000
+
+
+def resolve(view: StateView, words: Sequence[str]) -> tuple[Target, ...]:
+    """Queues and workers that `words` mean, each once. Raises ApiError where one means nothing."""
+    if len(words) > _MOST:
+        raise bad_request(f"more than {_MOST} targets", hint="Use patterns.")
+    found: dict[Target, None] = {}
+    for word in words:
+        if len(word) > _LONGEST:
+            raise bad_request(f"a target of more than {_LONGEST} characters")
+        found |= dict.fromkeys(_meant(view, word))
+    return tuple(target for target in found if isinstance(target, str) or target.queue not in found)
+
+
+def workers(view: StateView, targets: Iterable[Target]) -> list[WorkerId]:
+    """The workers of `targets`, in their order."""
+    found: dict[WorkerId, None] = {}
+    for target in targets:
+        if isinstance(target, WorkerId):
+            found[target] = None
+        else:
+            found |= dict.fromkeys(WorkerId(target, slot) for slot in slots(view, target))
+    return list(found)
+
+
+def _meant(view: StateView, word: str) -> list[Target]:
+    names = queue_names(view)
+    if word in names:
+        return [word]
+    if word == "*":
+        return list(names)
+    if any(sign in word for sign in "*?["):
+        queues = [name for name in names if fnmatchcase(name, word)]
+        if queues:
+            return list(queues)
+        return _required([worker for worker in workers(view, names) if fnmatchcase(str(worker), word)], word, names)
+    try:
+        worker = WorkerId.parse(word)
+    except ValueError:
+        return _required([], word, names)
+    taken = worker.queue in names and worker.slot in slots(view, worker.queue)
+    return _required([worker] if taken else [], word, names)
+
+
+def _required(found: Sequence[Target], word: str, names: Sequence[str]) -> list[Target]:
+    if not found:
+        listed = f"Queues are: {', '.join(names[:20])}." if names else "There are no queues."
+        hint = did_you_mean(word, names, listed)
+        raise not_found(f'"{word}" is no queue and no worker here', hint=hint[0].upper() + hint[1:])
+    return list(found)

@@ -1,0 +1,206 @@
+"""From the state of the engine to what the API says. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, assert_never
+
+from procq.intent import DesiredQueue, desired_queue
+from procq.model import WorkerId
+from procq.state import (
+    CALM,
+    HEALTHY_AFTER,
+    Backoff,
+    Draining,
+    End,
+    Ended,
+    Finished,
+    QueueState,
+    Resting,
+    Running,
+    Starting,
+    Stopping,
+    WorkerState,
+)
+from procq.wire import QueueView, WorkerView
+
+if TYPE_CHECKING:
+    from procq.engine.view import StateView
+
+_CRASHES_THAT_MATTER = 2
+_RESTING = {Resting.STOPPED: "stopped", Resting.COMPLETED: "finished", Resting.FAILED: "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered about workers beyond their present state."""
+
+    last_exits: Mapping[WorkerId, str] = field(default_factory=dict)
+    restarts: Mapping[WorkerId, int] = field(default_factory=dict)
+
+
+def queue_names(view: StateView) -> list[str]:
+    """All queues: those of the manifest in its order, then those that are being emptied."""
+    wanted = list(view.intent.manifest.queues) if view.intent else []
+    leaving = sorted(name for name, queue in view.observed.queues.items() if queue.workers and name not in wanted)
+    return [*wanted, *leaving]
+
+
+def slots(view: StateView, name: str) -> list[int]:
+    """The slots of a queue that are wanted or taken."""
+    desired = desired_queue(view.intent, name) if view.intent else None
+    wanted = range(1, desired.workers + 1) if desired else ()
+    return sorted({*wanted, *view.queue(name).workers})
+
+
+def queue_view(view: StateView, name: str, now: float) -> QueueView:
+    """One queue. `now` is on the clock of the engine."""
+    desired = desired_queue(view.intent, name) if view.intent else None
+    observed = view.queue(name)
+    states = Counter(_worker_state(desired, slot, observed.workers.get(slot)) for slot in slots(view, name))
+    return QueueView(
+        name=name,
+        command=desired.queue.command if desired else "",
+        state=_queue_state(desired, observed, states, now),
+        running=states["running"],
+        desired=desired.workers if desired else 0,
+        manifest_workers=desired.queue.workers if desired else None,
+        override=desired.adjustment.workers if desired else None,
+        starting=states["starting"],
+        stopping=states["stopping"],
+        waiting=states["waiting"],
+        stopped=states["stopped"],
+        restarts=view.restarts.get(name, 0),
+        problem=_problem(desired, observed, now),
+    )
+
+
+def worker_views(view: StateView, name: str, now: float, memory: Memory) -> Iterator[WorkerView]:
+    """The workers of a queue by slot."""
+    desired = desired_queue(view.intent, name) if view.intent else None
+    workers = view.queue(name).workers
+    for slot in slots(view, name):
+        yield worker_view(WorkerId(name, slot), desired, workers.get(slot), now, memory)
+
+
+def worker_view(
+    worker: WorkerId, desired: DesiredQueue | None, state: WorkerState | None, now: float, memory: Memory
+) -> WorkerView:
+    """One slot. `state` is None where it is vacant."""
+    end = _end(state)
+    since = _since(state)
+    return WorkerView(
+        id=str(worker),
+        queue=worker.queue,
+        slot=worker.slot,
+        state=_worker_state(desired, worker.slot, state),
+        pid=(state.pid or None) if isinstance(state, Running | Stopping) else None,
+        generation=state.generation if state else None,
+        age=None if since is None else max(0.0, now - since),
+        restarts=memory.restarts.get(worker, 0),
+        last_exit=str(end.outcome) if end else memory.last_exits.get(worker),
+        retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
+    )
+
+
+def _worker_state(desired: DesiredQueue | None, slot: int, state: WorkerState | None) -> str:
+    match state:
+        case None:
+            return "stopped" if desired and desired.stopped(slot) else "starting"
+        case Starting():
+            return "starting"
+        case Running():
+            return "running"
+        case Stopping() | Draining():
+            return "stopping"
+        case Ended() | Backoff():
+            return "waiting"
+        case Finished(why=why):
+            return _RESTING[why]
+        case _:
+            assert_never(state)
+
+
+def _queue_state(desired: DesiredQueue | None, observed: QueueState, states: Counter[str], now: float) -> str:
+    if desired is None:
+        return "shrinking"
+    if states["failed"]:
+        return "failing"
+    if _crashing(observed, now):
+        return "crashing"
+    return _calm_state(desired, observed, states)
+
+
+def _calm_state(desired: DesiredQueue, observed: QueueState, states: Counter[str]) -> str:
+    alive = states["running"] + states["starting"] + states["stopping"] + states["waiting"]
+    if not alive and states["stopped"]:
+        return "stopped"
+    if not alive and states["finished"]:
+        return "finished"
+    if any(slot > desired.workers for slot in observed.workers):
+        return "shrinking"
+    if any(_replaced(desired, slot, state) for slot, state in observed.workers.items()):
+        return "replacing"
+    if states["stopping"]:
+        return "shrinking"
+    return "growing" if states["starting"] or states["waiting"] else "steady"
+
+
+def _replaced(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
+    if desired.stopped(slot):
+        return False
+    match state:
+        case Stopping() | Draining():
+            return True
+        case Starting() | Running():
+            return state.fingerprint != desired.queue.fingerprint
+        case _:
+            return False
+
+
+def _crashing(observed: QueueState, now: float) -> bool:
+    for slot, streak in observed.streaks.items():
+        state = observed.workers.get(slot)
+        recent = not isinstance(state, Running) or now - state.at < HEALTHY_AFTER
+        if state is not None and recent and streak.crashes + streak.misses >= _CRASHES_THAT_MATTER:
+            return True
+    return any(isinstance(state, Backoff) and state.until > now for state in observed.workers.values())
+
+
+def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> str | None:
+    """The worst thing to know about a queue, in words."""
+    ends = [(slot, state, _end(state)) for slot, state in sorted(observed.workers.items())]
+    for slot, state, end in ends:
+        if isinstance(state, Finished) and state.why is Resting.FAILED and end:
+            return f"gave up: {end.outcome}"
+        if isinstance(state, Backoff) and state.until > now and end:
+            return f"{end.outcome}, {_failures(observed, slot, state.attempt)}"
+    for trouble in observed.trouble.values():
+        return f"{trouble.path} takes no data, {trouble.dropped} bytes lost"
+    if desired is None:
+        return "removed from the manifest"
+    return None
+
+
+def _failures(observed: QueueState, slot: int, attempt: int) -> str:
+    streak = observed.streaks.get(slot, CALM)
+    times = max(streak.crashes + streak.misses, attempt)
+    return f"{times} times in a row" if times > 1 else "once"
+
+
+def _end(state: WorkerState | None) -> End | None:
+    return state.end if isinstance(state, Draining | Ended | Backoff | Finished) else None
+
+
+def _since(state: WorkerState | None) -> float | None:
+    match state:
+        case None:
+            return None
+        case Starting(at=at) | Running(at=at) | Stopping(at=at):
+            return at
+        case Draining(end=end) | Ended(end=end) | Backoff(end=end) | Finished(end=end):
+            return end.at
+        case _:
+            assert_never(state)

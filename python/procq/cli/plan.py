@@ -1,0 +1,32 @@
+"""Shows what saving the manifest changes, before it is saved over the one in force, or while it does not load.
+
+  procq plan                   queue by queue: + new, ~ changed in place, ± replaced, - removed
+  procq plan --json
+
+Exit code: 0 nothing would change, 2 something would, 4 the manifest is not valid.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from procq import wire
+from procq.cli.project import client_of
+from procq.cli.render.plan import plan_lines
+from procq.cli.terminal import Terminal
+from procq.errors import ExitCode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Defines what may follow `procq plan`."""
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Shows the differences; the exit code says whether there are any."""
+    plan = client_of(options).plan()
+    if options.json:
+        terminal.line(wire.to_pretty_json(plan))
+    else:
+        terminal.lines(plan_lines(plan, terminal.style))
+    return ExitCode.DIFFERENCES if plan.changes else ExitCode.DONE

@@ -1,0 +1,1 @@
+"""From views to lines of text. Pure: no clock, no terminal."""

@@ -1,0 +1,28 @@
+"""One event, one line."""
+
+from __future__ import annotations
+
+from time import localtime, strftime
+
+from procq.text import Style, plain
+from procq.wire import EventView
+
+_SIGNS = {
+    "started": ("●", "green"),
+    "exited": ("✗", "red"),
+    "start_failed": ("✗", "red"),
+    "retired": ("✗", "red"),
+    "reload_failed": ("✗", "red"),
+    "delayed": ("↻", "yellow"),
+    "log_trouble": ("!", "yellow"),
+    "stray": ("!", "yellow"),
+}
+_SUBJECT = 14
+
+
+def event_line(event: EventView, style: Style) -> str:
+    """`10:42:01  emails.2        ✗ exit code 1 after 12 s`."""
+    when = strftime("%H:%M:%S", localtime(event.at))
+    sign, colour = _SIGNS.get(event.kind, ("·", "dim"))
+    subject = event.worker or event.queue or "procq"
+    return f"{style(when, 'dim')}  {plain(subject):<{_SUBJECT}}  {style(sign, colour)} {plain(event.text)}"

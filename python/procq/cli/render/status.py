@@ -1,0 +1,127 @@
+"""The state of a project, as `procq status` prints it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from time import localtime, strftime
+
+from procq.text import Style, duration, plain, table
+from procq.wire import QueueView, StatusView, WorkerView
+
+_NOTHING = "–"
+_DAY = 86_400
+_SIGNS: dict[str, tuple[str, str]] = {
+    "steady": ("●", "green"),
+    "running": ("●", "green"),
+    "growing": ("↑", "cyan"),
+    "starting": ("↑", "cyan"),
+    "shrinking": ("↓", "cyan"),
+    "stopping": ("↓", "cyan"),
+    "replacing": ("↻", "cyan"),
+    "waiting": ("↻", "yellow"),
+    "crashing": ("✗", "red"),
+    "failing": ("✗", "red"),
+    "failed": ("✗", "red"),
+    "stopped": ("■", "yellow"),
+    "finished": ("✓", "dim"),
+}
+
+
+def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
+    """The head line, a row a queue, then what a person should know. `now` is in seconds since the Unix epoch."""
+    lines = [_head(status, style, now), ""]
+    if status.queues:
+        rows = [tuple(style(title, "dim") for title in ("QUEUE", "STATE", "WORKERS", "RESTARTS", ""))]
+        rows += [_queue_row(queue, style) for queue in status.queues]
+        lines += table(rows, right=(2, 3))
+    else:
+        lines.append("no queues: add some to the manifest and save it")
+    notes = _notes(status)
+    return [*lines, "", *notes] if notes else lines
+
+
+def worker_lines(workers: Sequence[WorkerView], style: Style) -> list[str]:
+    """A row a worker."""
+    titles = ("WORKER", "STATE", "PID", "FOR", "RESTARTS", "LAST EXIT")
+    rows = [tuple(style(title, "dim") for title in titles)]
+    rows += [_worker_row(worker, style) for worker in workers]
+    return table(rows, right=(2, 3, 4))
+
+
+def _head(status: StatusView, style: Style, now: float) -> str:
+    running = sum(queue.running for queue in status.queues)
+    desired = sum(queue.desired for queue in status.queues)
+    since = "" if status.in_force_since is None else f" in force since {_when(status.in_force_since, now)}"
+    parts = [
+        "stopping" if status.shutting_down else f"up {duration(status.up_for)}",
+        os.path.basename(status.manifest) + since,
+        f"{running} of {desired} workers",
+    ]
+    return f"{style(plain(status.project), 'bold')}   {' · '.join(parts)}"
+
+
+def _when(at: float, now: float) -> str:
+    return strftime("%H:%M:%S" if now - at < _DAY else "%Y-%m-%d %H:%M", localtime(at))
+
+
+def _queue_row(queue: QueueView, style: Style) -> tuple[str, ...]:
+    if queue.running == queue.desired or queue.state in {"crashing", "failing", "stopped", "finished"}:
+        workers = f"{queue.running} of {queue.desired}"
+    else:
+        workers = f"{queue.running} → {queue.desired}"
+    restarts = f"{queue.restarts:,}" if queue.restarts else _NOTHING
+    return (plain(queue.name), _state(queue.state, style), workers, restarts, plain(queue.problem or ""))
+
+
+def _worker_row(worker: WorkerView, style: Style) -> tuple[str, ...]:
+    state = _state(worker.state, style)
+    if worker.retry_in is not None:
+        state += f" {duration(worker.retry_in)}"
+    return (
+        plain(worker.id),
+        state,
+        str(worker.pid or _NOTHING),
+        _NOTHING if worker.age is None else duration(worker.age),
+        f"{worker.restarts:,}" if worker.restarts else _NOTHING,
+        plain(worker.last_exit or _NOTHING),
+    )
+
+
+def _state(state: str, style: Style) -> str:
+    sign, colour = _SIGNS.get(state, ("?", "dim"))
+    return style(f"{sign} {state}", colour)
+
+
+def _notes(status: StatusView) -> list[str]:
+    notes = []
+    if status.manifest_error is not None:
+        notes.append("The manifest on disk is not valid, so the one before it stays in force:")
+        notes += [f"  {line}" for line in status.manifest_error.splitlines()]
+    if status.control_plane_starts > 1:
+        times = status.control_plane_starts - 1
+        notes.append(
+            f"the control plane was started again {'once' if times == 1 else f'{times} times'}; no worker was touched"
+        )
+    for queue in status.queues:
+        notes += _queue_notes(queue)
+    return notes
+
+
+def _queue_notes(queue: QueueView) -> list[str]:
+    name = plain(queue.name)
+    notes = []
+    if queue.state in {"crashing", "failing"}:
+        notes.append(
+            f"{name} is {queue.state}: `procq logs {name}` shows why, `procq start {name}` tries again at once"
+        )
+    if queue.override is not None:
+        notes.append(
+            f"{name} is overridden to {queue.override} (manifest says {queue.manifest_workers}): "
+            f"`procq scale {name}=auto` gives it back"
+        )
+    if queue.state == "stopped":
+        notes.append(f"{name} was stopped by hand: `procq start {name}`")
+    elif queue.stopped:
+        notes.append(f"{queue.stopped} of {name} stopped by hand: `procq start {name}`")
+    return notes

@@ -1,0 +1,91 @@
+"""What start, stop and restart have in common: their targets, and waiting until it is done."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+
+from procq import wire
+from procq.cli.project import TARGETS
+from procq.cli.terminal import Terminal
+from procq.client import Client
+from procq.errors import UsageError
+from procq.text import count, listing
+
+_EVERY = 0.05
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    """Adds TARGET…, --all and --no-wait."""
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=TARGETS)
+    parser.add_argument("--all", action="store_true", help="every queue")
+    parser.add_argument("--no-wait", action="store_true", help="return at once; `procq status` shows how far it is")
+
+
+def chosen(options: argparse.Namespace, verb: str) -> list[str]:
+    """The targets given. Raises UsageError for none, and for some together with --all."""
+    if options.all and options.targets:
+        raise UsageError("--all and targets exclude each other")
+    if options.all:
+        return ["*"]
+    if not options.targets:
+        raise UsageError(
+            f"what should {verb}?", hint=f"Name queues or workers, as `procq {verb} emails`, or say --all."
+        )
+    return list(options.targets)
+
+
+def wait_for(
+    client: Client,
+    affected: wire.Affected,
+    terminal: Terminal,
+    *,
+    until: set[str],
+    done: str,
+    options: argparse.Namespace,
+    newer_than: Mapping[str, int | None] | None = None,
+) -> int:
+    """Waits until every affected worker is in one of the states `until`; `newer_than` are generations that must go.
+
+    Returns 1, and says which, when some failed instead.
+    """
+    total = len(affected.workers)
+    if not total:
+        terminal.line("nothing to do")
+        return 0
+    if options.no_wait:
+        terminal.line(f"{count(total, 'worker')} asked")
+        return 0
+    started = time.monotonic()
+    while True:
+        workers = [worker for worker in client.workers(affected.queues) if worker.id in set(affected.workers)]
+        failed = [worker for worker in workers if _failed(worker, until)]
+        settled = [worker for worker in workers if worker.state in until and _is_new(worker, newer_than)]
+        pending = [worker.id for worker in workers if worker not in failed and worker not in settled]
+        if not pending:
+            break
+        terminal.progress(f"{total - len(pending)}/{total} {done}, waiting for {listing(pending)}")
+        time.sleep(_EVERY)
+    terminal.line(f"{count(total - len(failed), 'worker')} {done}{_took(started)}")
+    for worker in failed:
+        reason = worker.last_exit or worker.state
+        terminal.line(f"{terminal.style(worker.id, 'bold')}   {terminal.style(worker.state, 'red')}   {reason}")
+    return 1 if failed else 0
+
+
+def _failed(worker: wire.WorkerView, until: set[str]) -> bool:
+    return worker.state in {"failed", "waiting"} and worker.state not in until
+
+
+def _is_new(worker: wire.WorkerView, newer_than: Mapping[str, int | None] | None) -> bool:
+    if newer_than is None:
+        return True
+    old = newer_than.get(worker.id)
+    return worker.generation != old or old is None
+
+
+def _took(started: float) -> str:
+    from procq.text import duration
+
+    return f" in {duration(time.monotonic() - started)}"

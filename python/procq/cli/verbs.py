@@ -1,0 +1,19 @@
+"""All verbs, in the order in which a newcomer meets them."""
+
+from __future__ import annotations
+
+VERBS: dict[str, str] = {
+    "up": "run the manifest: every queue with its workers",
+    "down": "stop everything",
+    "status": "queues and workers: state, counts, restarts",
+    "logs": "output of the workers",
+    "scale": "change how many workers a queue has, for now",
+    "start": "start what was stopped or gave up",
+    "stop": "stop queues or workers until they are started again",
+    "restart": "replace running workers by new ones",
+    "check": "say whether a manifest is right, without running it",
+    "plan": "show what saving the manifest would change",
+    "events": "what happened: starts, exits, changes",
+}
+
+ALIASES: dict[str, str] = {"ps": "status"}

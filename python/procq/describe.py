@@ -1,0 +1,85 @@
+"""Events in the words people read. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import strerror
+
+from procq.events import (
+    Attached,
+    ConfigureRequested,
+    Delayed,
+    Event,
+    Executing,
+    Exited,
+    Gone,
+    IntentChanged,
+    LogProblem,
+    Refused,
+    Retired,
+    ShuttingDown,
+    SpawnFailed,
+    StopRequested,
+    Stray,
+)
+from procq.model import WorkerId
+from procq.state import Resting
+from procq.text import count, duration
+
+_RESTING = {Resting.STOPPED: "stays stopped", Resting.COMPLETED: "has finished", Resting.FAILED: "gave up"}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an event says: its kind, for programs, and a text, for people."""
+
+    kind: str
+    text: str
+    worker: WorkerId | None = None
+
+
+def describe(event: Event, ran_for: float | None = None) -> Description | None:
+    """The words for `event`; None for those that say nothing to a person. `ran_for` are the seconds a worker lived."""
+    match event:
+        case Executing(worker, _, pid, _):
+            return Description("started", f"started, pid {pid}", worker)
+        case SpawnFailed(worker, _, failure, _):
+            return Description("start_failed", f"cannot start: {failure}", worker)
+        case Exited(worker, _, status, _):
+            lived = "" if ran_for is None else f" after {duration(ran_for)}"
+            return Description("exited", f"{status}{lived}", worker)
+        case Gone(worker, _, killed, _) if killed:
+            return Description("killed", f"{count(killed, 'process', 'processes')} had to be killed", worker)
+        case Refused(worker, _, why, _):
+            return Description("refused", f"the keeper refused: {why}", worker)
+        case LogProblem(worker, path, 0, dropped):
+            return Description("log_trouble", f"{path} takes data again, {count(dropped, 'byte')} lost", worker)
+        case LogProblem(worker, path, errno, _):
+            return Description("log_trouble", f"{path} takes no data: {strerror(errno)}", worker)
+        case _:
+            return _describe_decision(event)
+
+
+def _describe_decision(event: Event) -> Description | None:
+    match event:
+        case StopRequested(worker, _, deadline, at, reason):
+            return Description("stopping", f"asked to leave within {duration(deadline - at)}: {reason}", worker)
+        case Delayed(worker, _, until, attempt, at, reason):
+            text = f"starts again in {duration(max(0.0, until - at))}, failure {attempt} in a row: {reason}"
+            return Description("delayed", text, worker)
+        case Retired(worker, _, why, _, reason):
+            return Description("retired", f"{_RESTING[why]}: {reason}", worker)
+        case ConfigureRequested(worker, _, _, _, reason):
+            return Description("configured", f"settings renewed: {reason}", worker)
+        case IntentChanged(_, reason):
+            return Description("changed", reason)
+        case Attached(epoch=epoch) if epoch > 1:
+            return Description(
+                "control_plane", f"control plane started again, the {epoch - 1}. time; no worker was touched"
+            )
+        case Stray(pid, name):
+            return Description("stray", f"process {pid} ({name}) belongs to no worker; it ends when procq does")
+        case ShuttingDown(reason, _):
+            return Description("shutting_down", f"stopping everything: {reason}")
+        case _:
+            return None

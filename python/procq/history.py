@@ -1,0 +1,106 @@
+"""What happened, as far as it is remembered: a bounded list that any number of readers follow at their own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from procq.describe import describe
+from procq.events import Event, Executing, Exited, Snapshot, SpawnFailed, SpawnRequested
+from procq.model import WorkerId
+from procq.state import Running
+from procq.wire import EventView
+
+LENGTH = 2_000
+"""Events that are remembered."""
+
+
+class History:
+    """Remembers events; a reader that falls behind is told how many it missed, and costs nothing meanwhile."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, length: int = LENGTH) -> None:
+        self._clock = clock
+        self._events: deque[EventView] = deque(maxlen=length)
+        self._next = 1
+        self._news = asyncio.Event()
+        self._started: dict[WorkerId, float] = {}
+        self._last_exits: dict[WorkerId, str] = {}
+        self._restarts: dict[WorkerId, int] = {}
+
+    @property
+    def last_exits(self) -> dict[WorkerId, str]:
+        """How the generation before the present one ended, in words."""
+        return self._last_exits
+
+    @property
+    def restarts(self) -> dict[WorkerId, int]:
+        """How often a slot was taken again."""
+        return self._restarts
+
+    def record(self, event: Event) -> None:
+        """Remembers an event of the engine, if it says something to a person."""
+        ran_for = None
+        match event:
+            case Snapshot(workers=workers):
+                self._started = {worker: state.at for worker, state in workers if isinstance(state, Running)}
+                self._restarts = {worker: n for worker, n in self._restarts.items() if worker in dict(workers)}
+                self._last_exits = {worker: e for worker, e in self._last_exits.items() if worker in dict(workers)}
+            case Executing(worker, _, _, at):
+                self._started[worker] = at
+            case Exited(worker, _, status, at):
+                began = self._started.pop(worker, None)
+                ran_for = None if began is None else at - began
+                self._last_exits[worker] = str(status)
+            case SpawnFailed(worker, _, failure, _):
+                self._last_exits[worker] = str(failure)
+            case SpawnRequested(worker) if worker in self._last_exits:
+                self._restarts[worker] = self._restarts.get(worker, 0) + 1
+        described = describe(event, ran_for)
+        if described is not None:
+            self.note(described.kind, described.text, described.worker)
+
+    def note(self, kind: str, text: str, worker: WorkerId | None = None) -> None:
+        """Remembers something that is not an event of the engine."""
+        self._events.append(
+            EventView(
+                id=self._next,
+                at=self._clock(),
+                kind=kind,
+                text=text,
+                queue=worker.queue if worker else None,
+                worker=str(worker) if worker else None,
+            )
+        )
+        self._next += 1
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def since(self, last: int) -> list[EventView]:
+        """What came after the event `last`. Begins with a `gap` where some of it is forgotten."""
+        if not self._events or last >= self._next - 1:
+            return []
+        first = self._events[0].id
+        missed = first - last - 1
+        found = [event for event in self._events if event.id > last]
+        if missed > 0 and last > 0:
+            found.insert(
+                0, EventView(first - 1, self._events[0].at, "gap", f"{missed} events before this are forgotten")
+            )
+        return found
+
+    async def follow(self, last: int, heartbeat: float) -> AsyncIterator[list[EventView]]:
+        """What comes after the event `last`, in batches, without end; an empty one after `heartbeat` seconds."""
+        while True:
+            news = self._news
+            batch = self.since(last)
+            if not batch:
+                try:
+                    async with asyncio.timeout(heartbeat):
+                        await news.wait()
+                except TimeoutError:
+                    yield []
+                continue
+            last = batch[-1].id
+            yield batch

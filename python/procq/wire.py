@@ -1,0 +1,205 @@
+"""What the HTTP API says: immutable views, and their JSON.
+
+The only module that knows how the API looks in JSON. Every document carries `version`; fields unknown to the reader are
+ignored and absent ones take their default, so that an older side understands a newer one. Times are seconds: `at` is
+since the Unix epoch, ages and delays are relative to the moment of the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, cast
+
+VERSION = 1
+"""Version of the documents. It grows when a field changes its meaning or goes away, not when one is added."""
+
+MANIFEST_PROBLEM = "tag:procq,2026:manifest"
+"""Type of the problem details that carry the errors of a manifest."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One slot of a queue. `state` is starting, running, stopping, waiting, stopped, finished or failed."""
+
+    id: str
+    queue: str
+    slot: int
+    state: str
+    pid: int | None = None
+    generation: int | None = None
+    age: float | None = None
+    """Seconds in this state."""
+    restarts: int = 0
+    last_exit: str | None = None
+    """How the generation before ended, in words."""
+    retry_in: float | None = None
+    """Seconds until it starts again, while it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """One queue. `state` is steady, growing, shrinking, replacing, crashing, failing, stopped or finished."""
+
+    name: str
+    command: str
+    state: str
+    running: int
+    desired: int
+    manifest_workers: int | None
+    """What the manifest says; None while a removed queue is being emptied."""
+    override: int | None = None
+    """What `procq scale` said instead."""
+    starting: int = 0
+    stopping: int = 0
+    waiting: int = 0
+    stopped: int = 0
+    restarts: int = 0
+    problem: str | None = None
+    """What is wrong, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A whole project."""
+
+    project: str
+    manifest: str
+    in_force_since: float | None
+    """When the manifest in force was taken, seconds since the Unix epoch; None when that is not remembered."""
+    up_for: float
+    """Seconds since the keeper started."""
+    keeper_pid: int
+    control_plane_pid: int
+    control_plane_starts: int
+    shutting_down: bool = False
+    manifest_error: str | None = None
+    """Why the file on disk is not in force."""
+    queues: tuple[QueueView, ...] = field(default=(), metadata={"item": QueueView})
+    workers: tuple[WorkerView, ...] = field(default=(), metadata={"item": WorkerView})
+
+
+@dataclass(frozen=True, slots=True)
+class QueueList:
+    """All queues."""
+
+    queues: tuple[QueueView, ...] = field(default=(), metadata={"item": QueueView})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerList:
+    """Some workers."""
+
+    workers: tuple[WorkerView, ...] = field(default=(), metadata={"item": WorkerView})
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeView:
+    """What would happen to one queue. `sign` is + new, ~ changed live, ± replaced, - removed."""
+
+    sign: str
+    queue: str
+    what: str
+    impact: str
+    started: int = 0
+    stopped: int = 0
+    replaced: int = 0
+    untouched: int = 0
+    details: tuple[str, ...] = ()
+    """Lines of a difference, each starting with `- ` or `+ `."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """What saving, or taking, the file would do."""
+
+    manifest: str
+    changes: tuple[ChangeView, ...] = field(default=(), metadata={"item": ChangeView})
+    unchanged: int = 0
+    untouched: int = 0
+    """Workers that keep running as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """Answer to a change of many: the ids of the workers it is about."""
+
+    workers: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that happened. `id` grows; it is what Last-Event-ID takes."""
+
+    id: int
+    at: float
+    kind: str
+    text: str
+    queue: str | None = None
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """Problem details as in RFC 9457; `hint` says what to do."""
+
+    title: str
+    status: int
+    detail: str = ""
+    hint: str | None = None
+    type: str = "about:blank"
+
+
+def to_data(view: object) -> dict[str, Any]:
+    """The JSON object of a view, with the version of the documents."""
+    return {"version": VERSION, **_plain(view)}
+
+
+def to_json(view: object) -> str:
+    """One line of JSON."""
+    return json.dumps(to_data(view), separators=(",", ":"), ensure_ascii=False)
+
+
+def to_pretty_json(view: object) -> str:
+    """Indented JSON, for people and files."""
+    return json.dumps(to_data(view), indent=2, ensure_ascii=False)
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """The inverse of `to_json`. Raises ValueError for what is not such a document."""
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"expected an object with a {kind.__name__}, got {type(data).__name__}")
+    return _build(kind, data)
+
+
+def _plain(view: object) -> dict[str, Any]:
+    if not is_dataclass(view):
+        raise TypeError(f"not a view: {view!r}")
+    return {each.name: _value(getattr(view, each.name)) for each in fields(view)}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) if is_dataclass(item) else item for item in value]
+    return value
+
+
+def _build(kind: type[T], data: Mapping[str, Any]) -> T:
+    arguments: dict[str, Any] = {}
+    for each in fields(cast("Any", kind)):
+        if each.name not in data:
+            continue
+        value = data[each.name]
+        if isinstance(value, list):
+            item = each.metadata.get("item")
+            value = tuple(_build(item, entry) for entry in value) if item else tuple(value)
+        arguments[each.name] = value
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"not a {kind.__name__}: {error}") from None
