@@ -9,8 +9,8 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # maturin installs what procq itself depends on: held to the lock by the constraint.
-develop = env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv PIP_CONSTRAINT=$(LOCK) \
-          $(BIN)/maturin develop --quiet --locked --profile
+develop = env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv PIP_CONSTRAINT=$(LOCK) PIP_QUIET=1 \
+          $(BIN)/maturin develop --locked --profile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -19,7 +19,7 @@ develop = env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv PIP_CONSTRAINT=$(LOCK)
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.demo  ## build, then run examples/quickstart in a scratch folder
+demo: tools .venv/.demo  ## build, then run examples/quickstart in a scratch folder
 	@echo "building the extension (the first time takes a minute or two) …"
 	@$(develop) dev
 	@exec scripts/demo
@@ -33,7 +33,7 @@ checks: lint
 	$(BIN)/python benches/run.py --gate
 	$(BIN)/pytest
 
-build: .venv/.dev  ## build into .venv, with the development tools (PROFILE=release for a fast procq)
+build: tools .venv/.dev  ## build into .venv, with the development tools (PROFILE=release for a fast procq)
 	$(develop) $(PROFILE)
 
 lint: build  ## formatting, clippy, ruff, mypy, import layers, stubs
