@@ -161,7 +161,7 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class SpawnRequested:
-    """A spawn is about to be sent."""
+    """A spawn is about to be sent; a `fresh` one begins a new count of failures."""
 
     worker: WorkerId
     generation: int
@@ -169,6 +169,7 @@ class SpawnRequested:
     settings: Settings
     at: float
     reason: str
+    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)

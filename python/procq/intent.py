@@ -1,8 +1,9 @@
 """What is wanted: the manifest in force and what people changed by hand on top of it. All pure.
 
 A person's command never acts: it changes the intent, and the planner finds out what follows.
-"Replace it" and "try it again" become *marks*: every worker of a generation up to the mark is to be replaced,
-those that come after are not. A mark that was obeyed therefore needs no cleaning up and cannot be obeyed twice.
+"Replace it" and "try it again" become *marks*: every worker of a generation up to the mark is to be replaced, every
+slot whose worker ended before the mark is to be filled at once; what comes after is not meant. A mark that was obeyed
+therefore needs no cleaning up and cannot be obeyed twice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from procq.model import Manifest, Queue, WorkerId
+from procq.state import Settings
 
 MAX_WORKERS = 10_000
 """Most workers a queue can be scaled to."""
@@ -18,17 +20,17 @@ MAX_WORKERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Generations up to `everyone` (any slot) or `slots[slot]` are meant."""
+    """What lies up to `everyone` (in any slot) or `slots[slot]` is meant; in generations or in seconds."""
 
-    everyone: int = 0
-    slots: Mapping[int, int] = field(default_factory=dict)
+    everyone: float = -1
+    slots: Mapping[int, float] = field(default_factory=dict)
 
-    def covers(self, slot: int, generation: int) -> bool:
-        """Whether a worker of this generation in `slot` is meant."""
-        return generation <= self.everyone or generation <= self.slots.get(slot, 0)
+    def covers(self, slot: int, value: float) -> bool:
+        """Whether the mark reaches `value` in this slot."""
+        return value <= self.everyone or value <= self.slots.get(slot, -1)
 
     def __bool__(self) -> bool:
-        return bool(self.everyone or self.slots)
+        return self.everyone >= 0 or bool(self.slots)
 
 
 NO_MARKS = Marks()
@@ -38,8 +40,8 @@ NO_MARKS = Marks()
 class Adjustment:
     """What people changed by hand about one queue.
 
-    `workers` overrides the manifest's count (None: it does not). `restart` marks workers to be replaced,
-    `retry` those that ended and are to be started without waiting.
+    `workers` overrides the manifest's count (None: it does not). `restart` marks the generations to be
+    replaced, `retry` the time up to which an end is not to be waited for.
     """
 
     workers: int | None = None
@@ -75,7 +77,9 @@ class DesiredQueue:
 
     queue: Queue
     workers: int
-    adjustment: Adjustment = PLAIN
+    adjustment: Adjustment
+    fingerprint: str
+    settings: Settings
 
     def stopped(self, slot: int) -> bool:
         """Whether a person stopped this slot."""
@@ -88,7 +92,8 @@ def desired_queue(intent: Intent, name: str) -> DesiredQueue | None:
     if queue is None:
         return None
     adjustment = intent.adjustment(name)
-    return DesiredQueue(queue, queue.workers if adjustment.workers is None else adjustment.workers, adjustment)
+    workers = queue.workers if adjustment.workers is None else adjustment.workers
+    return DesiredQueue(queue, workers, adjustment, queue.fingerprint, Settings.of(queue))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,32 +152,37 @@ def stop(intent: Intent, targets: Iterable[Target]) -> Intent:
     return intent
 
 
-def start(intent: Intent, targets: Iterable[Target], generation: int) -> Intent:
-    """Undoes `stop`, and starts at once what ended, failed or waits; what runs is not touched.
+def start(intent: Intent, targets: Iterable[Target], now: float) -> Intent:
+    """Undoes `stop`, and starts at once what had ended, failed or waited by `now`; what runs is not touched.
 
-    `generation` is the newest one so far: workers that come later are not meant. Raises KeyError for no such queue.
+    Raises KeyError for no such queue.
     """
     for target in targets:
         name, slot = _split(intent, target)
         old = intent.adjustment(name)
         if slot is None:
-            new = replace(old, stopped=False, stopped_slots=frozenset(), retry=Marks(everyone=generation))
+            new = replace(old, stopped=False, stopped_slots=frozenset(), retry=Marks(everyone=now))
         else:
             new = _started_slot(intent, name, old, slot)
-            new = replace(new, retry=_mark(old.retry, slot, generation))
+            new = replace(new, retry=_mark(old.retry, slot, now))
         intent = _adjust(intent, name, new)
     return intent
 
 
 def restart(intent: Intent, targets: Iterable[Target], generation: int) -> Intent:
-    """Replaces workers of generations up to `generation`, and undoes `stop`. Raises KeyError for no such queue."""
-    targets = tuple(targets)
-    intent = start(intent, targets, generation)
+    """Replaces workers of generations up to `generation`, whether they run or ended, and undoes `stop`.
+
+    Raises KeyError for no such queue.
+    """
     for target in targets:
         name, slot = _split(intent, target)
         old = intent.adjustment(name)
-        marks = Marks(everyone=generation) if slot is None else _mark(old.restart, slot, generation)
-        intent = _adjust(intent, name, replace(old, restart=marks))
+        if slot is None:
+            new = replace(old, stopped=False, stopped_slots=frozenset(), restart=Marks(everyone=generation))
+        else:
+            new = _started_slot(intent, name, old, slot)
+            new = replace(new, restart=_mark(old.restart, slot, generation))
+        intent = _adjust(intent, name, new)
     return intent
 
 
@@ -198,10 +208,10 @@ def _started_slot(intent: Intent, name: str, old: Adjustment, slot: int) -> Adju
     return replace(old, stopped=False, stopped_slots=frozenset(range(1, desired.workers + 1)) - {slot})
 
 
-def _mark(marks: Marks, slot: int, generation: int) -> Marks:
+def _mark(marks: Marks, slot: int, value: float) -> Marks:
     """Adds a mark; those of other slots stay, unless the mark on everyone says as much."""
-    kept = {s: g for s, g in marks.slots.items() if g > marks.everyone}
-    return Marks(marks.everyone, {**kept, slot: generation})
+    kept = {s: v for s, v in marks.slots.items() if v > marks.everyone}
+    return Marks(marks.everyone, {**kept, slot: value})
 
 
 def _adjust(intent: Intent, name: str, adjustment: Adjustment) -> Intent:

@@ -98,11 +98,17 @@ Outcome = ExitStatus | SpawnFailure | Refusal
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How and when a worker ended; `asked` when we had told it to leave before."""
+    """How and when a worker ended; it executed, or was requested, at `began`; `asked` when we had told it to leave."""
 
     outcome: Outcome
+    began: float
     at: float
     asked: bool = False
+
+    @property
+    def ran(self) -> float:
+        """Seconds it lasted."""
+        return self.at - self.began
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Asked to leave (`reason`); SIGKILL comes at `deadline`. `pid` is 0 while exec is not yet reported."""
+    """Executes since `at` and was asked to leave; SIGKILL comes at `deadline`. `pid` is 0 before exec is reported."""
 
     generation: int
     fingerprint: str

@@ -20,6 +20,7 @@ class SpawnWorker:
     worker: WorkerId
     generation: int
     queue: Queue
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a worker of `queue` in a free slot; the engine assigns the generation."""
+    """Start a worker of `queue` in a free slot; the engine assigns the generation.
+
+    `attempt` counts the failures in a row before it: 0 begins a new count.
+    """
 
     worker: WorkerId
     queue: Queue
+    fingerprint: str
+    settings: Settings
     reason: Reason
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

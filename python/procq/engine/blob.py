@@ -1,0 +1,116 @@
+"""What outlives the control plane, as bytes that the keeper holds: the intent, and the failures counted so far.
+
+Compressed JSON, cut into parts of at most `PART` bytes, each with the CRC-32 of its own bytes. `Assembly` takes the
+parts back and yields the whole only when every part arrived once, unharmed and of the same cut.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from procq import intent_codec
+from procq.intent import Intent
+from procq.intent_codec import Unreadable
+from procq.state import CALM, Streak
+
+PART: Final = 512 * 1024
+LIMIT: Final = 4 * 1024 * 1024
+"""Most bytes that the keeper holds for us."""
+_UNPACKED_LIMIT: Final = 64 * 1024 * 1024
+
+Streaks = Mapping[str, Mapping[int, Streak]]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a control plane hands to the next one: intent, failures in a row by queue and slot, restarts by queue."""
+
+    intent: Intent
+    streaks: Streaks = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
+
+
+def pack(memory: Memory) -> bytes:
+    """The memory as bytes. Raises ValueError when it is larger than the keeper holds."""
+    streaks = {
+        name: [[slot, s.crashes, s.misses, s.generation] for slot, s in slots.items() if s != CALM]
+        for name, slots in memory.streaks.items()
+        if slots
+    }
+    plain = {"intent": intent_codec.encode(memory.intent), "streaks": streaks, "restarts": dict(memory.restarts)}
+    data = zlib.compress(json.dumps(plain, separators=(",", ":")).encode("ascii"), 1)
+    if len(data) > LIMIT:
+        raise ValueError(f"the intent takes {len(data)} bytes, the keeper holds {LIMIT}")
+    return data
+
+
+def unpack(data: bytes) -> Memory:
+    """The inverse of `pack`. Raises Unreadable."""
+    try:
+        plain = json.loads(_inflate(data))
+        streaks = {
+            str(name): {int(slot): Streak(int(c), int(m), int(g)) for slot, c, m, g in items}
+            for name, items in plain["streaks"].items()
+        }
+        restarts = {str(name): int(n) for name, n in plain["restarts"].items()}
+        return Memory(intent_codec.decode(plain["intent"]), streaks, restarts)
+    except Unreadable:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
+        raise Unreadable(f"the saved intent is damaged: {type(error).__name__}: {error}") from error
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data, _UNPACKED_LIMIT)
+    if not inflater.eof:
+        raise ValueError("it is cut short or too large")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part as it travels; `part` counts from 0."""
+
+    part: int
+    parts: int
+    crc: int
+    data: bytes
+
+
+def cut(data: bytes, size: int = PART) -> list[Part]:
+    """The parts of `data`; at least one."""
+    chunks = [data[i : i + size] for i in range(0, len(data), size)] or [b""]
+    return [Part(n, len(chunks), zlib.crc32(chunk), chunk) for n, chunk in enumerate(chunks)]
+
+
+@dataclass(slots=True)
+class Assembly:
+    """Takes parts in any order; `whole` is what they make."""
+
+    parts: dict[int, Part] = field(default_factory=dict)
+    damaged: bool = False
+
+    def add(self, part: Part) -> None:
+        """One more part. A harmful one spoils the whole, which is then None for good."""
+        others = next(iter(self.parts.values()), part).parts
+        sound = zlib.crc32(part.data) == part.crc and part.parts == others and 0 <= part.part < part.parts
+        if not sound or part.part in self.parts:
+            self.damaged = True
+        self.parts[part.part] = part
+
+    @property
+    def empty(self) -> bool:
+        """Whether no part arrived."""
+        return not self.parts
+
+    @property
+    def whole(self) -> bytes | None:
+        """The bytes that were cut, None while parts are missing or when one was harmed."""
+        if self.damaged or self.empty or len(self.parts) != next(iter(self.parts.values())).parts:
+            return None
+        return b"".join(self.parts[n].data for n in range(len(self.parts)))

@@ -1,0 +1,55 @@
+"""The environment of a worker: what procq was started with, what its queue adds, and who it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from procq.model import Queue, WorkerId
+
+
+class Environments:
+    """Builds environments; all of one that does not depend on the slot is made once a queue."""
+
+    def __init__(self, environ: Mapping[bytes, bytes], project: str) -> None:
+        self._environ = dict(environ)
+        self._project = os.fsencode(project)
+        self._instance = 0
+        self._templates: dict[str, tuple[Queue, tuple[bytes, ...]]] = {}
+
+    @property
+    def instance(self) -> int:
+        """The number of the keeper's life, told to workers in hexadecimal."""
+        return self._instance
+
+    @instance.setter
+    def instance(self, instance: int) -> None:
+        self._instance = instance
+        self._templates.clear()
+
+    def of(self, queue: Queue, worker: WorkerId, generation: int) -> list[bytes]:
+        """`NAME=value` of everything a new worker sees."""
+        name = os.fsencode(worker.queue)
+        return [
+            *self._template(queue),
+            b"PROCQ_SLOT=%d" % worker.slot,
+            b"PROCQ_WORKER_ID=%b.%d" % (name, worker.slot),
+            b"PROCQ_GENERATION=%d" % generation,
+        ]
+
+    def _template(self, queue: Queue) -> tuple[bytes, ...]:
+        known = self._templates.get(queue.name)
+        if known is not None and known[0] is queue:
+            return known[1]
+        variables = {b"PYTHONUNBUFFERED": b"1", **self._environ}
+        variables.update((os.fsencode(k), os.fsencode(v)) for k, v in queue.env.items())
+        variables |= {
+            b"PROCQ_QUEUE": os.fsencode(queue.name),
+            b"PROCQ_PROJECT": self._project,
+            b"PROCQ_INSTANCE": b"%x" % self._instance,
+        }
+        for own in (b"PROCQ_SLOT", b"PROCQ_WORKER_ID", b"PROCQ_GENERATION"):
+            variables.pop(own, None)
+        template = tuple(b"%b=%b" % pair for pair in variables.items())
+        self._templates[queue.name] = (queue, template)
+        return template

@@ -1,0 +1,347 @@
+"""The engine: the reconcile loop, and the only owner of changing state in the control plane.
+
+`handle` folds what the keeper reports, `change` replaces what is wanted; both only mark queues as dirty. `step` plans
+the dirty queues, records every request as an event of its own, and only then sends it, so that no later plan can
+repeat what is in flight. Synchronous, without asyncio and without I/O of its own: `driver` gives it turns.
+
+Nothing is planned before the keeper's first snapshot, between a gap and the next one, without an intent, or once
+everything is being stopped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from procq.engine.blob import Memory, pack, unpack
+from procq.engine.port import (
+    AnswerPing,
+    Clock,
+    Command,
+    EnginePort,
+    SaveIntent,
+)
+from procq.engine.requests import translate
+from procq.engine.view import StateView
+from procq.engine.wakes import Wakes
+from procq.events import (
+    Attached,
+    Event,
+    Fact,
+    Gap,
+    Incompatible,
+    IntentChanged,
+    KeeperEvent,
+    LogProblem,
+    Pinged,
+    Recovered,
+    ReloadAsked,
+    Request,
+    ShuttingDown,
+    Snapshot,
+    Stray,
+)
+from procq.fold import Slots, by_queue
+from procq.intent import DesiredQueue, Intent, adopt, desired_queue
+from procq.intent_codec import Unreadable
+from procq.model import Manifest
+from procq.plan import Action, Reason, Spawn, plan_queue
+from procq.plan.diff import Difference, compare
+from procq.state import Observed, QueueState
+
+SAVE_EVERY: Final = 2.0
+"""Seconds between saving mere counters; a change of the intent is saved at once."""
+_MOST_STRAYS: Final = 100
+
+Subscriber = Callable[[Sequence[Event]], None]
+
+
+class NoIntent(RuntimeError):
+    """There is no manifest in force yet: none was recovered, and none was adopted."""
+
+
+class Engine:
+    """Owns intent and observed state; drives `port` so that the second becomes the first."""
+
+    def __init__(self, port: EnginePort, clock: Clock) -> None:
+        self._port = port
+        self._clock = clock
+        self._intent: Intent | None = None
+        self._queues: dict[str, Slots] = {}
+        self._frozen: dict[str, QueueState] = {}
+        self._dirty: set[str] = set()
+        self._desired: dict[str, DesiredQueue | None] = {}
+        self._wakes = Wakes()
+        self._outbox: list[Command] = []
+        self._news: list[Event] = []
+        self._subscribers: list[Subscriber] = []
+        self._restarts: Counter[str] = Counter()
+        self._strays: deque[Stray] = deque(maxlen=_MOST_STRAYS)
+        self._epoch = self._instance = self._last_generation = 0
+        self._complete = self._shutting_down = False
+        self._intent_unsaved = False
+        self._save_at: float | None = None
+        self._on_work: Callable[[], None] = lambda: None
+        self.unreadable: str | None = None
+        """Why the intent that the keeper held could not be used, if so: every worker is kept until `adopt`."""
+
+    # --- what others see ----------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Seconds on the engine's clock."""
+        return self._clock()
+
+    @property
+    def intent(self) -> Intent | None:
+        """What is wanted; None until a manifest was recovered or adopted."""
+        return self._intent
+
+    @property
+    def complete(self) -> bool:
+        """Whether the picture of what runs is whole."""
+        return self._complete
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether everything is being stopped; never becomes False again."""
+        return self._shutting_down
+
+    @property
+    def last_generation(self) -> int:
+        """The newest generation so far: the mark for `intent.restart`."""
+        return self._last_generation
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `step` has to be called though nothing happened; None: no need."""
+        return min((t for t in (self._wakes.next, self._save_at) if t is not None), default=None)
+
+    def snapshot(self) -> StateView:
+        """Everything at this moment, as values that do not change. Copies only queues that changed since the last."""
+        for name in self._queues.keys() - self._frozen.keys():
+            self._frozen[name] = self._queues[name].frozen()
+        return StateView(
+            observed=Observed(self.now, {name: self._frozen[name] for name in self._queues}, self._shutting_down),
+            intent=self._intent,
+            complete=self._complete,
+            epoch=self._epoch,
+            instance=self._instance,
+            last_generation=self._last_generation,
+            strays=tuple(self._strays),
+            restarts=dict(self._restarts),
+        )
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Calls `subscriber` at the end of each step with all events since the last; returns how to stop that.
+
+        It must not raise, and must not call back into the engine but for reading.
+        """
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def on_work(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` whenever there is something for `step` to do."""
+        self._on_work = callback
+
+    def preview(self, manifest: Manifest) -> Difference:
+        """What adopting `manifest` would do. Changes nothing."""
+        after = Intent(manifest) if self._intent is None else adopt(self._intent, manifest)
+        return compare(self._intent, after, self.snapshot().observed)
+
+    # --- what changes it ----------------------------------------------------------------------------------------
+
+    def handle(self, events: Iterable[KeeperEvent]) -> None:
+        """Folds what the keeper reports, in order."""
+        for event in events:
+            self._news.append(event)
+            self._fold(event)
+        self._on_work()
+
+    def change(self, alter: Callable[[Intent], Intent], reason: str) -> Intent:
+        """Replaces the intent by what `alter` makes of it, and returns that. Raises NoIntent, and what `alter` raises.
+
+        `reason` says who or what asked, for the journal. The workers follow with the next step.
+        """
+        if self._intent is None:
+            raise NoIntent("there is no manifest in force yet")
+        self._replace(alter(self._intent), reason)
+        return self._intent
+
+    def adopt(self, manifest: Manifest, reason: str) -> Intent:
+        """Puts `manifest` in force; wishes about queues it does not have are dropped."""
+        self._replace(Intent(manifest) if self._intent is None else adopt(self._intent, manifest), reason)
+        assert self._intent is not None
+        return self._intent
+
+    def send(self, command: Command) -> None:
+        """Sends a command that is none of the planner's with the next step: a line to announce, readiness, shutdown."""
+        self._outbox.append(command)
+        self._on_work()
+
+    def step(self) -> None:
+        """Plans what is dirty or due, records and sends what follows, tells the subscribers. Raises ConnectionError."""
+        now = self.now
+        self._dirty.update(self._wakes.due(now))
+        commands, self._outbox = self._outbox, []
+        if self._complete and not self._shutting_down and self._intent is not None:
+            planned = self._plan_dirty(self._intent, now)
+            commands.extend(self._save(self._intent, now))
+            commands.extend(planned)
+        if commands:
+            self._port.send(commands)
+        self._publish()
+
+    # --- folding ------------------------------------------------------------------------------------------------
+
+    def _fold(self, event: KeeperEvent) -> None:
+        match event:
+            case Attached(epoch, instance, last_generation, shutting_down):
+                self._epoch, self._instance = epoch, instance
+                self._last_generation = max(self._last_generation, last_generation)
+                self._shutting_down = self._shutting_down or shutting_down
+            case Recovered(data):
+                self._recover(data)
+            case Snapshot():
+                self._take(event)
+            case Gap():
+                self._complete = False
+            case Pinged(number):
+                self._outbox.append(AnswerPing(number))
+            case ShuttingDown():
+                self._shutting_down = True
+            case Stray():
+                self._strays.append(event)
+            case LogProblem(worker):
+                self._slots(worker.queue).note(event)
+                self._frozen.pop(worker.queue, None)
+            case ReloadAsked() | Incompatible():
+                pass
+            case _:
+                self._apply(event)
+
+    def _apply(self, event: Fact | Request) -> None:
+        name = event.worker.queue
+        slots = self._slots(name)
+        streak = slots.streaks.get(event.worker.slot)
+        if not slots.apply(event):
+            return
+        self._dirty.add(name)
+        self._frozen.pop(name, None)
+        if slots.streaks.get(event.worker.slot) is not streak and self._save_at is None:
+            self._save_at = self.now + SAVE_EVERY
+
+    def _slots(self, name: str) -> Slots:
+        slots = self._queues.get(name)
+        if slots is None:
+            slots = self._queues[name] = Slots()
+        return slots
+
+    def _take(self, snapshot: Snapshot) -> None:
+        found = by_queue(snapshot)
+        for name in self._queues.keys() | found.keys():
+            self._slots(name).replace_all(found.get(name, {}), snapshot.last_generation)
+        self._last_generation = max(self._last_generation, snapshot.last_generation)
+        self._frozen.clear()
+        self._complete = True
+        self._mark_all()
+
+    def _recover(self, data: bytes | None) -> None:
+        if self._intent is not None:
+            return
+        try:
+            if data is None:
+                raise Unreadable("a part of the saved intent is missing or damaged")
+            memory = unpack(data)
+        except Unreadable as error:
+            self.unreadable = str(error)
+            return
+        self._intent = memory.intent
+        self._restarts.update(memory.restarts)
+        for name, streaks in memory.streaks.items():
+            self._slots(name).streaks.update(streaks)
+        self._mark_all()
+
+    # --- intent -------------------------------------------------------------------------------------------------
+
+    def _replace(self, intent: Intent, reason: str) -> None:
+        old, self._intent = self._intent, intent
+        self.unreadable = None
+        if old == intent:
+            return
+        self._intent_unsaved = True
+        self._news.append(IntentChanged(self.now, reason))
+        if old is None:
+            self._mark_all()
+        else:
+            changed = [n for n in {*old.manifest.queues, *intent.manifest.queues} if _differs(old, intent, n)]
+            self._dirty.update(changed)
+            for name in changed:
+                self._desired.pop(name, None)
+        self._on_work()
+
+    def _mark_all(self) -> None:
+        self._dirty.update(self._queues)
+        if self._intent is not None:
+            self._dirty.update(self._intent.manifest.queues)
+
+    def _save(self, intent: Intent, now: float) -> list[Command]:
+        """The intent travels before what follows from it: who comes after us must not undo it."""
+        if not self._intent_unsaved and (self._save_at is None or self._save_at > now):
+            return []
+        self._intent_unsaved, self._save_at = False, None
+        streaks = {name: slots.streaks for name, slots in self._queues.items() if slots.streaks}
+        return [SaveIntent(pack(Memory(intent, streaks, self._restarts)))]
+
+    # --- planning -----------------------------------------------------------------------------------------------
+
+    def _plan_dirty(self, intent: Intent, now: float) -> list[Command]:
+        commands: list[Command] = []
+        order = self._dirty if len(self._dirty) == 1 else self._in_order(intent)
+        for name in order:
+            desired = self._desired_queue(intent, name)
+            planned = plan_queue(name, desired, self._slots(name).live(), now)
+            for action in planned.actions:
+                self._record(action, now, commands)
+            self._wakes.set(name, planned.wake_at)
+            if desired is None and not self._queues[name].workers:
+                self._drop(name)
+        self._dirty.clear()
+        return commands
+
+    def _desired_queue(self, intent: Intent, name: str) -> DesiredQueue | None:
+        if name not in self._desired:
+            self._desired[name] = desired_queue(intent, name)
+        return self._desired[name]
+
+    def _in_order(self, intent: Intent) -> list[str]:
+        known = [name for name in intent.manifest.queues if name in self._dirty]
+        return known + sorted(self._dirty - set(known))
+
+    def _drop(self, name: str) -> None:
+        del self._queues[name], self._desired[name]
+        self._frozen.pop(name, None)
+        self._restarts.pop(name, None)
+
+    def _record(self, action: Action, now: float, commands: list[Command]) -> None:
+        """Folds the request as an event, then queues its commands."""
+        if isinstance(action, Spawn):
+            self._last_generation += 1
+            self._restarts[action.worker.queue] += action.reason in (Reason.ENDED, Reason.CRASHED)
+        old = self._slots(action.worker.queue).workers.get(action.worker.slot)
+        event, follow = translate(action, now, self._last_generation, old)
+        self._news.append(event)
+        self._apply(event)
+        commands.extend(follow)
+
+    def _publish(self) -> None:
+        news, self._news = self._news, []
+        if news:
+            for subscriber in tuple(self._subscribers):
+                subscriber(news)
+
+
+def _differs(old: Intent, new: Intent, name: str) -> bool:
+    queues = old.manifest.queues.get(name), new.manifest.queues.get(name)
+    return queues[0] != queues[1] or old.adjustment(name) != new.adjustment(name)

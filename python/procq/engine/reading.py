@@ -1,0 +1,167 @@
+"""Reads the keeper's messages: each kind becomes an event; parts of a snapshot and of the saved intent are joined."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from procq.engine.blob import Assembly, Part
+from procq.events import (
+    Attached,
+    Executing,
+    Exited,
+    Gap,
+    Gone,
+    Incompatible,
+    KeeperEvent,
+    LogProblem,
+    Pinged,
+    Recovered,
+    Refused,
+    ReloadAsked,
+    ShuttingDown,
+    Snapshot,
+    SpawnFailed,
+    StopSignalled,
+    Stray,
+)
+from procq.model import WorkerId
+from procq.state import (
+    Draining,
+    End,
+    Ended,
+    ExitStatus,
+    Refusal,
+    Running,
+    SpawnFailure,
+    Starting,
+    Stopping,
+    WorkerState,
+)
+
+Message = Mapping[str, Any]
+
+
+class Reader:
+    """Turns messages into events, in order. Keeps what has arrived of a snapshot until its end has."""
+
+    def __init__(self) -> None:
+        self._blob = Assembly()
+        self._records: list[tuple[WorkerId, WorkerState]] = []
+        self._now = 0.0
+
+    def read(self, messages: Iterable[Message]) -> list[KeeperEvent]:
+        """The events in `messages`. Raises ValueError for a message that lacks what its kind has."""
+        events: list[KeeperEvent] = []
+        for message in messages:
+            try:
+                events.extend(self._event(message))
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"the keeper sent a {message.get('t')!r} message without {error}") from error
+        return events
+
+    def _event(self, m: Message) -> Iterable[KeeperEvent]:
+        kind = m["t"]
+        if (read := _ABOUT_WORKERS.get(kind)) is not None:
+            worker, at = WorkerId.parse(m["worker"]), _seconds(m["at"]) if "at" in m else self._now
+            self._now = at
+            return (read(worker, m["generation"], at, m),)
+        match kind:
+            case "blob":
+                self._blob.add(Part(m["part"], m["parts"], m["crc"], m["data"]))
+                return ()
+            case "workers":
+                return self._workers(m["items"])
+            case "snapshot_end":
+                return (self._snapshot(m),)
+            case _:
+                return _conversation(m)
+
+    def _workers(self, items: Iterable[Message]) -> Iterable[KeeperEvent]:
+        self._records.extend((WorkerId.parse(item["worker"]), worker_state(item)) for item in items)
+        return self._recovered()
+
+    def _snapshot(self, m: Message) -> Snapshot:
+        records, self._records = tuple(self._records), []
+        self._now = _seconds(m["at"])
+        return Snapshot(records, self._now, m["last_generation"])
+
+    def _recovered(self) -> Iterable[KeeperEvent]:
+        if self._blob.empty:
+            return ()
+        blob, self._blob = self._blob, Assembly()
+        return (Recovered(blob.whole),)
+
+
+def worker_state(m: Message) -> WorkerState:
+    """A worker of a snapshot as a state. Raises ValueError for a phase that does not exist."""
+    generation, fingerprint, at = m["generation"], m["fingerprint"], _seconds(m["at"])
+    deadline = _seconds(m["deadline"] or 0)
+    match m["phase"]:
+        case "starting":
+            return Starting(generation, fingerprint, at, None)
+        case "running":
+            return Running(generation, fingerprint, m["pid"], at, None)
+        case "stopping":
+            return Stopping(generation, fingerprint, m["pid"], at, deadline, "asked before this control plane")
+        case "draining":
+            return Draining(generation, fingerprint, _end(m, at))
+        case "gone":
+            return Ended(generation, fingerprint, _end(m, at))
+        case phase:
+            raise ValueError(f"the keeper reports {m['worker']} in a phase unknown here: {phase!r}")
+
+
+def _end(m: Message, began: float) -> End:
+    ended = began if m["ended"] is None else _seconds(m["ended"])
+    if m["failure"] is not None:
+        return End(_failure(m["failure"]), began, ended)
+    if m["status"] is not None:
+        return End(_status(m["status"]), began, ended)
+    return End(Refusal("the keeper does not know how it ended"), began, ended)
+
+
+def _status(m: Message) -> ExitStatus:
+    return ExitStatus(-m["signal"] if m["code"] is None else m["code"])
+
+
+def _failure(m: Message) -> SpawnFailure:
+    return SpawnFailure(m["stage"], m["errno"], os.fsdecode(m["path"]), m["transient"])
+
+
+def _seconds(nanoseconds: int) -> float:
+    return nanoseconds / 1e9
+
+
+def _conversation(m: Message) -> Iterable[KeeperEvent]:
+    match m["t"]:
+        case "welcome":
+            return (Attached(m["epoch"], m["instance"], m["last_generation"], m["shutting_down"]),)
+        case "incompatible":
+            return (Incompatible(m["oldest"], m["newest"]),)
+        case "gap":
+            return (Gap(),)
+        case "ping":
+            return (Pinged(m["n"]),)
+        case "reload":
+            return (ReloadAsked(),)
+        case "shutting_down":
+            return (ShuttingDown(m["reason"], m["fast"]),)
+        case "stray":
+            return (Stray(m["pid"], m["name"]),)
+        case "log_trouble":
+            path = os.fsdecode(m["path"])
+            return (LogProblem(WorkerId.parse(m["worker"]), path, m["errno"], m["dropped"]),)
+        case _:
+            return ()
+
+
+_ABOUT_WORKERS: Mapping[str, Any] = {
+    "executing": lambda worker, generation, at, m: Executing(worker, generation, m["pid"], at),
+    "spawn_failed": lambda worker, generation, at, m: SpawnFailed(worker, generation, _failure(m["failure"]), at),
+    "stopping": lambda worker, generation, at, m: StopSignalled(worker, generation, _seconds(m["deadline"]), at),
+    "exited": lambda worker, generation, at, m: Exited(worker, generation, _status(m["status"]), at),
+    "gone": lambda worker, generation, at, m: Gone(worker, generation, m["killed"], at),
+    "refused": lambda worker, generation, at, m: Refused(worker, generation, m["why"], at),
+}

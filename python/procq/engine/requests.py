@@ -1,0 +1,35 @@
+"""What an action becomes: the event that records it, and the commands that carry it out."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from procq.engine.port import Command, ConfigureWorker, ForgetWorker, SpawnWorker, StopWorker
+from procq.events import ConfigureRequested, Delayed, Forgotten, Request, Retired, SpawnRequested, StopRequested
+from procq.plan import Action, Configure, Delay, Forget, Retire, Spawn, Stop
+from procq.state import WorkerState
+
+
+def translate(
+    action: Action, now: float, generation: int, old: WorkerState | None
+) -> tuple[Request, tuple[Command, ...]]:
+    """Event and commands for `action`; a spawn gets `generation`, and the record of `old` in its slot is dropped."""
+    worker, reason = action.worker, action.reason
+    match action:
+        case Spawn(_, queue, fingerprint, settings, _, attempt):
+            event = SpawnRequested(worker, generation, fingerprint, settings, now, reason, attempt == 0)
+            spawn = SpawnWorker(worker, generation, queue, fingerprint)
+            return event, (spawn,) if old is None else (ForgetWorker(worker, old.generation), spawn)
+        case Stop(_, generation, grace):
+            return StopRequested(worker, generation, now + grace, now, reason), (StopWorker(worker, generation),)
+        case Configure(_, generation, settings):
+            event_ = ConfigureRequested(worker, generation, settings, now, reason)
+            return event_, (ConfigureWorker(worker, generation, settings),)
+        case Delay(_, generation, until, attempt):
+            return Delayed(worker, generation, until, attempt, now, reason), ()
+        case Retire(_, generation, why):
+            return Retired(worker, generation, why, now, reason), ()
+        case Forget(_, generation):
+            return Forgotten(worker, generation, now, reason), (ForgetWorker(worker, generation),)
+        case _:
+            assert_never(action)

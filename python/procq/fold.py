@@ -1,0 +1,259 @@
+"""What each event does to the observed state: `fold(observed, event) -> observed`, and the one table under it.
+
+A superseded generation can never publish: an event counts only for the generation that occupies its slot.
+A snapshot replaces all that was known, but for what it cannot know: our own requests still on their way,
+that an end was asked for, the settings we gave, and the failures counted so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from procq.events import (
+    ConfigureRequested,
+    Delayed,
+    Event,
+    Executing,
+    Exited,
+    Forgotten,
+    Gone,
+    LogProblem,
+    Refused,
+    Retired,
+    ShuttingDown,
+    Snapshot,
+    SpawnFailed,
+    SpawnRequested,
+    StopRequested,
+    StopSignalled,
+    WorkerEvent,
+)
+from procq.state import (
+    CALM,
+    HEALTHY_AFTER,
+    Backoff,
+    Draining,
+    End,
+    Ended,
+    ExitStatus,
+    Finished,
+    LogTrouble,
+    Observed,
+    Outcome,
+    QueueState,
+    Refusal,
+    Running,
+    SpawnFailure,
+    Starting,
+    Stopping,
+    Streak,
+    WorkerState,
+)
+
+
+def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | None:
+    """The state of a slot after `event`; None is a vacant slot. An event that does not fit changes nothing."""
+    if isinstance(event, SpawnRequested):
+        assert not isinstance(state, Starting | Running | Stopping | Draining), f"{event.worker} is taken: {state}"
+        return Starting(event.generation, event.fingerprint, event.at, event.settings)
+    if state is None or state.generation != event.generation:
+        return state
+    match state:
+        case Starting() | Running():
+            return _moved(state, event)
+        case Stopping():
+            return _left(state, event)
+        case Draining(generation, fingerprint, end):
+            return Ended(generation, fingerprint, end) if isinstance(event, Gone) else state
+        case Ended() | Backoff() | Finished():
+            return _decided(state, event)
+
+
+def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
+    match event:
+        case Executing(_, generation, pid, at) if isinstance(state, Starting):
+            return Running(generation, state.fingerprint, pid, at, state.settings)
+        case ConfigureRequested(settings=settings):
+            return replace(state, settings=settings)
+        case StopRequested(_, generation, deadline, _, reason):
+            pid = state.pid if isinstance(state, Running) else 0
+            return Stopping(generation, state.fingerprint, pid, state.at, deadline, reason)
+        case StopSignalled(_, generation, deadline, _):
+            pid = state.pid if isinstance(state, Running) else 0
+            return Stopping(generation, state.fingerprint, pid, state.at, deadline, "the keeper stops it")
+        case Exited(_, generation, status, at):
+            return Draining(generation, state.fingerprint, End(status, state.at, at))
+        case SpawnFailed(_, generation, failure, at) if isinstance(state, Starting):
+            return Ended(generation, state.fingerprint, End(failure, state.at, at))
+        case Refused(_, generation, why, at) if isinstance(state, Starting):
+            return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at))
+        case _:
+            return state
+
+
+def _left(state: Stopping, event: WorkerEvent) -> WorkerState:
+    match event:
+        case Executing(pid=pid, at=at) if state.pid == 0:
+            return replace(state, pid=pid, at=at)
+        case StopSignalled(deadline=deadline):
+            return replace(state, deadline=deadline)
+        case Exited(_, generation, status, at):
+            return Draining(generation, state.fingerprint, End(status, state.at, at, asked=True))
+        case SpawnFailed(_, generation, failure, at):
+            return Ended(generation, state.fingerprint, End(failure, state.at, at, asked=True))
+        case Refused(_, generation, why, at) if state.pid == 0:
+            return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at, asked=True))
+        case _:
+            return state
+
+
+def _decided(state: Ended | Backoff | Finished, event: WorkerEvent) -> WorkerState | None:
+    match event:
+        case Delayed(_, generation, until, attempt):
+            return Backoff(generation, state.fingerprint, state.end, until, attempt)
+        case Retired(_, generation, why):
+            return Finished(generation, state.fingerprint, state.end, why)
+        case Forgotten():
+            return None
+        case _:
+            return state
+
+
+def count(streak: Streak, generation: int, end: End) -> Streak:
+    """The failures in a row once `generation` ended so. Ends that were asked for, and long lives, begin a new count."""
+    if generation <= streak.generation:
+        return streak
+    if end.asked:
+        return Streak(generation=generation)
+    outcome: Outcome = end.outcome
+    match outcome:
+        case ExitStatus():
+            return Streak(1 if end.ran >= HEALTHY_AFTER else streak.crashes + 1, 0, generation)
+        case SpawnFailure(transient=False):
+            return Streak(streak.crashes, 0, generation)
+        case SpawnFailure() | Refusal():
+            return Streak(streak.crashes, streak.misses + 1, generation)
+        case _:
+            assert_never(outcome)
+
+
+@dataclass(slots=True)
+class Slots:
+    """The slots of one queue while they change. For the engine, which is the only one to keep such a thing."""
+
+    workers: dict[int, WorkerState] = field(default_factory=dict)
+    streaks: dict[int, Streak] = field(default_factory=dict)
+    trouble: dict[int, LogTrouble] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, queue: QueueState) -> Slots:
+        """A copy that may be changed."""
+        return cls(dict(queue.workers), dict(queue.streaks), dict(queue.trouble))
+
+    def frozen(self) -> QueueState:
+        """A copy that does not change."""
+        return QueueState(dict(self.workers), dict(self.streaks), dict(self.trouble))
+
+    def live(self) -> QueueState:
+        """The same without copying, for a reader that is done before the next change."""
+        return QueueState(self.workers, self.streaks, self.trouble)
+
+    def apply(self, event: WorkerEvent) -> bool:
+        """Folds one event in place; False when it changed nothing."""
+        slot = event.worker.slot
+        old = self.workers.get(slot)
+        new = transition(old, event)
+        if new is old:
+            return False
+        if new is None:
+            del self.workers[slot]
+            self.streaks.pop(slot, None)
+            self.trouble.pop(slot, None)
+            return True
+        self.workers[slot] = new
+        if isinstance(event, SpawnRequested) and event.fresh:
+            self.streaks.pop(slot, None)
+        self._count(slot, new)
+        return True
+
+    def note(self, problem: LogProblem) -> None:
+        """Remembers, or ends, a trouble with a log file."""
+        if problem.errno:
+            self.trouble[problem.worker.slot] = LogTrouble(problem.path, problem.errno, problem.dropped)
+        else:
+            self.trouble.pop(problem.worker.slot, None)
+
+    def replace_all(self, found: Mapping[int, WorkerState], last_generation: int) -> None:
+        """What a snapshot says, and our own requests that the keeper had not yet seen."""
+        on_their_way = {s: w for s, w in self.workers.items() if w.generation > last_generation}
+        merged = {s: _merged(self.workers.get(s), new) for s, new in found.items()}
+        self.workers.clear()
+        self.workers.update(merged)
+        self.workers.update(on_their_way)
+        for slot, state in merged.items():
+            self._count(slot, state)
+
+    def _count(self, slot: int, state: WorkerState) -> None:
+        if isinstance(state, Draining | Ended):
+            self.streaks[slot] = count(self.streaks.get(slot, CALM), state.generation, state.end)
+
+
+def _merged(old: WorkerState | None, new: WorkerState) -> WorkerState:
+    """A worker of a snapshot, with what only we know about that generation."""
+    if old is None or old.generation != new.generation:
+        return new
+    match new:
+        case Starting() | Running() if isinstance(old, Stopping):
+            return replace(old, pid=new.pid if isinstance(new, Running) else 0)
+        case Starting() | Running() if isinstance(old, Starting | Running):
+            return replace(new, settings=old.settings)
+        case Stopping() if isinstance(old, Stopping):
+            return replace(new, reason=old.reason)
+        case Draining() if isinstance(old, Stopping):
+            return replace(new, end=replace(new.end, asked=True))
+        case Draining() if isinstance(old, Draining):
+            return old
+        case Ended() if isinstance(old, Stopping):
+            return replace(new, end=replace(new.end, asked=True))
+        case Ended() if isinstance(old, Draining):
+            return replace(new, end=old.end)
+        case Ended() if isinstance(old, Ended | Backoff | Finished):
+            return old
+        case _:
+            return new
+
+
+def by_queue(snapshot: Snapshot) -> dict[str, dict[int, WorkerState]]:
+    """The workers of a snapshot by queue and slot."""
+    found: dict[str, dict[int, WorkerState]] = {}
+    for worker, state in snapshot.workers:
+        found.setdefault(worker.queue, {})[worker.slot] = state
+    return found
+
+
+def fold(observed: Observed, event: Event) -> Observed:
+    """The observed state after `event`. Pure: only the queue it is about is copied."""
+    match event:
+        case ShuttingDown():
+            return replace(observed, shutting_down=True)
+        case Snapshot(at=at, last_generation=last):
+            found = by_queue(event)
+            queues = {}
+            for name in dict.fromkeys((*observed.queues, *found)):
+                slots = Slots.of(observed.queues.get(name, QueueState()))
+                slots.replace_all(found.get(name, {}), last)
+                queues[name] = slots.frozen()
+            return replace(observed, now=max(observed.now, at), queues=queues)
+        case LogProblem(worker=worker):
+            slots = Slots.of(observed.queues.get(worker.queue, QueueState()))
+            slots.note(event)
+            return replace(observed, queues={**observed.queues, worker.queue: slots.frozen()})
+        case _ if isinstance(event, WorkerEvent):
+            slots = Slots.of(observed.queues.get(event.worker.queue, QueueState()))
+            if not slots.apply(event):
+                return observed
+            return replace(observed, queues={**observed.queues, event.worker.queue: slots.frozen()})
+        case _:
+            return observed
