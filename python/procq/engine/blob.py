@@ -15,7 +15,7 @@ from typing import Final
 from procq import intent_codec
 from procq.intent import Intent
 from procq.intent_codec import Unreadable
-from procq.state import CALM, Streak
+from procq.state import Streak
 
 PART: Final = 512 * 1024
 LIMIT: Final = 4 * 1024 * 1024
@@ -37,7 +37,7 @@ class Memory:
 def pack(memory: Memory) -> bytes:
     """The memory as bytes. Raises ValueError when it is larger than the keeper holds."""
     streaks = {
-        name: [[slot, s.crashes, s.misses, s.generation] for slot, s in slots.items() if s != CALM]
+        name: [[slot, s.crashes, s.misses, s.generation] for slot, s in slots.items()]
         for name, slots in memory.streaks.items()
         if slots
     }

@@ -115,8 +115,14 @@ class Engine:
 
     @property
     def wake_at(self) -> float | None:
-        """When `step` has to be called though nothing happened; None: no need."""
+        """When `step` has to be called though nothing happened; None: no need, or nothing can be planned now."""
+        if not self._may_plan:
+            return None
         return min((t for t in (self._wakes.next, self._save_at) if t is not None), default=None)
+
+    @property
+    def _may_plan(self) -> bool:
+        return self._complete and not self._shutting_down and self._intent is not None
 
     def snapshot(self) -> StateView:
         """Everything at this moment, as values that do not change. Copies only queues that changed since the last."""
@@ -185,7 +191,7 @@ class Engine:
         now = self.now
         self._dirty.update(self._wakes.due(now))
         commands, self._outbox = self._outbox, []
-        if self._complete and not self._shutting_down and self._intent is not None:
+        if self._may_plan and self._intent is not None:
             planned = self._plan_dirty(self._intent, now)
             commands.extend(self._save(self._intent, now))
             commands.extend(planned)

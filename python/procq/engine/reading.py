@@ -72,15 +72,12 @@ class Reader:
                 self._blob.add(Part(m["part"], m["parts"], m["crc"], m["data"]))
                 return ()
             case "workers":
-                return self._workers(m["items"])
+                self._records.extend((WorkerId.parse(item["worker"]), worker_state(item)) for item in m["items"])
+                return self._recovered()
             case "snapshot_end":
-                return (self._snapshot(m),)
+                return (*self._recovered(), self._snapshot(m))
             case _:
                 return _conversation(m)
-
-    def _workers(self, items: Iterable[Message]) -> Iterable[KeeperEvent]:
-        self._records.extend((WorkerId.parse(item["worker"]), worker_state(item)) for item in items)
-        return self._recovered()
 
     def _snapshot(self, m: Message) -> Snapshot:
         records, self._records = tuple(self._records), []

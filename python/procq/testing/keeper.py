@@ -1,0 +1,247 @@
+"""A keeper without processes: takes the engine's commands, plays the scripts of its workers on a virtual clock."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final, assert_never
+
+from procq.engine.port import (
+    Announce,
+    AnswerPing,
+    Command,
+    ConfigureWorker,
+    DeclareReady,
+    ForgetWorker,
+    SaveIntent,
+    ShutDown,
+    SpawnWorker,
+    StopWorker,
+)
+from procq.events import (
+    Attached,
+    Executing,
+    Exited,
+    Gap,
+    Gone,
+    KeeperEvent,
+    Recovered,
+    Refused,
+    ShuttingDown,
+    Snapshot,
+    SpawnFailed,
+    StopSignalled,
+)
+from procq.model import StopPolicy, WorkerId
+from procq.state import Draining, End, Ended, ExitStatus, Running, Starting, Stopping, WorkerState
+from procq.testing.clock import VirtualClock
+from procq.testing.script import Casting, Script
+
+_INSTANCE: Final = 0xFA4E
+
+
+@dataclass(slots=True)
+class _Process:
+    worker: WorkerId
+    script: Script
+    stop: StopPolicy
+    state: WorkerState
+
+
+class FakeKeeper:
+    """Behaves as the keeper does towards the control plane; implements `EnginePort`.
+
+    It also refuses what the keeper refuses: a spawn into a slot that is taken, with a generation that is not new, or
+    after the shutdown began. `refusals` and `commands` hold everything of the kind, for assertions.
+    """
+
+    def __init__(self, clock: VirtualClock, casting: Casting) -> None:
+        self.clock = clock
+        self.casting = casting
+        self.commands: list[Command] = []
+        self.refusals: list[Refused] = []
+        self.saved: bytes | None = None
+        self.last_generation = 0
+        self.shutting_down = False
+        self.losing = False
+        """While True, events are lost; `resync` heals."""
+        self._epoch = 0
+        self._events: list[KeeperEvent] = []
+        self._processes: dict[WorkerId, _Process] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    # --- what the engine sees -----------------------------------------------------------------------------------
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Carries out commands in order."""
+        for command in commands:
+            self.commands.append(command)
+            self._obey(command)
+
+    def take(self) -> list[KeeperEvent]:
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def attach(self) -> None:
+        """A new control plane says hello: what the old one was not told is lost, the snapshot follows."""
+        self._epoch += 1
+        self._events = [Attached(self._epoch, _INSTANCE, self.last_generation, self.shutting_down)]
+        if self.saved is not None:
+            self._events.append(Recovered(self.saved))
+        self._events.append(self._snapshot())
+
+    def resync(self) -> None:
+        """Stops losing events: tells of the gap, and everything anew."""
+        self.losing = False
+        self._events.extend((Gap(), self._snapshot()))
+
+    # --- what a test sees ---------------------------------------------------------------------------------------
+
+    @property
+    def next_at(self) -> float | None:
+        """When something happens next."""
+        return self._timers[0][0] if self._timers else None
+
+    def fire(self) -> None:
+        """Lets everything happen whose time has come."""
+        while self._timers and self._timers[0][0] <= self.clock.now:
+            heappop(self._timers)[2]()
+
+    def alive(self, queue: str | None = None) -> dict[WorkerId, int]:
+        """Workers of which something lives, with their generations."""
+        return {
+            p.worker: p.state.generation
+            for p in self._processes.values()
+            if not isinstance(p.state, Ended) and queue in (None, p.worker.queue)
+        }
+
+    def state(self, worker: WorkerId) -> WorkerState | None:
+        """What the keeper knows about a slot."""
+        process = self._processes.get(worker)
+        return None if process is None else process.state
+
+    def kill(self, worker: WorkerId) -> None:
+        """Somebody outside sends SIGKILL."""
+        process = self._processes[worker]
+        self._exit(process, process.state.generation, -signal.SIGKILL)
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case SpawnWorker():
+                self._spawn(command)
+            case StopWorker(worker, generation):
+                self._if_known(worker, generation, self._ask)
+            case ConfigureWorker(worker, generation, settings):
+                self._if_known(worker, generation, lambda p: setattr(p, "stop", settings.stop))
+            case ForgetWorker(worker, generation):
+                self._forget(worker, generation)
+            case SaveIntent(data):
+                self.saved = data
+            case ShutDown(reason, fast):
+                self.shut_down(reason, fast)
+            case Announce() | DeclareReady() | AnswerPing():
+                pass
+            case _:
+                assert_never(command)
+
+    def _spawn(self, command: SpawnWorker) -> None:
+        worker, generation, now = command.worker, command.generation, self.clock.now
+        if worker in self.alive():
+            return self._refuse(worker, generation, "its slot is taken")
+        if self.shutting_down:
+            return self._refuse(worker, generation, "everything is being stopped")
+        if generation <= self.last_generation:
+            return self._refuse(worker, generation, f"generation {self.last_generation} was there before")
+        self.last_generation = generation
+        script = self.casting(worker, generation)
+        state = Starting(generation, command.fingerprint, now, None)
+        process = self._processes[worker] = _Process(worker, script, command.queue.stop, state)
+        self._later(now + script.boot, lambda: self._exec(process, generation))
+        return None
+
+    def _if_known(self, worker: WorkerId, generation: int, then: Callable[[_Process], None]) -> None:
+        process = self._processes.get(worker)
+        if process is None or process.state.generation != generation:
+            self._refuse(worker, generation, "no such worker")
+        else:
+            then(process)
+
+    def _forget(self, worker: WorkerId, generation: int) -> None:
+        process = self._processes.get(worker)
+        if process is not None and process.state.generation == generation and isinstance(process.state, Ended):
+            del self._processes[worker]
+
+    def _refuse(self, worker: WorkerId, generation: int, why: str) -> None:
+        refused = Refused(worker, generation, why, self.clock.now)
+        self.refusals.append(refused)
+        self._tell(refused)
+
+    def shut_down(self, reason: str, fast: bool = False) -> None:
+        """Everything is stopped, as by `procq down`; nothing is started any more."""
+        self.shutting_down = True
+        self._tell(ShuttingDown(reason, fast))
+        for process in self._processes.values():
+            self._ask(process)
+
+    # --- lives --------------------------------------------------------------------------------------------------
+
+    def _exec(self, process: _Process, generation: int) -> None:
+        state, script, now = process.state, process.script, self.clock.now
+        if state.generation != generation or not isinstance(state, Starting | Stopping):
+            return
+        if script.start_error is not None:
+            process.state = Ended(generation, state.fingerprint, End(script.start_error, state.at, now))
+            self._tell(SpawnFailed(process.worker, generation, script.start_error, now))
+            return
+        pid = 100_000 + generation
+        self._tell(Executing(process.worker, generation, pid, now))
+        if isinstance(state, Starting):
+            process.state = Running(generation, state.fingerprint, pid, now, None)
+        self._later(now + script.run_for, lambda: self._exit(process, generation, script.exit_code))
+        self._later(now + script.kill_after, lambda: self._exit(process, generation, -signal.SIGKILL))
+
+    def _ask(self, process: _Process) -> None:
+        state, now = process.state, self.clock.now
+        if not isinstance(state, Starting | Running):
+            return
+        generation, deadline = state.generation, now + process.stop.grace
+        pid = state.pid if isinstance(state, Running) else 0
+        process.state = Stopping(generation, state.fingerprint, pid, state.at, deadline, "")
+        self._tell(StopSignalled(process.worker, generation, deadline, now))
+        if not process.script.ignore_term:
+            leaves = min(now + process.script.leave_after, deadline)
+            self._later(leaves, lambda: self._exit(process, generation, -process.stop.signal))
+        self._later(deadline, lambda: self._exit(process, generation, -signal.SIGKILL))
+
+    def _exit(self, process: _Process, generation: int, code: int) -> None:
+        state, now = process.state, self.clock.now
+        if state.generation != generation or not isinstance(state, Starting | Running | Stopping):
+            return
+        process.state = Draining(generation, state.fingerprint, End(ExitStatus(code), state.at, now))
+        self._tell(Exited(process.worker, generation, ExitStatus(code), now))
+        self._later(now + process.script.linger, lambda: self._gone(process, generation))
+
+    def _gone(self, process: _Process, generation: int) -> None:
+        state = process.state
+        if isinstance(state, Draining) and state.generation == generation:
+            process.state = Ended(generation, state.fingerprint, state.end)
+            self._tell(Gone(process.worker, generation, 0, self.clock.now))
+
+    def _later(self, at: float, act: Callable[[], None]) -> None:
+        if at < float("inf"):
+            heappush(self._timers, (at, next(self._order), act))
+
+    def _tell(self, event: KeeperEvent) -> None:
+        if not self.losing:
+            self._events.append(event)
+
+    def _snapshot(self) -> Snapshot:
+        workers = tuple((p.worker, p.state) for p in self._processes.values())
+        return Snapshot(workers, self.clock.now, self.last_generation)

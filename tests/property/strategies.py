@@ -1,0 +1,149 @@
+"""Generators of everything the planner can meet."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from procq.intent import Adjustment, DesiredQueue, Intent, Marks, desired_queue
+from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+from procq.state import (
+    Backoff as BackoffState,
+)
+from procq.state import (
+    Draining,
+    End,
+    Ended,
+    ExitStatus,
+    Finished,
+    Observed,
+    QueueState,
+    Refusal,
+    Resting,
+    Running,
+    Settings,
+    SpawnFailure,
+    Starting,
+    Stopping,
+    Streak,
+    WorkerState,
+)
+from procq.testing import Script
+
+NOW = 1000.0
+NAMES = ("emails", "thumbs", "reports.daily")
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+
+stops = st.builds(StopPolicy, st.sampled_from([2, 3, 15]), st.sampled_from([0.0, 0.5, 10.0]))
+backoffs = st.builds(Backoff, st.sampled_from([0.1, 1.0]), st.sampled_from([0.5, 30.0]))
+restarts = st.builds(RestartPolicy, st.sampled_from(RestartWhen), backoffs)
+logs = st.builds(LogPolicy, st.sampled_from([None, "/tmp/{queue}.{slot}.log"]))
+outcomes = st.one_of(
+    st.builds(ExitStatus, st.sampled_from([0, 1, -9, -15, 255])),
+    st.builds(SpawnFailure, st.just("exec"), st.sampled_from([2, 11, 13]), TEXTS, st.booleans()),
+    st.builds(Refusal, TEXTS),
+)
+
+
+@st.composite
+def queues(draw: st.DrawFn, name: str) -> Queue:
+    argv = draw(st.sampled_from([("work",), ("work", "hard"), ("/bin/sh", "-c", "work | log")]))
+    return Queue(
+        name,
+        " ".join(argv),
+        argv,
+        workers=draw(st.integers(0, 5)),
+        env=draw(st.dictionaries(st.sampled_from(["A", "B"]), TEXTS, max_size=2)),
+        stop=draw(stops),
+        restart=draw(restarts),
+        logs=draw(logs),
+    )
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    names = draw(st.lists(st.sampled_from(NAMES), unique=True))
+    return Manifest("shop", {name: draw(queues(name)) for name in names}, "/srv")
+
+
+def marks(values: list[float]) -> st.SearchStrategy[Marks]:
+    value = st.sampled_from(values)
+    return st.builds(Marks, st.just(-1.0) | value, st.dictionaries(st.integers(1, 6), value, max_size=2))
+
+
+adjustments = st.builds(
+    Adjustment,
+    st.none() | st.integers(0, 6),
+    st.booleans(),
+    st.frozensets(st.integers(1, 6), max_size=2),
+    marks([1, 3, 9]),
+    marks([950.0, NOW]),
+)
+
+
+@st.composite
+def intents(draw: st.DrawFn) -> Intent:
+    manifest = draw(manifests())
+    return Intent(manifest, {name: draw(adjustments) for name in manifest.queues if draw(st.booleans())})
+
+
+@st.composite
+def worker_states(draw: st.DrawFn, generation: int, fingerprints: st.SearchStrategy[str]) -> WorkerState:
+    fingerprint = draw(fingerprints)
+    settings = draw(st.none() | st.builds(Settings, stops, logs))
+    began = draw(st.floats(900, NOW))
+    end = End(draw(outcomes), began, draw(st.floats(began, NOW)), draw(st.booleans()))
+    options: list[WorkerState] = [
+        Starting(generation, fingerprint, began, settings),
+        Running(generation, fingerprint, 4711, began, settings),
+        Stopping(generation, fingerprint, 4711, began, NOW + 10, "test"),
+        Draining(generation, fingerprint, end),
+        Ended(generation, fingerprint, end),
+        BackoffState(generation, fingerprint, end, draw(st.floats(end.at, NOW + 40)), 2),
+        Finished(generation, fingerprint, end, draw(st.sampled_from(Resting))),
+    ]
+    return draw(st.sampled_from(options))
+
+
+streaks = st.builds(Streak, st.integers(0, 80), st.integers(0, 5), st.integers(0, 50))
+
+
+@st.composite
+def queue_states(draw: st.DrawFn, fingerprints: st.SearchStrategy[str]) -> QueueState:
+    slots = draw(st.frozensets(st.integers(1, 7), max_size=6))
+    workers = {slot: draw(worker_states(slot, fingerprints)) for slot in slots}
+    return QueueState(workers, draw(st.dictionaries(st.sampled_from(sorted(slots) or [1]), streaks, max_size=3)))
+
+
+@st.composite
+def desired_and_observed(draw: st.DrawFn) -> tuple[DesiredQueue, QueueState]:
+    queue = draw(queues("emails"))
+    manifest = Manifest("shop", {"emails": queue})
+    desired = desired_queue(Intent(manifest, {"emails": draw(adjustments)}), "emails")
+    assert desired is not None
+    fingerprints = st.sampled_from([queue.fingerprint, queue.fingerprint, "another"])
+    return desired, draw(queue_states(fingerprints))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Intent, Intent, Observed]:
+    """What was wanted, what is wanted, and what runs: for either, or neither."""
+    old, new = draw(intents()), draw(intents())
+    queues_ = {}
+    for name in NAMES:
+        known = [i.manifest.queues[name].fingerprint for i in (old, new) if name in i.manifest.queues]
+        if draw(st.booleans()):
+            queues_[name] = draw(queue_states(st.sampled_from([*known, "another"])))
+    return old, new, Observed(NOW, queues_, draw(st.integers(0, 9)) == 0)
+
+
+scripts = st.builds(
+    Script,
+    run_for=st.sampled_from([0.001, 0.5, 15.0, float("inf"), float("inf")]),
+    exit_code=st.sampled_from([0, 1]),
+    start_error=st.sampled_from(
+        [None, None, None, SpawnFailure("exec", 2, "x", False), SpawnFailure("clone", 11, "", True)]
+    ),
+    ignore_term=st.booleans(),
+    kill_after=st.sampled_from([float("inf"), float("inf"), 3.0]),
+    linger=st.sampled_from([0.0, 0.2]),
+)

@@ -1,0 +1,178 @@
+"""The laws of the planner, attacked by a generator."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procq.engine.blob import Memory, cut, pack, unpack
+from procq.engine.requests import translate
+from procq.fold import Slots
+from procq.intent import DesiredQueue, Intent
+from procq.intent_codec import decode, encode
+from procq.model import Manifest, WorkerId
+from procq.plan import Configure, Forget, Spawn, Stop, plan, plan_queue
+from procq.plan.diff import Mark, compare
+from procq.state import Dead, Observed, QueueState, Running, Starting, Streak
+from procq.testing import Rig, Script
+from tests.property.strategies import (
+    NOW,
+    desired_and_observed,
+    intents,
+    manifests,
+    scripts,
+    streaks,
+    worlds,
+)
+
+Pair = tuple[DesiredQueue, QueueState]
+
+
+def carried_out(desired: DesiredQueue, observed: QueueState) -> QueueState:
+    """The queue once every action of its plan is recorded."""
+    slots = Slots.of(observed)
+    for generation, action in enumerate(plan_queue("emails", desired, observed, NOW).actions, 100):
+        event, _ = translate(action, NOW, generation, slots.workers.get(action.worker.slot))
+        slots.apply(event)
+    return slots.frozen()
+
+
+@given(desired_and_observed())
+def test_a_plan_that_was_recorded_is_not_made_again(pair: Pair) -> None:
+    desired, observed = pair
+    assert plan_queue("emails", desired, carried_out(desired, observed), NOW).actions == ()
+
+
+@given(desired_and_observed(), st.integers(0, 8))
+def test_a_count_change_touches_nobody_who_stays(pair: Pair, count: int) -> None:
+    desired, observed = pair
+    settled = carried_out(desired, observed)
+    stay = min(desired.workers, count)
+    actions = plan_queue("emails", replace(desired, workers=count), settled, NOW).actions
+    assert [a for a in actions if a.worker.slot <= stay] == []
+
+
+@given(desired_and_observed())
+def test_a_slot_is_filled_only_when_nothing_lives_in_it(pair: Pair) -> None:
+    desired, observed = pair
+    for action in plan_queue("emails", desired, observed, NOW).actions:
+        state = observed.workers.get(action.worker.slot)
+        match action:
+            case Spawn():
+                assert state is None or isinstance(state, Dead)
+                assert 1 <= action.worker.slot <= desired.workers
+            case Stop() | Configure():
+                assert isinstance(state, Starting | Running)
+                assert state.generation == action.generation
+            case Forget():
+                assert isinstance(state, Dead)
+                assert action.worker.slot > desired.workers
+
+
+@given(desired_and_observed())
+def test_at_most_one_action_a_slot(pair: Pair) -> None:
+    slots = [a.worker.slot for a in plan_queue("emails", *pair, NOW).actions]
+    assert len(slots) == len(set(slots))
+
+
+@given(desired_and_observed())
+def test_a_queue_that_waits_says_when_to_look_again(pair: Pair) -> None:
+    desired, observed = pair
+    wake_at = plan_queue("emails", desired, observed, NOW).wake_at
+    assert wake_at is None or wake_at > NOW
+    if wake_at is not None:
+        later = plan_queue("emails", desired, carried_out(desired, observed), wake_at)
+        assert any(isinstance(a, Spawn) for a in later.actions)
+
+
+@given(worlds())
+def test_nothing_is_planned_after_shutdown_began(world: tuple[Intent, Intent, Observed]) -> None:
+    """FAULTS 45."""
+    _, new, observed = world
+    assert plan(new, replace(observed, shutting_down=True)).actions == ()
+
+
+@given(worlds())
+def test_the_difference_agrees_with_the_plan(world: tuple[Intent, Intent, Observed]) -> None:
+    old, new, observed = world
+    counts = compare(old, new, observed).counts
+    actions = plan(new, observed).actions
+    alive = sum(isinstance(w, Starting | Running) for q in observed.queues.values() for w in q.workers.values())
+    stops = [a for a in actions if isinstance(a, Stop)]
+    assert counts.new == sum(isinstance(a, Spawn) for a in actions)
+    assert counts.stopped + counts.replaced == len(stops)
+    assert counts.configured == sum(isinstance(a, Configure) for a in actions)
+    assert counts.untouched == alive - len(stops)
+
+
+@given(intents())
+def test_no_difference_between_an_intent_and_itself(intent: Intent) -> None:
+    assert compare(intent, intent, Observed()).empty
+
+
+@given(worlds())
+def test_every_queue_has_exactly_one_mark(world: tuple[Intent, Intent, Observed]) -> None:
+    old, new, observed = world
+    for queue in compare(old, new, observed).queues:
+        assert (queue.mark is Mark.REMOVED) == (queue.name not in new.manifest.queues)
+        assert (queue.mark is Mark.ADDED) == (
+            queue.name in new.manifest.queues and queue.name not in old.manifest.queues
+        )
+
+
+@given(intents())
+def test_an_intent_survives_its_codec(intent: Intent) -> None:
+    assert decode(json.loads(json.dumps(encode(intent)))) == intent
+
+
+@given(intents(), st.dictionaries(st.sampled_from(["emails", "gone"]), st.dictionaries(st.integers(1, 9), streaks)))
+def test_a_memory_survives_being_packed(intent: Intent, counted: dict[str, dict[int, Streak]]) -> None:
+    kept = {queue: slots for queue, slots in counted.items() if slots}
+    memory = Memory(intent, kept, {"emails": 3})
+    data = pack(memory)
+    assert unpack(b"".join(p.data for p in cut(data, 7))) == memory
+
+
+@settings(deadline=None, max_examples=60)
+@given(manifests(), manifests(), st.lists(scripts, min_size=1, max_size=4))
+def test_from_wherever_it_is_it_converges_in_bounded_steps(
+    first: Manifest, second: Manifest, choices: list[Script]
+) -> None:
+    """`Rig.settle` fails on a livelock; sound workers all run in the end, and nobody else."""
+    rig = Rig(first, lambda _, generation: choices[generation % len(choices)])
+    rig.advance(random.Random(len(choices)).uniform(0, 20))
+    rig.keeper.casting = lambda _worker, _generation: Script()
+    rig.adopt(second)
+    rig.advance(120)
+    view = rig.engine.snapshot()
+    wanted = {WorkerId(q.name, s) for q in second.queues.values() for s in range(1, q.workers + 1)}
+    assert rig.keeper.alive().keys() <= wanted
+    for worker in wanted - rig.keeper.alive().keys():
+        state = view.worker(worker)
+        assert isinstance(state, Dead), state
+    fingerprints = {q.name: q.fingerprint for q in second.queues.values()}
+    assert all(
+        isinstance(s := view.worker(w), Running) and s.fingerprint == fingerprints[w.queue] for w in rig.keeper.alive()
+    )
+    assert rig.keeper.refusals == []
+
+
+@settings(deadline=None, max_examples=40)
+@given(manifests(), st.lists(scripts, min_size=1, max_size=4), st.floats(0, 30))
+def test_lost_events_heal_by_a_snapshot(manifest: Manifest, choices: list[Script], deaf_for: float) -> None:
+    rig = Rig(manifest, lambda _, generation: choices[generation % len(choices)])
+    rig.advance(1)
+    rig.keeper.losing = True
+    rig.advance(deaf_for)
+    rig.keeper.resync()
+    rig.settle()
+    view = rig.engine.snapshot()
+    for worker, generation in rig.keeper.alive().items():
+        known = view.worker(worker)
+        assert known is not None
+        assert known.generation == generation
+        assert type(known) is type(rig.keeper.state(worker))
