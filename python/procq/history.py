@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from procq.describe import describe
-from procq.events import Event, Executing, Exited, Snapshot, SpawnFailed, SpawnRequested
+from procq.events import Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
 from procq.model import WorkerId
-from procq.state import Running
 from procq.wire import EventView
 
 LENGTH = 2_000
@@ -25,7 +24,6 @@ class History:
         self._events: deque[EventView] = deque(maxlen=length)
         self._next = 1
         self._news = asyncio.Event()
-        self._started: dict[WorkerId, float] = {}
         self._last_exits: dict[WorkerId, str] = {}
         self._restarts: dict[WorkerId, int] = {}
 
@@ -39,24 +37,22 @@ class History:
         """How often a slot was taken again."""
         return self._restarts
 
-    def record(self, event: Event) -> None:
-        """Remembers an event of the engine, if it says something to a person."""
-        ran_for = None
+    def record(self, event: Event, ran_for: float | None = None) -> None:
+        """Remembers an event of the engine, if it says something to a person. `ran_for`: seconds a worker lived."""
         match event:
             case Snapshot(workers=workers):
-                self._started = {worker: state.at for worker, state in workers if isinstance(state, Running)}
-                self._restarts = {worker: n for worker, n in self._restarts.items() if worker in dict(workers)}
-                self._last_exits = {worker: e for worker, e in self._last_exits.items() if worker in dict(workers)}
-            case Executing(worker, _, _, at):
-                self._started[worker] = at
-            case Exited(worker, _, status, at):
-                began = self._started.pop(worker, None)
-                ran_for = None if began is None else at - began
+                known = {worker for worker, _ in workers}
+                self._restarts = {worker: n for worker, n in self._restarts.items() if worker in known}
+                self._last_exits = {worker: text for worker, text in self._last_exits.items() if worker in known}
+            case Exited(worker=worker, status=status):
                 self._last_exits[worker] = str(status)
-            case SpawnFailed(worker, _, failure, _):
+            case SpawnFailed(worker=worker, failure=failure):
                 self._last_exits[worker] = str(failure)
-            case SpawnRequested(worker) if worker in self._last_exits:
+            case SpawnRequested(worker=worker) if worker in self._last_exits:
                 self._restarts[worker] = self._restarts.get(worker, 0) + 1
+            case Forgotten(worker=worker):
+                self._last_exits.pop(worker, None)
+                self._restarts.pop(worker, None)
         described = describe(event, ran_for)
         if described is not None:
             self.note(described.kind, described.text, described.worker)

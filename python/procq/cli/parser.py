@@ -53,6 +53,8 @@ class Parser(argparse.ArgumentParser):
             at += 2 if arguments[at] in {"-f", "--file", "--name"} else 1
         given = self.parse_args(arguments[:at])
         if given.version:
+            from procq.version import version
+
             print(f"procq {version()}")
             sys.exit(0)
         return given, list(arguments[at:])
@@ -80,10 +82,3 @@ def _project_options(parser: argparse.ArgumentParser, *, short: bool) -> None:
     flags = ["-f", "--file"] if short else ["--file"]
     group.add_argument(*flags, metavar="FILE", help="the manifest (default: procq.yaml, procq.yml or Procfile here)")
     group.add_argument("--name", metavar="NAME", help="a second copy of the same manifest has a name of its own")
-
-
-def version() -> str:
-    """The installed version."""
-    from importlib.metadata import version as installed
-
-    return installed("procq")

@@ -1,0 +1,46 @@
+"""How `procq up` becomes procq: what the keeper is told, in the foreground and in the background."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from procq import core
+from procq.daemon.options import Options
+from procq.paths import Project
+
+PREFIX_WIDTH = 13
+"""Columns for the name of a worker in front of its output; longer names push their lines to the right."""
+
+
+def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: int | None = None) -> core.Hosting:
+    """Everything the keeper needs to know. `ready_fd` is closed once the queues run, after one byte was written to it."""
+    options = Options(
+        manifest=Path(project.manifest),
+        instance=instance or "",
+        since=time.monotonic(),
+        prefix_width=PREFIX_WIDTH,
+        color=color,
+    )
+    return core.Hosting(
+        run_dir=project.run_dir,
+        keeper_socket=project.keeper_socket,
+        api_socket=project.api_socket,
+        lock=project.lock,
+        # -P: a file of the user's named like a module of the standard library must not be imported instead of it.
+        control=[sys.executable, "-P", "-m", "procq.daemon", *options.arguments()],
+        environ=dict(os.environ),
+        prefix_width=PREFIX_WIDTH,
+        color=color,
+        ready_fd=ready_fd,
+    )
+
+
+def become(hosting: core.Hosting) -> NoReturn:
+    """Turns this process into procq."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    core.exec_host(hosting)

@@ -1,0 +1,47 @@
+"""What the keeper starts a control plane with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line of a control plane.
+
+    `instance` is what `--name` said, "" without; `since` is when procq was started, on the monotonic clock.
+    """
+
+    manifest: Path
+    instance: str
+    since: float
+    prefix_width: int
+    color: bool
+    link_fd: int = -1
+    api_fd: int = -1
+
+    def arguments(self) -> list[str]:
+        """The inverse of `parse`, without the descriptors: these the keeper adds itself."""
+        return [
+            f"--manifest={self.manifest}",
+            f"--instance={self.instance}",
+            f"--since={self.since!r}",
+            f"--prefix-width={self.prefix_width}",
+            *(["--color"] if self.color else []),
+        ]
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Reads the command line. Exits where it is not one."""
+    parser = argparse.ArgumentParser(prog="procq.daemon", allow_abbrev=False)
+    parser.add_argument("--link-fd", type=int, required=True, help="socket to the keeper")
+    parser.add_argument("--api-fd", type=int, required=True, help="listening socket of the API")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--instance", default="")
+    parser.add_argument("--since", type=float, required=True)
+    parser.add_argument("--prefix-width", type=int, required=True)
+    parser.add_argument("--color", action="store_true")
+    return Options(**vars(parser.parse_args(arguments)))

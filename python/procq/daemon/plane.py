@@ -1,0 +1,184 @@
+"""The control plane itself: one engine, one manifest, one API, joined."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from procq.api.control import Control, Facts
+from procq.api.differences import plan_view
+from procq.daemon.console import Console
+from procq.daemon.manifests import Manifests
+from procq.daemon.news import News
+from procq.daemon.options import Options
+from procq.engine.driver import Driver, Source
+from procq.engine.loop import Engine
+from procq.engine.port import Announce, DeclareReady, ShutDown
+from procq.engine.view import StateView
+from procq.errors import ExitCode, ManifestError, ProcqError
+from procq.events import Event, Incompatible, ReloadAsked
+from procq.history import History
+from procq.intent import Intent
+from procq.lifetimes import Lifetimes
+from procq.state import Starting
+from procq.version import version
+from procq.wire import PlanView
+
+if TYPE_CHECKING:
+    from procq.api.server import ApiServer
+
+
+class IncompatibleKeeper(ProcqError):
+    """The keeper speaks only versions of the protocol that this control plane does not."""
+
+
+class ControlPlane:
+    """Runs until the keeper hangs up. Implements `procq.api.control.Control`."""
+
+    def __init__(self, engine: Engine, source: Source, options: Options) -> None:
+        self.history = History()
+        self._engine = engine
+        self._driver = Driver(engine, source)
+        self._options = options
+        self._console = Console(options.prefix_width, options.color)
+        self._news = News()
+        self._lifetimes = Lifetimes()
+        self._misfit: Incompatible | None = None
+        self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
+        engine.subscribe(self._happened)
+        engine.subscribe(self._news.publish)
+
+    async def run(self) -> None:
+        """Attaches, takes up or loads what is wanted, serves. Returns once the keeper has hung up."""
+        work = asyncio.create_task(self._work())
+        try:
+            talk = asyncio.create_task(self._driver.run())
+            await asyncio.wait({talk, work}, return_when=asyncio.FIRST_COMPLETED)
+            # The work never ends by itself: where it did, this raises what ended it.
+            await (talk if talk.done() else work)
+        finally:
+            work.cancel()
+
+    async def _work(self) -> None:
+        await self._news.until(lambda: self._engine.complete or self._misfit is not None)
+        if self._misfit is not None:
+            raise IncompatibleKeeper(
+                f"the keeper speaks protocol {self._misfit.oldest} to {self._misfit.newest}, this procq does not",
+                hint="Stop and start procq: `procq down`, then `procq up`.",
+            )
+        if not await self._take_up():
+            await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as tasks:
+            listening = asyncio.Event()
+            tasks.create_task(self._serve(listening))
+            tasks.create_task(self._declare_ready(listening))
+            tasks.create_task(self._watch(listening))
+
+    async def _take_up(self) -> bool:
+        """What the control plane before this one intended, else the manifest. False where there is nothing to do."""
+        view = self._engine.snapshot()
+        if self._engine.intent is not None:
+            self._announce(self._console.recovered(view.epoch))
+            return True
+        try:
+            intent = self._manifests.first()
+        except ManifestError as error:
+            if any(queue.workers for queue in view.observed.queues.values()):
+                # What was wanted is lost: keep all that runs, and wait for a manifest that loads.
+                self._announce(self._console.refused(self._options.manifest.name, error))
+                return True
+            self._announce(error.render(self._options.color).splitlines())
+            self._engine.send(ShutDown("the manifest is not valid", exit_code=ExitCode.MANIFEST))
+            return False
+        self._announce(self._console.started(version(), self._project(intent), intent.manifest))
+        return True
+
+    async def _serve(self, listening: asyncio.Event) -> None:
+        # The workers come first: these imports take longer than starting a hundred of them.
+        server = await asyncio.to_thread(_api_server, self)
+        with socket.socket(fileno=self._options.api_fd) as listener:
+            serving = asyncio.create_task(server.serve([listener]))
+            await server.listening.wait()
+            listening.set()
+            await serving
+
+    async def _watch(self, listening: asyncio.Event) -> None:
+        await listening.wait()
+        await self._manifests.watch()
+
+    async def _declare_ready(self, listening: asyncio.Event) -> None:
+        await listening.wait()
+        await self._news.until(self._all_started)
+        self._engine.send(DeclareReady())
+        # What has been imported and built so far stays: no collection needs to look at it again.
+        gc.collect()
+        gc.freeze()
+
+    def _all_started(self) -> bool:
+        queues = self._engine.snapshot().observed.queues.values()
+        return not any(isinstance(state, Starting) for queue in queues for state in queue.workers.values())
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        lines: list[str] = []
+        for event in events:
+            ran_for = self._lifetimes.ended(event)
+            self.history.record(event, ran_for)
+            lines += self._console.happened(event, ran_for)
+            match event:
+                case Incompatible():
+                    self._misfit = event
+                case ReloadAsked():
+                    self._manifests.ask()
+        # A subscriber of the engine may not send by itself.
+        asyncio.get_running_loop().call_soon(self._announce, self._console.bounded(lines))
+
+    def _announce(self, lines: Sequence[str]) -> None:
+        if lines:
+            self._engine.send(Announce(tuple(lines)))
+
+    def _project(self, intent: Intent | None) -> str:
+        return self._options.instance or (intent.manifest.name if intent else self._options.manifest.parent.name)
+
+    # --- what the API asks --------------------------------------------------------------------------------------
+
+    def view(self) -> StateView:
+        """Everything at this moment."""
+        return self._engine.snapshot()
+
+    def now(self) -> float:
+        """The clock of the engine."""
+        return self._engine.now
+
+    def facts(self) -> Facts:
+        """About the process itself."""
+        return Facts(
+            project=self._project(self._engine.intent),
+            manifest=str(self._options.manifest),
+            in_force_since=self._manifests.in_force_since,
+            up_for=time.monotonic() - self._options.since,
+            keeper_pid=os.getppid(),
+            control_plane_pid=os.getpid(),
+            manifest_error=self._manifests.error,
+        )
+
+    def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
+        """Changes what is wanted, and acts on it before the answer is written."""
+        self._engine.change(change, reason)
+        self._engine.step()
+
+    async def plan(self) -> PlanView:
+        """What the manifest on disk would change."""
+        manifest = await self._manifests.on_disk()
+        return plan_view(self._engine.preview(manifest), str(self._options.manifest), self._engine.intent)
+
+
+def _api_server(control: Control) -> ApiServer:
+    from procq.api.app import create_app
+    from procq.api.server import ApiServer
+
+    return ApiServer(create_app(control))
