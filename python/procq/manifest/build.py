@@ -96,6 +96,8 @@ class Builder:
             shell = fields.value(schema.SHELL, False)
         except Refused:
             return
+        if isinstance(node, nodes.Faulty):
+            return
         try:
             self._argv(node, shell)
         except Refused as refused:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from procq.errors import did_you_mean
+from procq.errors import did_you_mean, nearest
 from procq.manifest import nodes, schema
 from procq.manifest.expand import expand
 from procq.manifest.keys import Command, Key, Section, Table, Value
@@ -32,11 +32,12 @@ def check(source: Source, root: Node, environ: Mapping[str, str]) -> None:
     """Notes everything that is wrong with keys and values; whole commands are looked at when queues are built."""
     if isinstance(root, Scalar) and not root.text:
         source.whole("the file is empty", _SMALLEST)
-    elif not isinstance(root, nodes.Mapping):
+    elif not isinstance(root, nodes.Mapping | nodes.Faulty):
         source.problem(root.line, root.column, 1, "this is not a manifest", _SMALLEST)
-    else:
+    elif isinstance(root, nodes.Mapping):
+        names = [key.name for key in schema.ROOT.keys]
         _Checker(source, environ).section(root, schema.ROOT, _Place())
-        if root.get("queues") is None:
+        if not any(name.text == "queues" or nearest(name.text, names) == "queues" for name, _ in root.entries):
             source.whole("the manifest has no queues", _SMALLEST)
 
 
@@ -65,6 +66,8 @@ class _Checker:
     def _value(self, name: Scalar, node: Node, key: Key, place: _Place) -> None:
         path = place.path + name.text
         match key:
+            case _ if isinstance(node, nodes.Faulty):
+                pass
             case Value():
                 self._leaf(name, node, key, path, place.above)
             case Command():
@@ -92,17 +95,23 @@ class _Checker:
             case Scalar() if not node.text and node.plain:
                 self._at(name, f"{path} is empty", f"put its keys {below}")
             case _:
-                self._at(_begin(node, name), f"{path} holds keys", f"put them {below}")
+                self._at(_begin(node, name), f"{path} must hold keys", f"put them {below}")
 
     def _table(self, name: Scalar, node: Node, table: Table, path: str) -> None:
         if not isinstance(node, nodes.Mapping):
             empty = isinstance(node, Scalar) and not node.text
-            message = f"{path} is empty" if empty else f"{path} holds named entries"
-            self._at(name if empty else _begin(node, name), message, "put them below it, indented, each as `name: …`")
+            message = f"{path} is empty" if empty else f"{path} must hold named entries"
+            self._at(
+                name if empty else _begin(node, name),
+                message,
+                "write its entries below it, indented, each as `name: …`",
+            )
             return
         for entry, value in node.entries:
             self._entry_name(entry, table)
             match table.value:
+                case _ if isinstance(value, nodes.Faulty):
+                    pass
                 case Value() as key:
                     self._leaf(entry, value, key, f"{path}.{entry.text}", name.line)
                 case Section() as section:
@@ -120,29 +129,39 @@ class _Checker:
             case nodes.Mapping():
                 self.section(node, section, _Place(where=f' in queue "{name.text}"'))
             case Scalar() if node.text.strip():
-                pass  # the one-line form: a command, looked at when the queue is built
+                self._one_line(node, section)
             case Scalar():
                 self._at(name, f'queue "{name.text}" is empty', f"write `{name.text}: command`, or its keys below it")
             case nodes.Sequence():
                 self._at(node, f'queue "{name.text}" is a list', "write the list under `command:` of the queue")
 
+    def _one_line(self, node: Scalar, section: Section) -> None:
+        """A command, which is looked at when the queue is built, unless it only lacks a space."""
+        word = node.text.partition(":")[0]
+        if word != node.text and (section.find(word) or word in section.later):
+            self._at(node, f'a space is missing after "{word}:"', f"write `{word}: …`")
+
     def _command(self, name: Scalar, node: Node, path: str) -> None:
         match node:
             case nodes.Mapping():
-                message = f"{path} holds text or a list, not keys"
+                message = f"{path} must be text or a list, not keys"
                 self._at(node, message, "if it is text with `: ` in it, put it in quotes")
             case nodes.Sequence():
                 for item in node.items:
-                    if not isinstance(item, Scalar):
+                    if not isinstance(item, Scalar | nodes.Faulty):
                         self._at(
-                            item, f"a word of {path} is text", "write one `- word` line each; quote what holds `: `"
+                            item,
+                            f"every word of {path} must be text",
+                            "write one `- word` line each; quote what holds `: `",
                         )
             case Scalar() if not node.text.strip():
                 self._at(name, f"{path} is empty", "write the program and its arguments")
 
     def _leaf(self, name: Scalar, node: Node, key: Value[object], path: str, above: int | None) -> None:
         if not isinstance(node, Scalar):
-            self._at(_begin(node, name), f"{path} holds one value", key.expected or "if it is text, put it in quotes")
+            self._at(
+                _begin(node, name), f"{path} must hold one value", key.expected or "if it is text, put it in quotes"
+            )
             return
         at = node if node.text or not node.plain else name
         try:

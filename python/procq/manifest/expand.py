@@ -26,6 +26,8 @@ def replace(text: str, environ: Mapping[str, str], put: Callable[[str], str]) ->
 def _value(found: re.Match[str], environ: Mapping[str, str]) -> str:
     body = _BODY.fullmatch(found["body"])
     if body is None or not found["end"]:
+        if "$" in found[0][2:]:
+            raise Refused("a default cannot hold another reference", "write the default out")
         raise Refused(
             f"{found[0]} is not a reference to a variable",
             "write ${NAME} or ${NAME:-default}; to mean the characters as they are, write $${",

@@ -53,7 +53,15 @@ class Sequence:
     items: list[Node] = field(default_factory=list)
 
 
-Node = Scalar | Mapping | Sequence
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Something that has been reported already and is not looked into."""
+
+    line: int
+    column: int
+
+
+Node = Scalar | Mapping | Sequence | Faulty
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class Broken:
 
     line: int
     column: int
-    context_line: int | None
+    context: tuple[int, int] | None
     problem: str
 
 
@@ -76,7 +84,7 @@ def parse(source: Source, text: str) -> Node | Broken:
         return _Builder(source, yaml.parse(text, Loader=yaml.CSafeLoader)).document()
     except yaml.MarkedYAMLError as error:
         mark, context = error.problem_mark, error.context_mark
-        return Broken(mark.line, mark.column, context.line if context else None, str(error.problem))
+        return Broken(mark.line, mark.column, (context.line, context.column) if context else None, str(error.problem))
 
 
 class _Builder:
@@ -95,7 +103,7 @@ class _Builder:
         try:
             root = self._node(next(self._events), 0)
         except _Stop:
-            return Scalar(0, 0, 0, "")
+            return Faulty(0, 0)
         next(self._events)
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
@@ -114,16 +122,16 @@ class _Builder:
         match event:
             case yaml.ScalarEvent():
                 return _scalar(event)
+            case yaml.CollectionStartEvent(flow_style=True):
+                return self._flow(event)
             case yaml.MappingStartEvent():
                 return self._mapping(event, depth)
             case yaml.SequenceStartEvent():
                 return self._sequence(event, depth)
             case _:
-                return Scalar(*_at(event), _length(event), "")
+                return Faulty(*_at(event))
 
     def _mapping(self, event: yaml.Event, depth: int) -> Mapping:
-        if event.flow_style:
-            self._refuse(event, 1, "{…} is not used in manifests", f"write one `key: value` line each; {_QUOTE}")
         mapping = Mapping(*_at(event))
         seen: dict[str, int] = {}
         while not isinstance(start := next(self._events), yaml.MappingEndEvent):
@@ -142,12 +150,20 @@ class _Builder:
         return mapping
 
     def _sequence(self, event: yaml.Event, depth: int) -> Sequence:
-        if event.flow_style:
-            self._refuse(event, 1, "[…] is not used in manifests", f"write one `- item` line each; {_QUOTE}")
         sequence = Sequence(*_at(event))
         while not isinstance(start := next(self._events), yaml.SequenceEndEvent):
             sequence.items.append(self._node(start, depth + 1))
         return sequence
+
+    def _flow(self, start: yaml.Event) -> Faulty:
+        """Reports a flow collection and skips it."""
+        kind, line = ("{…}", "key: value") if isinstance(start, yaml.MappingStartEvent) else ("[…]", "- item")
+        self._refuse(start, 1, f"{kind} is not used in manifests", f"write one `{line}` line each; {_QUOTE}")
+        depth = 1
+        while depth:
+            event = next(self._events)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        return Faulty(*_at(start))
 
     def _refuse_decoration(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.AliasEvent):

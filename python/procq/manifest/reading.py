@@ -46,15 +46,18 @@ def load_text(text: bytes, path: Path, environ: Mapping[str, str]) -> Manifest:
 
 def _bytes(path: Path) -> bytes:
     try:
-        # A FIFO would block without O_NONBLOCK, before it can be seen to be one.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        with open(path, "rb", opener=_open) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ManifestError([_whole(path, "this is not a regular file", "name a file")])
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         what = f"the file cannot be read: {error.strerror}"
         raise ManifestError([_whole(path, what, "check its name and permissions")]) from error
+
+
+def _open(path: str, flags: int) -> int:
+    # A FIFO would block without O_NONBLOCK, before it can be seen to be one.
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _whole(path: Path, message: str, expected: str) -> Problem:

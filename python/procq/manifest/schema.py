@@ -9,7 +9,9 @@ _NAME_RULE = "letters, digits, dots, dashes and underscores, beginning with a le
 _DURATION_RULE = "expected a number with a unit, as in 500ms, 30s or 5m"
 
 VERSION = Value("version", units.version, "a version", "write 1", "Version of the format; 1 is the only one.")
-NAME = Value("name", units.name, "a name", _NAME_RULE, "Name of the project; the manifest's directory if left out.")
+NAME = Value(
+    "name", units.name, "a valid name", _NAME_RULE, "Name of the project; the manifest's directory if left out."
+)
 WORKERS = Value("workers", units.workers, "a whole number", "expected a whole number, 0 or more", "How many workers.")
 SHELL = Value("shell", units.yes_or_no, "yes or no", "expected yes or no", "Whether /bin/sh runs the command.")
 DIRECTORY = Value(
@@ -18,7 +20,11 @@ DIRECTORY = Value(
 SIGNAL = Value("signal", units.signal, "a signal", "expected a name such as TERM", "Sent to ask a worker to leave.")
 GRACE = Value("grace", units.duration, "a duration", _DURATION_RULE, "Time to leave before it is killed.")
 POLICY = Value(
-    "policy", units.restart_when, "a policy", "expected always, on-failure or never", "Which ends bring a new worker."
+    "policy",
+    units.restart_when,
+    "a restart policy",
+    "expected always, on-failure or never",
+    "Which ends bring a new worker.",
 )
 BACKOFF = Value(
     "backoff",

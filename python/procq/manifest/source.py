@@ -22,24 +22,24 @@ class Source:
     def __init__(self, data: bytes, path: str) -> None:
         """Decodes. Raises ManifestError where `data` is not plain text of a bearable size."""
         self.path = path
-        self._problems: dict[tuple[int, int, str], Problem] = {}
+        self._problems: dict[tuple[int, int], Problem] = {}
         self.lines: list[str] = []
         self.text = self._decode(data)
         self.lines = self.text.split("\n")
         self._refuse_control_characters()
 
     def problem(
-        self, line: int, column: int, length: int, message: str, expected: str, parent: int | None = None
+        self, line: int, column: int, length: int, message: str, expected: str, above: int | None = None
     ) -> None:
-        """Notes a problem once. `parent` is a line shown above for orientation, usually that of the enclosing key."""
-        context = SourceLine(parent + 1, self.lines[parent]) if parent is not None and parent < line else None
+        """Notes a problem; the first at a place stands. `above` is the line of the enclosing key, for orientation."""
+        context = SourceLine(above + 1, self.lines[above]) if above is not None and above < line else None
         shown = self.lines[line] if line < len(self.lines) else ""
         found = Problem(self.path, line + 1, column + 1, max(1, length), message, expected, shown, context)
-        self._problems.setdefault((line, column, message), found)
+        self._problems.setdefault((line, column), found)
 
     def whole(self, message: str, expected: str) -> None:
         """Notes a problem of the file as a whole."""
-        self._problems.setdefault((-1, 0, message), Problem(self.path, 0, 0, 0, message, expected))
+        self._problems.setdefault((-1, 0), Problem(self.path, 0, 0, 0, message, expected))
 
     @property
     def faulty(self) -> bool:

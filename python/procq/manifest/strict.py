@@ -76,6 +76,8 @@ def _plain(node: Node) -> object:
             return _plain_mapping(node)
         case nodes.Sequence():
             return [_plain(item) for item in node.items]
+        case nodes.Faulty():
+            return None
         case _:
             assert_never(node)
 

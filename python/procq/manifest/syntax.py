@@ -40,6 +40,7 @@ _COMMON = {
         "put a value with `: ` in it in quotes; keys of one level start in the same column",
     ),
 }
+_BLAME_THE_START = ("could not find expected ':'", "found unexpected end of stream")
 
 
 def read(source: Source) -> Node | None:
@@ -57,7 +58,7 @@ def read(source: Source) -> Node | None:
 
 def _repair(source: Source, broken: Broken, lines: list[str]) -> bool:
     """Quotes the value that libyaml stumbled over, and says so."""
-    for number in dict.fromkeys((broken.line, broken.context_line)):
+    for number in dict.fromkeys((broken.line, broken.context[0] if broken.context else None)):
         if number is None or number >= len(lines) or lines[number] != source.lines[number]:
             continue
         if len(lines[number]) > _LONGEST_LINE:
@@ -88,16 +89,14 @@ def _needs_quotes(head: str, value: str) -> bool:
 
 def _explain(source: Source, broken: Broken) -> None:
     tabs = [n for n, line in enumerate(source.lines) if "\t" in line[: len(line) - len(line.lstrip())] and line.strip()]
-    if "cannot start any token" in broken.problem and broken.line in tabs:
+    if broken.line in tabs and ("cannot start any token" in broken.problem or "tab character" in broken.problem):
         for number in tabs:
             column = source.lines[number].index("\t")
             source.problem(number, column, 1, "this line is indented with a tab", "indent with spaces")
         return
     default = ("this is not YAML", f"the parser says: {broken.problem}")
     message, expected = _COMMON.get(broken.problem, default)
-    line, column = broken.line, broken.column
-    if broken.problem == "found unexpected end of stream" and broken.context_line is not None:
-        line = broken.context_line
-        column = next((i for i, c in enumerate(source.lines[line]) if c in "\"'"), 0)
+    at_start = broken.problem in _BLAME_THE_START and broken.context is not None
+    line, column = broken.context if at_start and broken.context else (broken.line, broken.column)
     line = min(line, len(source.lines) - 1)
     source.problem(line, min(column, len(source.lines[line])), 1, message, expected)

@@ -11,6 +11,8 @@ from procq.model import Backoff, RestartWhen
 
 MAX_WORKERS = 10_000
 """More workers than this in one queue is a typing mistake."""
+_NUMBERS = frozenset(int(number) for number in signals.valid_signals())
+_SIGNALS = {known.name.removeprefix("SIG"): int(known) for known in signals.Signals}
 _LONGEST_MS = 365 * 86_400_000
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
@@ -37,6 +39,8 @@ def text(value: str) -> str:
 
 def version(value: str) -> int:
     """The version of the manifest's own format."""
+    if not value:
+        raise Refused
     if value != "1":
         raise Refused(f'version "{value}" of the manifest is not known to this procq', "write 1")
     return 1
@@ -91,13 +95,12 @@ def duration(value: str) -> float:
 
 def signal(value: str) -> int:
     """The number of a signal given by name, with or without SIG, or by number."""
-    valid = {s.name.removeprefix("SIG"): int(s) for s in signals.valid_signals() if isinstance(s, signals.Signals)}
     plain = value.removeprefix("SIG")
-    if plain in valid:
-        return valid[plain]
-    if re.fullmatch(r"[0-9]{1,3}", value) and int(value) in signals.valid_signals():
+    if plain in _SIGNALS:
+        return _SIGNALS[plain]
+    if re.fullmatch(r"[0-9]{1,3}", value) and int(value) in _NUMBERS:
         return int(value)
-    raise Refused(expected=did_you_mean(plain, valid, "expected a name such as TERM, INT, QUIT or HUP"))
+    raise Refused(expected=did_you_mean(plain, _SIGNALS, "expected a name such as TERM, INT, QUIT or HUP"))
 
 
 def restart_when(value: str) -> RestartWhen:

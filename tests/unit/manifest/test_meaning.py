@@ -1,0 +1,238 @@
+"""What a manifest means: each key, the merge with defaults, variables, and edits that change nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from textwrap import dedent
+from types import SimpleNamespace
+
+import pytest
+import strictyaml
+
+from procq.errors import ManifestError
+from procq.manifest import load_text
+from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+
+PATH = Path("/srv/shop/procq.yaml")
+ENVIRON = {"HOME": "/home/shop", "COUNT": "3", "TWO": "a b; c", "EMPTY": ""}
+
+
+def read(text: str) -> Manifest:
+    return load_text(dedent(text).encode(), PATH, ENVIRON)
+
+
+def queue(text: str) -> Queue:
+    return read("queues:\n  emails:\n" + "".join(f"    {line}\n" for line in dedent(text).strip().split("\n"))).queues[
+        "emails"
+    ]
+
+
+def test_the_smallest_manifest() -> None:
+    found = read("queues:\n  emails: celery -A 'my shop' worker")
+    assert found == Manifest(
+        "shop",
+        {
+            "emails": Queue(
+                "emails", "celery -A 'my shop' worker", ("celery", "-A", "my shop", "worker"), directory="/srv/shop"
+            )
+        },
+        "/srv/shop",
+    )
+
+
+def test_everything() -> None:
+    found = read(
+        """
+        version: 1
+        name: toys
+        env:
+          A: top
+          B: top
+          C: top
+        defaults:
+          workers: 4
+          directory: sub
+          restart: never
+          stop:
+            signal: INT
+            grace: 1m
+          env:
+            B: defaults
+            C: defaults
+          logs:
+            file: logs/{queue}.{slot}.log
+        queues:
+          emails: rq worker
+          reports:
+            command:
+              - rq
+              - "two words"
+              - $HOME && x
+            workers: 0
+            directory: /opt
+            env:
+              C: queue
+            stop:
+              grace: 0.5s
+            restart:
+              backoff: 1s..1m
+            logs:
+              file: /var/log/reports
+        """
+    )
+    assert found.name == "toys"
+    assert list(found.queues) == ["emails", "reports"]
+    assert found.queues["emails"] == Queue(
+        "emails",
+        "rq worker",
+        ("rq", "worker"),
+        4,
+        "/srv/shop/sub",
+        {"A": "top", "B": "defaults", "C": "defaults"},
+        StopPolicy(signal.SIGINT, 60.0),
+        RestartPolicy(RestartWhen.NEVER),
+        LogPolicy("/srv/shop/logs/{queue}.{slot}.log"),
+    )
+    reports = found.queues["reports"]
+    assert reports.argv == ("rq", "two words", "$HOME && x")
+    assert reports.command == "rq 'two words' '$HOME && x'"
+    assert (reports.workers, reports.directory) == (0, "/opt")
+    assert reports.env == {"A": "top", "B": "defaults", "C": "queue"}
+    assert reports.stop == StopPolicy(signal.SIGINT, 0.5)
+    assert reports.restart == RestartPolicy(RestartWhen.NEVER, Backoff(1.0, 60.0))
+    assert reports.logs.file == "/var/log/reports"
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        ("rq worker", ("rq", "worker")),
+        ("rq 'a b' \"c d\" e\\ f", ("rq", "a b", "c d", "e f")),
+        ("rq --x=${COUNT}", ("rq", "--x=3")),
+        ("rq ${TWO}", ("rq", "a b; c")),
+        ("rq ${NOPE:-a b} c", ("rq", "a b", "c")),
+        ("rq ${EMPTY}", ("rq", "")),
+        ("rq ${EMPTY:-x}", ("rq", "x")),
+        ("rq $${COUNT} $$", ("rq", "${COUNT}", "$$")),
+        ("rq a#b", ("rq", "a#b")),
+        ("rq ?q=1&x", ("rq", "?q=1&x")),
+    ],
+)
+def test_words_of_a_command(command: str, argv: tuple[str, ...]) -> None:
+    assert queue(f"command: {command}").argv == argv
+
+
+@pytest.mark.parametrize(
+    ("command", "script"),
+    [
+        ("rq worker ${COUNT}", "exec rq worker ${COUNT}"),
+        ("/opt/rq 'a b' $HOME", "exec /opt/rq 'a b' $HOME"),
+        ("cd shop && rq worker", "cd shop && rq worker"),
+        ("rq worker | tee log", "rq worker | tee log"),
+        ("DEBUG=1 rq worker", "DEBUG=1 rq worker"),
+        ("cd shop", "cd shop"),
+        ("exec rq", "exec rq"),
+        ("if true", "if true"),
+    ],
+)
+def test_a_shell_runs_the_command_and_a_single_program_replaces_it(command: str, script: str) -> None:
+    found = queue(f"command: {command}\nshell: yes")
+    assert found.argv == ("/bin/sh", "-c", script)
+    assert found.command == command
+
+
+def test_variables_are_text_until_they_are_read() -> None:
+    found = queue(
+        "command: x\nworkers: ${COUNT}\ndirectory: ${HOME}/x\nstop:\n  grace: ${NOPE:-2}s\nenv:\n  A: $A $${B} ${TWO}"
+    )
+    assert (found.workers, found.directory, found.stop.grace) == (3, "/home/shop/x", 2.0)
+    assert found.env == {"A": "$A ${B} a b; c"}
+
+
+@pytest.mark.parametrize("value", ["NO", "1.10", "~", "null", "0x1F", "2024-01-01", "1e3", "'a'", '"b\\n"', ""])
+def test_values_stay_what_was_written(value: str) -> None:
+    plain = {"'a'": "a", '"b\\n"': "b\n"}.get(value, value)
+    assert queue(f"command: x\nenv:\n  A: {value}").env == {"A": plain}
+
+
+@pytest.mark.parametrize(("text", "number"), [("TERM", 15), ("SIGINT", 2), ("9", 9), ("USR1", 10), ("64", 64)])
+def test_signals(text: str, number: int) -> None:
+    assert queue(f"command: x\nstop:\n  signal: {text}").stop.signal == number
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0.0), ("1ms", 0.001), ("1.5s", 1.5), ("0.5m", 30.0), ("2h", 7200.0), ("1d", 86400.0), ("0.001s", 0.001)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert queue(f"command: x\nstop:\n  grace: {text}").stop.grace == seconds
+
+
+def test_the_name_comes_from_the_directory() -> None:
+    names = {"/srv/my shop": "my-shop", "/": "procq", "/srv/--": "procq", "/srv/.hidden": "hidden"}
+    for directory, name in names.items():
+        assert load_text(b"queues:\n  a: b\n", Path(directory) / "procq.yaml", {}).name == name
+
+
+BEFORE = """
+env:
+  A: "1"
+queues:
+  emails: rq worker emails
+  reports:
+    command: rq worker reports
+    workers: 2
+    stop:
+      grace: 30s
+      signal: TERM
+"""
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "# a comment\n" + BEFORE.replace("workers: 2", "workers: 2   # two"),
+        BEFORE.replace("workers: 2", "workers: '2'").replace("rq worker emails", '"rq worker emails"'),
+        BEFORE.replace("30s", "0.5m").replace("TERM", "SIGTERM"),
+        BEFORE.replace("      grace: 30s\n      signal: TERM", "      signal: TERM\n      grace: 30s"),
+        BEFORE.replace("  emails: rq worker emails", "  emails:\n    command: rq worker emails"),
+        BEFORE.replace("  emails: rq worker emails", "  emails: >-\n    rq worker\n    emails"),
+        BEFORE.replace('  A: "1"', "  A: 1").replace("\n  ", "\n    "),
+        BEFORE.replace('\nenv:\n  A: "1"', "") + "env:\n  A: 1\n",
+        BEFORE.replace(
+            "    command: rq worker reports\n    workers: 2\n", "    workers: 2\n    command: rq worker reports\n"
+        ),
+    ],
+)
+def test_edits_that_change_nothing(after: str) -> None:
+    assert after != BEFORE
+    assert read(after) == read(BEFORE)
+
+
+def test_every_byte_passes_strictyaml_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_texts: list[str] = []
+    real = strictyaml.load
+
+    def load(text: str, schema: object) -> object:
+        read_texts.append(text)
+        return real(text, schema)
+
+    monkeypatch.setattr(strictyaml, "load", load)
+    text = "# first\nname: every-byte\nqueues:\n  # one\n  aa: b1\n\n  bb:\n    command: b2\n# two\nenv:\n  A: b\n"
+    read(text)
+    assert read_texts == [
+        "# first\nname: every-byte\nqueues:\n  # one\nenv:\n  A: b\n",
+        "  aa: b1\n",
+        "  bb:\n    command: b2\n# two",
+    ]
+    read_texts.clear()
+    read(text.replace("b2", "b3"))
+    assert read_texts == ["  bb:\n    command: b3\n# two"]
+
+
+def test_readers_that_disagree_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = SimpleNamespace(data={"emails": "something else"})
+    monkeypatch.setattr(strictyaml, "load", lambda text, schema: other)
+    with pytest.raises(ManifestError, match="do not agree"):
+        read("queues:\n  emails: a command of this test\n")
