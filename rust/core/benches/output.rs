@@ -1,0 +1,137 @@
+//! Throughput of the output path: 80-byte lines, from a chunk as the reactor reads it to the kernel.
+//!
+//! `cargo bench --bench output` prints MB/s. One run compares like with like; numbers of two machines do not.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use procq_core::output::{ConsoleConfig, Flow, Interest, Output, StreamId};
+use procq_core::proto::messages::Stream;
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
+
+const CHUNK: usize = 64 * 1024;
+const TOTAL: usize = 1024 * 1024 * 1024;
+
+fn lines() -> Vec<u8> {
+    let line = [b"x".repeat(79), b"\n".to_vec()].concat();
+    // Not a multiple of a line: chunks begin and end within lines, as reads of a pipe do.
+    line.iter().copied().cycle().take(CHUNK).collect()
+}
+
+struct Bench {
+    output: Output,
+    bell: OwnedFd,
+}
+
+impl Bench {
+    fn new(console: impl Into<OwnedFd>, prefix: bool) -> Self {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd");
+        let config = ConsoleConfig { fd: console.into(), prefix, colour: true, width: 12, raw: false };
+        Bench { output: Output::start(config, bell.try_clone().expect("a duplicate")).expect("a writer"), bell }
+    }
+
+    fn feed(&mut self, ids: &[StreamId], total: usize) {
+        let chunk = lines();
+        for &id in ids.iter().cycle().take(total / CHUNK) {
+            while !self.output.may_read(id) {
+                let _ = poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], None);
+                let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
+                self.output.take_resumable(Instant::now());
+            }
+            let _: Flow = self.output.ingest(id, Stream::Stdout, 1, &chunk);
+        }
+        assert!(self.output.flush(Instant::now() + Duration::from_secs(120)), "not written in time");
+    }
+}
+
+fn report(what: &str, total: usize, began: Instant) {
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{what:44} {:8.0} MB/s", total as f64 / seconds / 1e6);
+}
+
+fn null() -> File {
+    File::options().write(true).open("/dev/null").expect("a null device")
+}
+
+fn closed_pipe() -> OwnedFd {
+    OwnedFd::from(std::io::pipe().expect("a pipe").1)
+}
+
+fn files(directory: &Path, writers: usize) {
+    let mut bench = Bench::new(closed_pipe(), true);
+    let path = |number: usize| directory.join(format!("{number}.log"));
+    let ids: Vec<StreamId> =
+        (0..writers).map(|number| bench.output.open(&format!("w.{number}"), 1, Some(&path(number)))).collect();
+    bench.feed(&ids[..1], CHUNK);
+    let began = Instant::now();
+    bench.feed(&ids, TOTAL);
+    report(&format!("plain into {writers} file(s), nobody at the console"), TOTAL, began);
+    ids.into_iter().for_each(|id| bench.output.close(id));
+    let counters = bench.output.stop(Instant::now() + Duration::from_secs(10));
+    assert_eq!((counters.logged, counters.log_dropped), ((TOTAL + CHUNK) as u64, 0));
+    (0..writers).for_each(|number| std::fs::remove_file(path(number)).expect("removed"));
+}
+
+fn console_file(directory: &Path) {
+    let path = directory.join("console");
+    let mut bench = Bench::new(File::create(&path).expect("created"), true);
+    let id = bench.output.open("emails.1", 1, None);
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL / 2);
+    report("prefixed into a file", TOTAL / 2, began);
+    std::fs::remove_file(&path).expect("removed");
+}
+
+fn console_null() {
+    let mut bench = Bench::new(null(), true);
+    let id = bench.output.open("emails.1", 1, None);
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL);
+    report("prefixed into /dev/null (formatting alone)", TOTAL, began);
+}
+
+fn console_pipe() {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut bench = Bench::new(writer, true);
+    let reading = std::thread::spawn(move || {
+        let mut buffer = vec![0; 256 * 1024];
+        while reader.read(&mut buffer).expect("readable") > 0 {}
+    });
+    let id = bench.output.open("emails.1", 1, None);
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL / 2);
+    let counters = bench.output.stop(Instant::now() + Duration::from_secs(10));
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = counters.shown as f64 / seconds / 1e6;
+    let dropped = 100.0 * counters.console_dropped as f64 / counters.received as f64;
+    println!("{:44} {rate:8.0} MB/s ({dropped:.0} % offered beyond that and dropped)", "prefixed into a pipe");
+    reading.join().expect("read to the end");
+}
+
+fn reactor_alone() {
+    let mut bench = Bench::new(closed_pipe(), true);
+    let id = bench.output.open("w.1", 1, None);
+    bench.feed(&[id], 16 * CHUNK);
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL);
+    report("framing and ring alone", TOTAL, began);
+    let _reader = bench.output.subscribe(Interest { follow: true, ..Interest::default() });
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL);
+    report("framing, ring and a reader that stopped", TOTAL, began);
+}
+
+fn main() {
+    let directory: PathBuf = std::env::temp_dir().join(format!("procq-bench-output-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    reactor_alone();
+    files(&directory, 1);
+    files(&directory, 8);
+    console_null();
+    console_file(&directory);
+    console_pipe();
+    std::fs::remove_dir_all(&directory).expect("removed");
+}

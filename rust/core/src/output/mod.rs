@@ -1,0 +1,399 @@
+//! Output of workers: from the pipes to files, the console, memory and readers.
+//!
+//! The reactor hands in what it has read ([`Output::ingest`]). Framing, the rings and the queues of
+//! subscribers are the reactor's, all of it copying and nothing that waits; files and the console
+//! belong to a thread that only writes. Bounds everywhere: a file makes its workers wait while the disk
+//! takes data, everything else drops and counts. Whole lines everywhere: nothing tears a line.
+//!
+//! What no sink gets before it ends is an unterminated line; it is kept until its newline, until
+//! [`LINE_CAP`] bytes, or until the stream ends.
+
+mod backlog;
+mod console;
+mod destination;
+mod file;
+mod framer;
+mod gauge;
+mod glob;
+mod prefix;
+mod ring;
+mod rings;
+mod sanitize;
+mod shared;
+mod slab;
+mod slot;
+mod subscription;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::event::EventfdFlags;
+
+use crate::proto::messages::Stream;
+
+pub use console::ConsoleConfig;
+pub use destination::Kind;
+pub use framer::{Framer, Piece, LINE_CAP};
+pub use gauge::STALL;
+pub use ring::{Record, Ring, RING_MAX, RING_MIN};
+pub use shared::Trouble;
+pub use subscription::{Delivery, Interest, Line, SUBSCRIPTION_QUEUE, TAIL_LIMIT};
+
+use console::Console;
+use gauge::Admission;
+use rings::Rings;
+use shared::{Shared, State};
+use slab::Slab;
+use slot::Slot;
+use subscription::Subscription;
+use writer::Writer;
+
+/// All rings together.
+const RINGS_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The output of one generation of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    index: u32,
+    /// Differs for every generation: a late event of a former one finds nothing.
+    epoch: u32,
+}
+
+/// One reader of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubscriptionId(u32);
+
+/// Whether to go on reading a worker's pipes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Flow {
+    /// Read on.
+    Continue,
+    /// Read nothing of this worker until `take_resumable` names it.
+    Pause,
+}
+
+/// Bytes of output since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub received: u64,
+    pub logged: u64,
+    pub log_dropped: u64,
+    pub shown: u64,
+    /// Too slow a console, or one that nobody reads any more.
+    pub console_dropped: u64,
+    pub subscribers_dropped: u64,
+    /// Memory of all rings, now.
+    pub rings: usize,
+}
+
+/// The reactor's side. Nothing here waits, except `flush`.
+#[derive(Debug)]
+pub struct Output {
+    shared: Arc<Shared>,
+    writer: JoinHandle<()>,
+    slots: Slab<Slot>,
+    by_name: HashMap<Arc<str>, u32>,
+    rings: Rings,
+    subscriptions: Slab<Subscription>,
+    readable: Vec<SubscriptionId>,
+    epoch: u32,
+    received: u64,
+    subscribers_dropped: u64,
+}
+
+impl Output {
+    /// Starts the writer thread. `wake` is an eventfd that it signals when [`Output::take_resumable`] or
+    /// [`Output::take_troubles`] has something. Block all signals before: the thread inherits the mask.
+    ///
+    /// # Errors
+    /// No descriptor or no thread can be had.
+    pub fn start(console: ConsoleConfig, wake: OwnedFd) -> io::Result<Output> {
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let width = console.width;
+        let console = Console::new(console);
+        let shared = Arc::new(Shared::new(console.gauge(), width, bell, wake));
+        let writer = Writer::new(Arc::clone(&shared), console);
+        let thread = std::thread::Builder::new().name("procq-writer".to_owned()).stack_size(256 * 1024);
+        let writer = thread.spawn(move || writer.run())?;
+        Ok(Output {
+            shared,
+            writer,
+            slots: Slab::default(),
+            by_name: HashMap::new(),
+            rings: Rings::new(RINGS_LIMIT),
+            subscriptions: Slab::default(),
+            readable: Vec::new(),
+            epoch: 0,
+            received: 0,
+            subscribers_dropped: 0,
+        })
+    }
+
+    /// What a descriptor leads to; decides for example whether colours are wanted.
+    pub fn kind_of(fd: impl AsFd) -> Kind {
+        Kind::of(fd.as_fd())
+    }
+
+    /// Makes place for a new generation of a worker. What the former one wrote last stays in its ring.
+    pub fn open(&mut self, worker: &str, generation: u64, log: Option<&Path>) -> StreamId {
+        self.epoch = self.epoch.wrapping_add(1);
+        let index = match self.by_name.get(worker) {
+            Some(&index) => {
+                self.close(StreamId { index, epoch: self.slots.get(index).map_or(0, |slot| slot.epoch) });
+                index
+            }
+            None => self.new_slot(worker),
+        };
+        let id = StreamId { index, epoch: self.epoch };
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.reopen(self.epoch, generation);
+        }
+        self.configure(id, log);
+        id
+    }
+
+    fn new_slot(&mut self, worker: &str) -> u32 {
+        let name: Arc<str> = Arc::from(worker);
+        let includes = |(id, subscription): (u32, &Subscription)| {
+            (subscription.interest.follow && subscription.interest.includes(worker)).then_some(id)
+        };
+        let readers = self.subscriptions.iter().filter_map(includes).collect();
+        let index = self.slots.insert(Slot::new(Arc::clone(&name), self.rings.add(), readers));
+        let mut state = self.shared.lock();
+        state.console.width = state.console.width.max(name.chars().count());
+        self.by_name.insert(name, index);
+        index
+    }
+
+    fn slot(&mut self, id: StreamId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.index).filter(|slot| slot.epoch == id.epoch && slot.is_open)
+    }
+
+    /// Changes where the output goes from now on. What the former file had been promised it still gets.
+    pub fn configure(&mut self, id: StreamId, log: Option<&Path>) {
+        let shared = Arc::clone(&self.shared);
+        let Some(slot) = self.slot(id) else { return };
+        let mut state = shared.lock();
+        let former = slot.log.take();
+        slot.log = log.map(|path| state.attach(path, &slot.name));
+        if let Some(former) = former {
+            state.detach(former);
+            // Who waited for the former file finds himself released.
+            state.released.push(former);
+            shared.wake_reactor();
+        }
+        shared.wake_writer(state);
+    }
+
+    /// Takes what was read from a worker at `time` (nanoseconds since the epoch). Never waits; after
+    /// [`Flow::Pause`] the data has been taken all the same.
+    pub fn ingest(&mut self, id: StreamId, stream: Stream, time: u64, data: &[u8]) -> Flow {
+        self.received += data.len() as u64;
+        self.distribute(id, stream, time, data.len(), |framer, emit| framer.push(data, emit))
+    }
+
+    /// One of the streams has ended: its last line goes out even when unterminated.
+    pub fn end(&mut self, id: StreamId, stream: Stream, time: u64) {
+        let _ = self.distribute(id, stream, time, 0, |framer, emit| framer.finish(emit));
+    }
+
+    fn distribute<F>(&mut self, id: StreamId, stream: Stream, time: u64, length: usize, frame: F) -> Flow
+    where
+        F: FnOnce(&mut Framer, &mut dyn FnMut(Piece<'_>)),
+    {
+        let Self { slots, shared, rings, subscriptions, readable, subscribers_dropped, .. } = self;
+        let Some(slot) = slots.get_mut(id.index).filter(|slot| slot.epoch == id.epoch && slot.is_open) else {
+            return Flow::Continue;
+        };
+        let mut state = shared.lock();
+        let mut framer = std::mem::take(&mut slot.framers[stream as usize]);
+        let mut left = framer.held() + length;
+        frame(&mut framer, &mut |piece| {
+            left -= piece.data.len();
+            // Of what is left the framer may keep a line; if more than a ring follows even so, this piece would not stay.
+            if left >= RING_MAX + LINE_CAP {
+                rings.clear(slot.ring);
+            } else {
+                rings.push(slot.ring, stream, time, piece);
+            }
+            push_to_sinks(&mut state, slot, piece);
+            if !slot.readers.is_empty() {
+                *subscribers_dropped += slot.tell_readers(subscriptions, readable, stream, time, piece);
+            }
+        });
+        slot.framers[stream as usize] = framer;
+        shared.wake_writer(state);
+        if slot.waits() {
+            Flow::Pause
+        } else {
+            Flow::Continue
+        }
+    }
+
+    /// Whether this worker's pipes may be read: false while a file it shares with others has no room.
+    /// Ask before each read; what is read after a no makes the queue longer than its bound.
+    pub fn may_read(&mut self, id: StreamId) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let Some(slot) = self.slot(id) else { return true };
+        let state = shared.lock();
+        if let Some(log) = slot.log.filter(|&log| state.is_waited_for(log)) {
+            slot.waits_for_file = Some(log);
+        }
+        slot.waits_for_console |= state.console.gauge.is_waited_for();
+        !slot.waits()
+    }
+
+    /// Nothing more comes of this generation. Its last lines stay readable.
+    pub fn close(&mut self, id: StreamId) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let time = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        self.end(id, Stream::Stdout, time);
+        self.end(id, Stream::Stderr, time);
+        let shared = Arc::clone(&self.shared);
+        let Some(slot) = self.slot(id) else { return };
+        slot.is_open = false;
+        (slot.waits_for_file, slot.waits_for_console) = (None, false);
+        if let Some(log) = slot.log.take() {
+            let mut state = shared.lock();
+            state.detach(log);
+            shared.wake_writer(state);
+        }
+    }
+
+    /// Frees the last lines of a worker that is closed; of one that has a newer generation than this it keeps all.
+    pub fn forget(&mut self, worker: &str, generation: u64) {
+        let Some(&index) = self.by_name.get(worker) else { return };
+        let may_go = self.slots.get(index).is_some_and(|slot| !slot.is_open && slot.generation <= generation);
+        if may_go {
+            self.by_name.remove(worker);
+            if let Some(slot) = self.slots.remove(index) {
+                self.rings.remove(slot.ring);
+            }
+        }
+    }
+
+    /// Those whose pipes may be read again. Call it when `wake` was signalled and when [`Output::deadline`] has come.
+    pub fn take_resumable(&mut self, now: Instant) -> Vec<StreamId> {
+        let mut state = self.shared.lock();
+        for id in state.stalled_files(now) {
+            state.file_failed(id, rustix::io::Errno::TIMEDOUT.raw_os_error());
+        }
+        state.check_console(now);
+        let files = std::mem::take(&mut state.released);
+        let console = std::mem::take(&mut state.console_released);
+        drop(state);
+        if files.is_empty() && !console {
+            return Vec::new();
+        }
+        let resume = |(index, slot): (u32, &mut Slot)| {
+            let waited = slot.waits();
+            slot.waits_for_file = slot.waits_for_file.filter(|file| !files.contains(file));
+            slot.waits_for_console &= !console;
+            (waited && !slot.waits()).then_some(StreamId { index, epoch: slot.epoch })
+        };
+        self.slots.iter_mut().filter_map(resume).collect()
+    }
+
+    /// When [`Output::take_resumable`] has to be called even without a signal: a destination may have stalled then.
+    pub fn deadline(&self) -> Option<Instant> {
+        let state = self.shared.lock();
+        let files = state.waited_for.iter().filter_map(|&id| state.files.get(id)?.gauge.deadline());
+        files.chain(state.console.gauge.deadline()).min()
+    }
+
+    /// Files that refuse data, and those that take it again, since the last call. A stall is found by
+    /// [`Output::take_resumable`]: call that first.
+    pub fn take_troubles(&mut self) -> Vec<Trouble> {
+        std::mem::take(&mut self.shared.lock().troubles)
+    }
+
+    /// Shows lines of procq itself on the console, without a worker's prefix.
+    pub fn console_line(&mut self, text: &str) {
+        let mut lines = text.trim_end_matches('\n').as_bytes().to_vec();
+        lines.push(b'\n');
+        let mut state = self.shared.lock();
+        let _ = state.push_console(None, &lines);
+        self.shared.wake_writer(state);
+    }
+
+    /// Keeps a terminal still, for job control; what is too much meanwhile is dropped and counted. A file goes on.
+    pub fn pause_console(&mut self, paused: bool) {
+        let mut state = self.shared.lock();
+        state.console.paused = paused;
+        state.work = true;
+        self.shared.wake_writer(state);
+    }
+
+    /// Waits until everything is written, or refused, or the deadline has come. True if nothing is left behind.
+    pub fn flush(&mut self, deadline: Instant) -> bool {
+        let mut state = self.shared.lock();
+        state.flushing = true;
+        state.work = true;
+        self.ring_and_wait(state, deadline, |state| state.is_quiet());
+        let mut state = self.shared.lock();
+        state.flushing = false;
+        state.is_quiet()
+    }
+
+    /// Ends the writer thread; what it has not written by the deadline is lost. Gives the last counts.
+    pub fn stop(mut self, deadline: Instant) -> Counters {
+        self.flush(deadline);
+        let mut state = self.shared.lock();
+        state.stop = true;
+        state.work = true;
+        self.ring_and_wait(state, deadline.max(Instant::now() + std::time::Duration::from_millis(100)), |state| {
+            state.finished
+        });
+        let counters = self.counters();
+        // A thread that hangs in a dead disk ends with the process.
+        if self.shared.lock().finished {
+            let _ = self.writer.join();
+        }
+        counters
+    }
+
+    fn ring_and_wait(&self, state: MutexGuard<'_, State>, deadline: Instant, done: impl Fn(&State) -> bool) {
+        self.shared.wake_writer(state);
+        let mut state = self.shared.lock();
+        while !done(&state) && Instant::now() < deadline {
+            state = self.shared.wait_quiet(state, deadline);
+        }
+    }
+
+    /// What has become of all output so far.
+    pub fn counters(&self) -> Counters {
+        let state = self.shared.lock();
+        let files = || state.files.iter().map(|(_, file)| &file.gauge);
+        Counters {
+            received: self.received,
+            logged: state.past_delivered + files().map(gauge::Gauge::delivered).sum::<u64>(),
+            log_dropped: state.past_lost + files().map(gauge::Gauge::lost_total).sum::<u64>(),
+            shown: state.console.gauge.delivered(),
+            console_dropped: state.console.gauge.lost_total(),
+            subscribers_dropped: self.subscribers_dropped,
+            rings: self.rings.total(),
+        }
+    }
+}
+
+fn push_to_sinks(state: &mut State, slot: &mut Slot, piece: Piece<'_>) {
+    if let Some(log) = slot.log {
+        if state.push_file(log, piece.data) == Admission::TakeAndWait {
+            slot.waits_for_file = Some(log);
+        }
+    }
+    if state.push_console(Some(&slot.label), piece.data) == Admission::TakeAndWait {
+        slot.waits_for_console = true;
+    }
+}

@@ -1,0 +1,346 @@
+//! What the reactor and the writer thread share: queues under one lock that is never held over a system call
+//! that can wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::backlog::Backlog;
+use super::gauge::{Admission, Gauge, Policy};
+use super::prefix::Label;
+use super::slab::Slab;
+
+/// Bytes waiting for one file before its workers have to wait.
+pub(super) const FILE_QUEUE: usize = 4 * 1024 * 1024;
+/// Room for procq's own lines on a console that is full.
+const OWN_LINES: usize = 256 * 1024;
+/// Spare buffers kept while data flows, so that a busy queue does not go through the allocator.
+const SPARES: usize = 4;
+const SPARE_SIZE: usize = 1024 * 1024;
+
+/// A file refuses data, or takes it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The worker that named the file first.
+    pub worker: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Why, or 0 when the file takes data again.
+    pub errno: i32,
+    /// Bytes lost from the beginning to the end of the trouble.
+    pub dropped: u64,
+}
+
+/// Bytes on their way into one file.
+#[derive(Debug)]
+pub(super) struct FileQueue {
+    pub path: Arc<Path>,
+    owner: Arc<str>,
+    pub data: Vec<u8>,
+    pub gauge: Gauge,
+    pub members: u32,
+    /// In the list of what the writer has to look at.
+    listed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct ConsoleQueue {
+    pub backlog: Backlog,
+    pub gauge: Gauge,
+    pub lost_lines: u64,
+    pub paused: bool,
+    /// Columns of the longest name seen.
+    pub width: usize,
+    /// The destination is full: the writer waits for it and need not be woken for more.
+    pub stuck: bool,
+    /// Nobody reads any more.
+    pub closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub files: Slab<FileQueue>,
+    by_path: HashMap<Arc<Path>, u32>,
+    pub listed: VecDeque<u32>,
+    pub console: ConsoleQueue,
+    pub spares: Vec<Vec<u8>>,
+    pub troubles: Vec<Trouble>,
+    /// Files that workers wait for.
+    pub waited_for: Vec<u32>,
+    /// Files whose waiting workers may go on.
+    pub released: Vec<u32>,
+    pub console_released: bool,
+    /// Bytes lost in files that are closed by now, and delivered to them.
+    pub past_lost: u64,
+    pub past_delivered: u64,
+    /// Something has come since the writer last looked that it can work on.
+    pub work: bool,
+    /// The writer sleeps, or is about to.
+    pub asleep: bool,
+    /// Somebody waits for `quiet`.
+    pub flushing: bool,
+    pub stop: bool,
+    pub finished: bool,
+}
+
+/// One per `Output`.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Signalled when the writer runs out of work.
+    pub quiet: Condvar,
+    to_writer: OwnedFd,
+    to_reactor: OwnedFd,
+}
+
+impl Shared {
+    pub fn new(console: Gauge, width: usize, to_writer: OwnedFd, to_reactor: OwnedFd) -> Self {
+        let console = ConsoleQueue {
+            backlog: Backlog::default(),
+            gauge: console,
+            lost_lines: 0,
+            paused: false,
+            width,
+            stuck: false,
+            closed: false,
+        };
+        let state = State {
+            files: Slab::default(),
+            by_path: HashMap::new(),
+            listed: VecDeque::new(),
+            console,
+            spares: Vec::new(),
+            troubles: Vec::new(),
+            waited_for: Vec::new(),
+            released: Vec::new(),
+            console_released: false,
+            past_lost: 0,
+            past_delivered: 0,
+            work: false,
+            asleep: false,
+            flushing: false,
+            stop: false,
+            finished: false,
+        };
+        Shared { state: Mutex::new(state), quiet: Condvar::new(), to_writer, to_reactor }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves counters at worst one step behind; stopping the output would be worse.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn wait_quiet<'a>(&'a self, state: MutexGuard<'a, State>, until: Instant) -> MutexGuard<'a, State> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.quiet.wait_timeout(state, left).map_or_else(|poison| poison.into_inner().0, |(state, _)| state)
+    }
+
+    pub fn writer_bell(&self) -> &OwnedFd {
+        &self.to_writer
+    }
+
+    /// Wakes the writer if it sleeps; costs nothing while it works.
+    pub fn wake_writer(&self, mut state: MutexGuard<'_, State>) {
+        if state.work && std::mem::take(&mut state.asleep) {
+            drop(state);
+            ring_bell(&self.to_writer);
+        }
+    }
+
+    pub fn wake_reactor(&self) {
+        ring_bell(&self.to_reactor);
+    }
+}
+
+fn ring_bell(bell: &OwnedFd) {
+    // The only failure is a counter at its limit, and then the other side has been woken already.
+    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+}
+
+impl State {
+    /// Joins the queue of a file, opening it if nobody else writes there.
+    pub fn attach(&mut self, path: &Path, owner: &Arc<str>) -> u32 {
+        let id = match self.by_path.get(path) {
+            Some(&id) => id,
+            None => self.new_file(path, owner),
+        };
+        if let Some(file) = self.files.get_mut(id) {
+            file.members += 1;
+        }
+        id
+    }
+
+    fn new_file(&mut self, path: &Path, owner: &Arc<str>) -> u32 {
+        let path: Arc<Path> = Arc::from(path);
+        let gauge = Gauge::new(Policy::Wait, FILE_QUEUE, Instant::now());
+        let queue = FileQueue {
+            path: Arc::clone(&path),
+            owner: Arc::clone(owner),
+            data: Vec::new(),
+            gauge,
+            members: 0,
+            listed: false,
+        };
+        let id = self.files.insert(queue);
+        self.by_path.insert(path, id);
+        self.list(id);
+        id
+    }
+
+    /// Leaves a file; the writer closes it when the last one has left and all is written.
+    pub fn detach(&mut self, id: u32) {
+        if let Some(file) = self.files.get_mut(id) {
+            file.members -= 1;
+            self.list(id);
+        }
+    }
+
+    /// Forgets a file that nobody uses and that has nothing left to write. True if so.
+    pub fn retire(&mut self, id: u32) -> bool {
+        if !self.files.get(id).is_some_and(|file| file.members == 0 && file.gauge.pending() == 0) {
+            return false;
+        }
+        if let Some(file) = self.files.remove(id) {
+            self.by_path.remove(&file.path);
+            self.past_lost += file.gauge.lost_total();
+            self.past_delivered += file.gauge.delivered();
+        }
+        true
+    }
+
+    /// The writer has to look at this file.
+    pub fn list(&mut self, id: u32) {
+        if let Some(file) = self.files.get_mut(id) {
+            if !std::mem::replace(&mut file.listed, true) {
+                self.listed.push_back(id);
+            }
+            self.work = true;
+        }
+    }
+
+    pub fn next_listed(&mut self) -> Option<u32> {
+        let id = self.listed.pop_front()?;
+        if let Some(file) = self.files.get_mut(id) {
+            file.listed = false;
+        }
+        Some(id)
+    }
+
+    /// Queues data for a file.
+    pub fn push_file(&mut self, id: u32, data: &[u8]) -> Admission {
+        let Some(file) = self.files.get_mut(id) else { return Admission::Drop };
+        let admission = file.gauge.offer(data.len());
+        if admission != Admission::Drop {
+            if file.data.capacity() == 0 {
+                file.data = self.spares.pop().unwrap_or_default();
+            }
+            file.data.extend_from_slice(data);
+            if admission == Admission::TakeAndWait && !self.waited_for.contains(&id) {
+                self.waited_for.push(id);
+            }
+            self.list(id);
+        }
+        admission
+    }
+
+    /// Gives back a buffer that is empty now.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let size = buffer.capacity();
+        if (SPARE_SIZE / 16..=SPARE_SIZE).contains(&size) && self.spares.len() < SPARES {
+            buffer.clear();
+            self.spares.push(buffer);
+        }
+    }
+
+    /// A file refuses data. True if that is news for the reactor.
+    pub fn file_failed(&mut self, id: u32, errno: i32) -> bool {
+        let Some(file) = self.files.get_mut(id) else { return false };
+        if !file.gauge.fail(errno) {
+            return false;
+        }
+        let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
+        self.troubles.push(Trouble { worker, path, errno, dropped: 0 });
+        self.release(id);
+        true
+    }
+
+    /// Whether somebody waits for this file, so that others had better wait too.
+    pub fn is_waited_for(&self, id: u32) -> bool {
+        self.files.get(id).is_some_and(|file| file.gauge.is_waited_for())
+    }
+
+    /// Files whose workers have waited for nothing for too long.
+    pub fn stalled_files(&self, now: Instant) -> Vec<u32> {
+        let stalled = |id: &u32| self.files.get(*id).is_some_and(|file| file.gauge.is_stalled(now));
+        self.waited_for.iter().copied().filter(stalled).collect()
+    }
+
+    /// A console that makes workers wait (a file) must not do so for nothing either.
+    pub fn check_console(&mut self, now: Instant) {
+        if self.console.gauge.is_stalled(now) {
+            self.console.gauge.fail(rustix::io::Errno::TIMEDOUT.raw_os_error());
+        }
+        self.console_released |= self.console.gauge.release();
+    }
+
+    /// A file took data. True if that is news for the reactor.
+    pub fn file_delivered(&mut self, id: u32, length: usize, now: Instant) -> bool {
+        let Some(file) = self.files.get_mut(id) else { return false };
+        let recovered = file.gauge.deliver(length, now);
+        if let Some(dropped) = recovered {
+            let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
+            self.troubles.push(Trouble { worker, path, errno: 0, dropped });
+        }
+        if file.gauge.is_waited_for() && !self.waited_for.contains(&id) {
+            self.waited_for.push(id);
+        }
+        self.release(id) || recovered.is_some()
+    }
+
+    /// Lets those go on who wait for a file, if there is room. True if somebody waited.
+    fn release(&mut self, id: u32) -> bool {
+        let released = self.files.get_mut(id).is_some_and(|file| file.gauge.release());
+        if released {
+            self.waited_for.retain(|&waited| waited != id);
+            self.released.push(id);
+        }
+        released
+    }
+
+    /// Queues whole lines for the console; without a label they are procq's own, for which there is always some room.
+    pub fn push_console(&mut self, label: Option<&Arc<Label>>, data: &[u8]) -> Admission {
+        if self.console.closed {
+            self.console.gauge.lose(data.len());
+            return Admission::Drop;
+        }
+        let extra = if label.is_none() { OWN_LINES } else { 0 };
+        let admission = self.console.gauge.offer_within(data.len(), extra);
+        if admission == Admission::Drop {
+            self.console.lost_lines += memchr::memchr_iter(b'\n', data).count().max(1) as u64;
+        } else {
+            self.note_losses();
+            self.console.backlog.push(label.cloned(), data);
+        }
+        self.work |= !self.console.stuck;
+        admission
+    }
+
+    /// Puts a line about lost lines where they are missing.
+    pub fn note_losses(&mut self) {
+        if self.console.lost_lines > 0 && !self.console.gauge.in_trouble() {
+            let lines = std::mem::take(&mut self.console.lost_lines);
+            self.console.gauge.take_lost();
+            self.console.backlog.push_loss(lines);
+        }
+    }
+
+    /// Nothing is left to write, except where the destination refuses it.
+    pub fn is_quiet(&self) -> bool {
+        let console = &self.console;
+        let console_done =
+            console.closed || console.gauge.in_trouble() || console.gauge.pending() == 0 && console.lost_lines == 0;
+        console_done && self.files.iter().all(|(_, file)| file.gauge.pending() == 0 || file.gauge.in_trouble())
+    }
+}

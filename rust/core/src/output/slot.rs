@@ -1,0 +1,80 @@
+//! What the reactor knows of one worker's output.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::framer::{Framer, Piece};
+use super::prefix::Label;
+use super::slab::Slab;
+use super::subscription::{Line, Subscription};
+use super::SubscriptionId;
+use crate::proto::messages::Stream;
+
+/// One worker, over its generations.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub name: Arc<str>,
+    pub generation: u64,
+    pub epoch: u32,
+    pub is_open: bool,
+    /// The file for which its pipes are not read.
+    pub waits_for_file: Option<u32>,
+    pub waits_for_console: bool,
+    pub framers: [Framer; 2],
+    pub label: Arc<Label>,
+    pub ring: u32,
+    pub log: Option<u32>,
+    /// Subscriptions that follow it.
+    pub readers: Vec<u32>,
+}
+
+impl Slot {
+    pub fn new(name: Arc<str>, ring: u32, readers: Vec<u32>) -> Self {
+        Slot {
+            label: Arc::new(Label::new(Arc::clone(&name))),
+            name,
+            generation: 0,
+            epoch: 0,
+            is_open: false,
+            waits_for_file: None,
+            waits_for_console: false,
+            framers: Default::default(),
+            ring,
+            log: None,
+            readers,
+        }
+    }
+
+    pub fn reopen(&mut self, epoch: u32, generation: u64) {
+        (self.epoch, self.generation, self.is_open) = (epoch, generation, true);
+    }
+
+    pub fn waits(&self) -> bool {
+        self.waits_for_file.is_some() || self.waits_for_console
+    }
+
+    /// Copies the piece once for all who follow. Gives the bytes lost by slow ones.
+    pub fn tell_readers(
+        &self,
+        subscriptions: &mut Slab<Subscription>,
+        readable: &mut Vec<SubscriptionId>,
+        stream: Stream,
+        time: u64,
+        piece: Piece<'_>,
+    ) -> u64 {
+        let data = Bytes::copy_from_slice(piece.data);
+        let mut lost = 0;
+        for &reader in &self.readers {
+            let Some(subscription) = subscriptions.get_mut(reader) else { continue };
+            let before = subscription.lost_total;
+            let line =
+                Line { worker: Arc::clone(&self.name), stream, time, data: data.clone(), partial: piece.partial };
+            if subscription.push(line) {
+                readable.push(SubscriptionId(reader));
+            }
+            lost += subscription.lost_total - before;
+        }
+        lost
+    }
+}

@@ -1,0 +1,211 @@
+//! Readers of output: a bounded queue each, gaps where it was too small.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::glob;
+use crate::proto::messages::Stream;
+
+/// Bytes waiting for one reader, bookkeeping included.
+pub const SUBSCRIPTION_QUEUE: usize = 1024 * 1024;
+/// Bytes of a tail; the newest lines win.
+pub const TAIL_LIMIT: usize = 4 * 1024 * 1024;
+
+/// What a queued piece costs beyond its bytes.
+const OVERHEAD: usize = 96;
+
+/// What a reader asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Globs over worker ids, or over queues; none is all.
+    pub workers: Vec<String>,
+    /// This many of the last lines of each worker.
+    pub tail: u32,
+    /// And what follows.
+    pub follow: bool,
+}
+
+impl Interest {
+    /// Whether it includes the worker.
+    pub fn includes(&self, worker: &str) -> bool {
+        self.workers.is_empty() || self.workers.iter().any(|pattern| glob::names(pattern, worker))
+    }
+}
+
+/// A piece of output on its way to a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Who wrote it.
+    pub worker: Arc<str>,
+    /// Where.
+    pub stream: Stream,
+    /// When it was read, in nanoseconds since the epoch.
+    pub time: u64,
+    /// Whole lines, except where `partial`.
+    pub data: Bytes,
+    /// It does not end with a newline.
+    pub partial: bool,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Output.
+    Output(Line),
+    /// So many bytes were lost here because the reader was too slow, or the tail too long.
+    Gap {
+        /// Bytes of output.
+        bytes: u64,
+    },
+    /// The tail is complete.
+    TailEnd,
+}
+
+/// One reader's queue.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub interest: Interest,
+    queue: VecDeque<Delivery>,
+    queued: usize,
+    lost: u64,
+    pub lost_total: u64,
+    /// Told to the reactor as readable, and not found empty since. So it begins: there is a tail to send.
+    announced: bool,
+    /// The tail is being sent. It is not counted as queued, having a bound of its own.
+    in_tail: bool,
+}
+
+impl Subscription {
+    /// Begins with the tail: its lines in the order of time.
+    pub fn new(interest: Interest, tail: Vec<Line>, lost: u64) -> Self {
+        let mut subscription = Subscription {
+            interest,
+            queue: VecDeque::new(),
+            queued: 0,
+            lost: 0,
+            lost_total: lost,
+            announced: true,
+            in_tail: true,
+        };
+        if lost > 0 {
+            subscription.queue.push_back(Delivery::Gap { bytes: lost });
+        }
+        subscription.queue.extend(tail.into_iter().map(Delivery::Output));
+        subscription.queue.push_back(Delivery::TailEnd);
+        subscription
+    }
+
+    /// Queues a piece or counts it as lost. True if the reader has to be told that there is something.
+    pub fn push(&mut self, line: Line) -> bool {
+        let cost = line.data.len() + OVERHEAD;
+        // After a loss the queue has to be half empty first: one gap instead of hundreds.
+        let room = if self.lost > 0 { SUBSCRIPTION_QUEUE / 2 } else { SUBSCRIPTION_QUEUE };
+        if self.queued + cost > room {
+            self.lost += line.data.len() as u64;
+            self.lost_total += line.data.len() as u64;
+        } else {
+            if let Some(gap) = self.take_gap() {
+                self.queue.push_back(gap);
+            }
+            self.queued += cost;
+            self.queue.push_back(Delivery::Output(line));
+        }
+        !std::mem::replace(&mut self.announced, true)
+    }
+
+    /// The next thing for the reader.
+    pub fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.pop_front().or_else(|| self.take_gap());
+        match &delivery {
+            Some(Delivery::Output(line)) if !self.in_tail => self.queued -= line.data.len() + OVERHEAD,
+            Some(Delivery::TailEnd) => self.in_tail = false,
+            Some(Delivery::Output(_) | Delivery::Gap { .. }) => {}
+            None => {
+                self.announced = false;
+                self.queue.shrink_to(0);
+            }
+        }
+        delivery
+    }
+
+    /// Nothing is left and nothing will come.
+    pub fn is_finished(&self) -> bool {
+        !self.interest.follow && self.queue.is_empty() && self.lost == 0
+    }
+
+    fn take_gap(&mut self) -> Option<Delivery> {
+        let bytes = std::mem::take(&mut self.lost);
+        (bytes > 0).then_some(Delivery::Gap { bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(length: usize) -> Line {
+        Line {
+            worker: Arc::from("w.1"),
+            stream: Stream::Stdout,
+            time: 0,
+            data: vec![b'x'; length].into(),
+            partial: false,
+        }
+    }
+
+    fn follow() -> Subscription {
+        Subscription::new(Interest { follow: true, ..Interest::default() }, Vec::new(), 0)
+    }
+
+    #[test]
+    fn a_reader_is_told_once_until_it_found_nothing() {
+        let mut subscription = follow();
+        assert_eq!((subscription.pop(), subscription.pop()), (Some(Delivery::TailEnd), None));
+        assert!(subscription.push(line(1)));
+        assert!(!subscription.push(line(1)));
+        assert!(subscription.pop().is_some() && subscription.pop().is_some());
+        assert!(!subscription.push(line(1)), "the reader has not been told that there is nothing");
+        assert!(subscription.pop().is_some() && subscription.pop().is_none());
+        assert!(subscription.push(line(1)));
+    }
+
+    #[test]
+    fn without_follow_it_ends_with_the_tail() {
+        let mut subscription = Subscription::new(Interest::default(), vec![line(3)], 0);
+        assert_eq!(subscription.pop(), Some(Delivery::Output(line(3))));
+        assert!(!subscription.is_finished());
+        assert_eq!(subscription.pop(), Some(Delivery::TailEnd));
+        assert!(subscription.is_finished());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn delivered_and_gaps_are_all(steps in proptest::collection::vec(prop_oneof![3 => (1..100_000_usize).prop_map(Some), 2 => Just(None)], 0..300)) {
+            let mut subscription = follow();
+            let (mut offered, mut delivered, mut gaps) = (0, 0, 0);
+            let mut count = |delivery: Delivery| match delivery {
+                Delivery::Output(line) => delivered += line.data.len() as u64,
+                Delivery::Gap { bytes } => gaps += bytes,
+                Delivery::TailEnd => {}
+            };
+            for step in steps {
+                match step {
+                    Some(length) => {
+                        offered += length as u64;
+                        subscription.push(line(length));
+                    }
+                    None => { subscription.pop().map(&mut count); }
+                }
+                prop_assert!(subscription.queued <= SUBSCRIPTION_QUEUE);
+            }
+            let lost = subscription.lost_total;
+            std::iter::from_fn(|| subscription.pop()).for_each(&mut count);
+            prop_assert_eq!(delivered + gaps, offered);
+            prop_assert_eq!(gaps, lost);
+        }
+    }
+}

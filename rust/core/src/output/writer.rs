@@ -1,0 +1,208 @@
+//! The writer thread: the only one that waits for disks and terminals.
+//!
+//! It also formats the console's lines. The reactor only copies bytes into queues (some 10 GB/s); prefixing
+//! and cleaning cost ten times as much and would delay reaps, here they delay nothing but the console.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+
+use super::backlog::Backlog;
+use super::console::{Console, Progress};
+use super::file::{LogFile, Outcome};
+use super::shared::Shared;
+
+/// Spare buffers are given back after this long without work.
+const RELAX: Duration = Duration::from_secs(1);
+
+/// State of the thread.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    console: Console,
+    files: HashMap<u32, LogFile>,
+    /// Files that refused data or have more to write.
+    again: Vec<u32>,
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, console: Console) -> Self {
+        Writer { shared, console, files: HashMap::new(), again: Vec::new() }
+    }
+
+    /// Works until told to stop.
+    pub fn run(mut self) {
+        loop {
+            let worked = self.write_files() | self.write_console();
+            if self.shared.lock().stop {
+                break;
+            }
+            if !worked {
+                self.sleep();
+            }
+        }
+        self.shared.lock().finished = true;
+        self.shared.quiet.notify_all();
+    }
+
+    /// One step for each file that has something to do.
+    fn write_files(&mut self) -> bool {
+        let now = Instant::now();
+        let due = |id: &u32| self.files.get(id).is_none_or(|file| file.retry.is_none_or(|at| at <= now));
+        let mut turn: Vec<u32> = self.again.iter().copied().filter(due).collect();
+        self.again.retain(|id| !turn.contains(id));
+        let mut state = self.shared.lock();
+        state.work = false;
+        while let Some(id) = state.next_listed() {
+            if !turn.contains(&id) && !self.again.contains(&id) {
+                turn.push(id);
+            }
+        }
+        drop(state);
+        let mut worked = false;
+        for id in turn {
+            worked |= self.write_file(id);
+        }
+        worked
+    }
+
+    fn write_file(&mut self, id: u32) -> bool {
+        let now = Instant::now();
+        if !self.take_over(id, now) {
+            return true;
+        }
+        let Some(file) = self.files.get_mut(&id) else { return false };
+        let outcome = file.write(now);
+        let done = file.is_done();
+        let mut state = self.shared.lock();
+        let news = match outcome {
+            Outcome::Busy => false,
+            Outcome::Wrote(length) => state.file_delivered(id, length, Instant::now()),
+            Outcome::Failed(errno) => state.file_failed(id, errno.raw_os_error()),
+        };
+        let more = !done || file.retry.is_some();
+        if more {
+            self.again.push(id);
+        } else if state.files.get(id).is_some_and(|queue| !queue.data.is_empty() || queue.members == 0) {
+            state.list(id);
+        } else {
+            state.recycle(std::mem::take(&mut file.buffer));
+            file.written = 0;
+        }
+        drop(state);
+        if news {
+            self.shared.wake_reactor();
+        }
+        matches!(outcome, Outcome::Wrote(length) if length > 0)
+    }
+
+    /// Makes a file ready to write; false if it was closed instead.
+    fn take_over(&mut self, id: u32, now: Instant) -> bool {
+        let mut state = self.shared.lock();
+        if state.retire(id) {
+            self.files.remove(&id);
+            return false;
+        }
+        let Some(queue) = state.files.get_mut(id) else { return false };
+        let file = self.files.entry(id).or_insert_with(|| LogFile::new(Arc::clone(&queue.path), now));
+        if file.is_done() {
+            file.buffer.clear();
+            file.written = 0;
+            std::mem::swap(&mut file.buffer, &mut queue.data);
+        }
+        true
+    }
+
+    fn write_console(&mut self) -> bool {
+        let now = Instant::now();
+        let ready = self.console.refill(&mut self.shared.lock(), now);
+        if !ready {
+            return false;
+        }
+        let progress = self.console.write(now);
+        let mut state = self.shared.lock();
+        let gauge = &mut state.console.gauge;
+        match progress {
+            Progress::Wrote(raw) => _ = gauge.deliver(raw, Instant::now()),
+            Progress::Full => state.console.stuck = true,
+            Progress::Failed(errno) => _ = gauge.fail(errno.raw_os_error()),
+            Progress::Closed => {
+                gauge.abandon(gauge.pending());
+                state.console.closed = true;
+                state.console.lost_lines = 0;
+                state.console.backlog = Backlog::default();
+            }
+        }
+        let released = state.console.gauge.release() || progress == Progress::Closed;
+        state.console_released |= released;
+        drop(state);
+        if released {
+            self.shared.wake_reactor();
+        }
+        matches!(progress, Progress::Wrote(_))
+    }
+
+    fn sleep(&mut self) {
+        let mut state = self.shared.lock();
+        if state.flushing && state.is_quiet() {
+            self.shared.quiet.notify_all();
+        }
+        if state.work || state.stop {
+            return;
+        }
+        state.asleep = true;
+        let relaxing = !state.spares.is_empty() || !self.console.is_relaxed() && !self.console.blocked;
+        drop(state);
+        let timeout = self.timeout(relaxing);
+        let woken = self.wait(timeout.as_ref());
+        let mut state = self.shared.lock();
+        state.asleep = false;
+        state.console.stuck = self.console.blocked;
+        if woken == 0 && relaxing {
+            state.spares = Vec::new();
+            if state.console.backlog.is_empty() {
+                state.console.backlog = Backlog::default();
+            }
+            self.console.relax();
+        }
+    }
+
+    fn timeout(&self, relaxing: bool) -> Option<Timespec> {
+        let retries = self.again.iter().filter_map(|id| self.files.get(id)?.retry).chain(self.console.retry);
+        let now = Instant::now();
+        let wait = retries.map(|at| at.saturating_duration_since(now)).chain(relaxing.then_some(RELAX)).min()?;
+        // Rounded up, so that a retry is due when the wait ends.
+        let wait = wait + Duration::from_millis(1);
+        Timespec::try_from(wait).ok()
+    }
+
+    /// Waits for work, or for a full console to become ready. Gives the number of reasons found.
+    fn wait(&mut self, timeout: Option<&Timespec>) -> usize {
+        let bell = self.shared.writer_bell();
+        let (rung, ready) = match self.console.waits_for() {
+            None => {
+                let mut fds = [PollFd::new(bell, PollFlags::IN)];
+                let count = poll(&mut fds, timeout).unwrap_or(0);
+                (count > 0, false)
+            }
+            Some(console) => {
+                let mut fds = [PollFd::new(bell, PollFlags::IN), PollFd::from_borrowed_fd(console, PollFlags::OUT)];
+                let _ = poll(&mut fds, timeout);
+                (!fds[0].revents().is_empty(), !fds[1].revents().is_empty())
+            }
+        };
+        if rung {
+            silence(bell);
+        }
+        if ready {
+            self.console.blocked = false;
+        }
+        usize::from(rung) + usize::from(ready)
+    }
+}
+
+fn silence(bell: &OwnedFd) {
+    let _ = rustix::io::read(bell, &mut [0_u8; 8]);
+}
