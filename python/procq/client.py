@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -131,7 +131,7 @@ class Client:
         """What the manifest on disk would change. Raises ProcqError where it does not load."""
         return self._call(wire.PlanView, "GET", "/v1/plan")
 
-    def events(self, after: int | None = None, follow: bool = True) -> Iterator[wire.EventView]:
+    def events(self, after: int | None = None, follow: bool = True) -> Generator[wire.EventView, None, None]:
         """What happened since event `after`, or all that is remembered; with `follow`, what happens next."""
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
         path = "/v1/events" if follow else "/v1/events?follow=false"

@@ -17,7 +17,7 @@ PREFIX_WIDTH = 13
 
 
 def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: int | None = None) -> core.Hosting:
-    """Everything the keeper needs to know. `ready_fd` is closed once the queues run, after one byte was written to it."""
+    """Everything the keeper needs to know. It writes a byte to `ready_fd` once the queues run."""
     options = Options(
         manifest=Path(project.manifest),
         instance=instance or "",

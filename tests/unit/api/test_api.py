@@ -1,0 +1,326 @@
+"""The API over its socket, by hand and through the client, before an engine with a pretended keeper."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from procq import wire
+from procq.api import server as server_module
+from procq.client import Client, InvalidManifest, Refused
+from procq.errors import ManifestError, NotRunning, Problem
+from procq.testing import NOT_FOUND, Rig, Script
+from tests.queues import manifest, queue
+from tests.unit.api.serving import PATIENCE, Served, served
+
+SHOP = manifest(queue("emails", 2), queue("reports", 1), queue("broken", 1, command="no-such-program"))
+
+
+def casting(worker: object, generation: int) -> Script:
+    return Script(start_error=NOT_FOUND) if str(worker).startswith("broken") else Script()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="procq-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def shop(short_path: Path) -> Iterator[Served]:
+    rig = Rig(SHOP, casting)
+    rig.advance(1)
+    with served(rig, short_path) as running:
+        yield running
+
+
+@pytest.fixture
+def client(shop: Served) -> Client:
+    return Client(shop.project, timeout=PATIENCE)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def test_status_tells_of_every_queue_and_of_the_workers_asked_for(client: Client) -> None:
+    status = client.status(["emails"])
+    assert [(q.name, q.state, q.running, q.desired) for q in status.queues] == [
+        ("emails", "steady", 2, 2),
+        ("reports", "steady", 1, 1),
+        ("broken", "crashing", 0, 1),
+    ]
+    assert [(w.id, w.state) for w in status.workers] == [("emails.1", "running"), ("emails.2", "running")]
+    assert status.workers[0].pid is not None
+    assert status.workers[0].age == pytest.approx(1, abs=0.1)
+    assert client.status().workers == ()
+
+
+def test_a_queue_that_cannot_start_says_why(client: Client) -> None:
+    broken = client.queue("broken")
+    assert broken.problem is not None
+    assert "No such file" in broken.problem
+    (worker,) = client.workers(["broken"])
+    assert worker.state == "waiting"
+    assert worker.retry_in is not None
+
+
+def test_one_worker_by_its_id(shop: Served) -> None:
+    status, body, _ = shop.request("GET", "/v1/workers/emails.2")
+    assert (status, body["id"], body["version"]) == (200, "emails.2", wire.VERSION)
+    for nobody in ("emails.3", "emails", "emails.*", "%2e%2e%2fetc"):
+        assert shop.request("GET", f"/v1/workers/{nobody}")[0] == 404
+
+
+def test_health(shop: Served) -> None:
+    assert shop.request("GET", "/healthz")[:2] == (200, "ok\n")
+    shop.control.rig.keeper.losing = True
+    shop.call(shop.control.rig.keeper.resync)
+    events = shop.call(shop.control.rig.keeper.take)
+    shop.call(lambda: shop.control.rig.engine.handle(events[:1]))
+    assert shop.request("GET", "/healthz")[0] == 503
+
+
+# --- changing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wanted", "desired"), [("5", 5), ("+2", 4), ("-1", 1), ("-9", 0), ("0", 0)])
+def test_scaling(client: Client, wanted: str, desired: int) -> None:
+    scaled = client.scale("emails", wanted)
+    assert (scaled.desired, scaled.override, scaled.manifest_workers) == (desired, desired, 2)
+    given_back = client.scale("emails", "auto")
+    assert (given_back.desired, given_back.override) == (2, None)
+
+
+def test_scaling_touches_nobody_who_stays(client: Client) -> None:
+    before = {worker.id: worker.pid for worker in client.workers(["emails"])}
+    client.scale("emails", "4")
+    after = {worker.id: worker.pid for worker in client.workers(["emails"])}
+    assert after.keys() == {"emails.1", "emails.2", "emails.3", "emails.4"}
+    assert {id_: after[id_] for id_ in before} == before
+
+
+@pytest.mark.parametrize("wanted", ["", "many", "1.5", "--1", "1000000", "99999999", "٣", None, True, 2.5, [], {}])
+def test_what_is_no_number_of_workers_is_refused(shop: Served, wanted: object) -> None:
+    status, body, headers = shop.request("PATCH", "/v1/queues/emails", {"workers": wanted})
+    assert status == 400
+    assert headers["content-type"] == "application/problem+json"
+    assert body["status"] == 400
+    assert body["detail"]
+    assert Client(shop.project).queue("emails").desired == 2
+
+
+def test_stop_and_start(shop: Served, client: Client) -> None:
+    affected = client.set_running(["emails.1"], False)
+    assert affected == wire.Affected(("emails.1",), ("emails",))
+    shop.call(lambda: shop.control.rig.advance(1))
+    assert [w.state for w in client.workers(["emails"])] == ["stopped", "running"]
+    client.set_running(["emails"], False)
+    shop.call(lambda: shop.control.rig.advance(1))
+    assert client.queue("emails").state == "stopped"
+    client.set_running(["*"], True)
+    shop.call(lambda: shop.control.rig.advance(1))
+    assert client.queue("emails").state == "steady"
+
+
+def test_restart_replaces_the_workers_meant_and_no_others(shop: Served, client: Client) -> None:
+    before = {w.id: w.generation for w in client.workers()}
+    assert client.restart(["emails.*"]).workers == ("emails.1", "emails.2")
+    shop.call(lambda: shop.control.rig.advance(1))
+    after = {w.id: w.generation for w in client.workers()}
+    assert {id_ for id_ in before if before[id_] != after[id_]} == {"emails.1", "emails.2"}
+
+
+@pytest.mark.parametrize("word", ["emials", "emails.9", "nothing*", "emails.x", "__class__", "a" * 1000])
+def test_a_target_that_means_nothing_is_refused_and_nothing_changes(client: Client, word: str) -> None:
+    with pytest.raises(Refused) as refused:
+        client.set_running(["reports", word], False)
+    assert refused.value.message
+    assert client.queue("reports").stopped == 0
+
+
+def test_a_wrong_name_is_answered_with_the_nearest(client: Client) -> None:
+    with pytest.raises(Refused) as refused:
+        client.queue("emials")
+    assert refused.value.hint == 'Did you mean "emails"?'
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------
+
+
+def test_plan_tells_what_the_file_would_change(shop: Served, client: Client) -> None:
+    assert client.plan().changes == ()
+    shop.control.on_disk = manifest(
+        queue("emails", 5), queue("reports", 1, command="work harder"), queue("invoices", 2)
+    )
+    plan = client.plan()
+    assert [(c.sign, c.queue, c.what, c.impact) for c in plan.changes] == [
+        ("~", "emails", "workers 2 → 5", "3 workers started, 2 untouched"),
+        ("±", "reports", "command changes", "1 worker replaced"),
+        ("+", "invoices", "new queue", "2 workers started"),
+        ("-", "broken", "removed", ""),
+    ]
+    assert plan.changes[1].details == ("- work", "+ work harder")
+    assert client.queue("emails").desired == 2
+
+
+def test_plan_of_a_file_that_does_not_load(shop: Served, client: Client) -> None:
+    problem = Problem("procq.yaml", 3, 5, 6, 'unknown key "comand"', 'did you mean "command"?', "    comand: x")
+    shop.control.on_disk = ManifestError([problem])
+    with pytest.raises(InvalidManifest) as invalid:
+        client.plan()
+    assert "procq.yaml:3:5" in invalid.value.message
+    assert invalid.value.exit_code == 4
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+def test_events_are_remembered_and_can_be_resumed(shop: Served, client: Client) -> None:
+    client.scale("emails", "3")
+    shop.call(lambda: shop.control.rig.advance(1))
+    events = list(client.events(follow=False))
+    assert [e.text for e in events if e.kind == "changed"] == ["emails scaled to 3 by hand"]
+    assert [e.worker for e in events if e.kind == "started"] == ["emails.3"]
+    assert list(client.events(after=events[0].id, follow=False)) == events[1:]
+    assert list(client.events(after=events[-1].id, follow=False)) == []
+
+
+def test_a_follower_sees_what_happens(shop: Served, client: Client) -> None:
+    client.scale("emails", "3")
+    following = client.events(follow=True)
+    assert next(following).text == "emails scaled to 3 by hand"
+    shop.call(lambda: shop.control.rig.keeper.kill(next(iter(shop.control.rig.keeper.alive("reports")))))
+    shop.call(lambda: shop.control.rig.advance(1))
+    assert any(event.kind == "exited" and event.worker == "reports.1" for event in following)
+    following.close()
+
+
+def test_open_streams_neither_hold_up_the_end_nor_anybody_else(shop: Served, client: Client) -> None:
+    client.scale("emails", "3")
+    streams = [client.events(follow=True) for _ in range(20)]
+    for stream in streams:
+        next(stream)
+    assert client.queue("emails").desired == 3
+    began = time.monotonic()
+    shop.close()
+    assert time.monotonic() - began < 5
+    for stream in streams:
+        stream.close()
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "9" * 30, "1e3"])
+def test_an_event_id_that_is_none(shop: Served, last: str) -> None:
+    assert shop.request("GET", "/v1/events?follow=false", headers={"Last-Event-ID": last})[0] == 400
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status"),
+    [
+        ("GET", "/v1/nothing", None, {}, 404),
+        ("DELETE", "/v1/queues/emails", None, {}, 405),
+        ("POST", "/v1/restarts", b"{", {}, 400),
+        ("POST", "/v1/restarts", b"[" * 100_000, {}, 400),
+        ("POST", "/v1/restarts", b"\xff\xfe", {}, 400),
+        ("POST", "/v1/restarts", [], {}, 400),
+        ("POST", "/v1/restarts", {"targets": "emails"}, {}, 400),
+        ("POST", "/v1/restarts", {"targets": []}, {}, 400),
+        ("POST", "/v1/restarts", {"targets": ["emails"], "command": "sh"}, {}, 400),
+        ("PATCH", "/v1/queues/emails", {}, {}, 400),
+        ("PATCH", "/v1/queues/emails", {"running": "no"}, {}, 400),
+        ("PATCH", "/v1/workers", {"running": False}, {}, 400),
+        ("PATCH", "/v1/workers?target=emails", {}, {}, 400),
+        ("PATCH", "/v1/queues/emails", {"workers": 3}, {"Content-Type": "text/plain"}, 415),
+        ("PATCH", "/v1/queues/emails", b" " * ((1 << 20) + 1), {}, 413),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_problem_details(
+    shop: Served, method: str, path: str, body: object, headers: dict[str, str], status: int
+) -> None:
+    answered, problem, answer_headers = shop.request(method, path, body, headers)
+    assert answered == status
+    assert answer_headers["content-type"] == "application/problem+json"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert Client(shop.project).queue("emails") == replace(Client(shop.project).queue("emails"), desired=2, stopped=0)
+
+
+def test_others_are_cut_off_before_they_are_heard(shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "peer_uid", lambda peer: os.geteuid() + 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.settimeout(PATIENCE)
+        other.connect(shop.project.api_socket)
+        assert _answer(other) == b""
+
+
+def test_the_peer_is_who_the_kernel_says() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        assert server_module.peer_uid(one) == os.geteuid()
+
+
+def test_answers_carry_neither_date_nor_server(shop: Served) -> None:
+    headers = {name.lower() for name in shop.request("GET", "/v1/queues")[2]}
+    assert headers.isdisjoint({"date", "server"})
+
+
+def test_a_server_that_nobody_asks_does_nothing(shop: Served) -> None:
+    """No timer of the loop is due: what does not wake costs nothing."""
+    shop.request("GET", "/v1/queues")
+    deadline = time.monotonic() + PATIENCE
+    while shop.timers() and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert shop.timers() == 0
+
+
+def test_nobody_there(short_path: Path, shop: Served) -> None:
+    nobody = replace(shop.project, run_dir=str(short_path / "nothing"))
+    with pytest.raises(NotRunning):
+        Client(nobody).status()
+
+
+def test_a_thousand_workers_are_answered_quickly(short_path: Path) -> None:
+    """Not a benchmark: a guard against work that grows with the square."""
+    rig = Rig(manifest(queue("many", 1000)))
+    rig.advance(1)
+    with served(rig, short_path) as running:
+        client = Client(running.project, timeout=PATIENCE)
+        began = time.monotonic()
+        assert len(client.workers()) == 1000
+        assert client.status(["many.1*"]).queues[0].running == 1000
+        assert time.monotonic() - began < 2
+
+
+def _answer(other: socket.socket) -> bytes:
+    try:
+        other.sendall(b"GET /v1/queues HTTP/1.1\r\nHost: x\r\n\r\n")
+        return other.recv(100)
+    except ConnectionError:
+        return b""
+
+
+def test_json_is_one_line_and_reads_back() -> None:
+    view = wire.StatusView("shop", "/x", None, 1.0, 1, 2, 1, queues=(wire.QueueView("a\nb", "c", "steady", 1, 1, 1),))
+    text = wire.to_json(view)
+    assert "\n" not in text
+    assert wire.from_json(wire.StatusView, text) == view
+    newer = {**json.loads(text), "colour": "blue"}
+    assert wire.from_json(wire.StatusView, json.dumps(newer)) == view
+    for wrong in ("[]", "{}", "nonsense", '{"project": 1}'):
+        with pytest.raises(ValueError):
+            wire.from_json(wire.StatusView, wrong)
+
+
+def test_threads_end() -> None:
+    assert [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon] == []
