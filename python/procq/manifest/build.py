@@ -68,7 +68,7 @@ class Builder:
         """Notes what only shows when a queue is seen with its defaults and its neighbours."""
         names = {name.text for name, _ in self._queues}
         for name, node in self._queues:
-            self._check_command(name, self._fields(node))
+            self._check_command(name, node)
             owner, _, slot = name.text.rpartition(".")
             if owner in names and slot.isdecimal():
                 message = f'"{name.text}" is also the name of worker {slot} of queue "{owner}"'
@@ -84,10 +84,11 @@ class Builder:
     def _fields(self, node: Node) -> Fields:
         return Fields(schema.QUEUE, self._environ, self._defaults, node)
 
-    def _check_command(self, name: Scalar, fields: Fields) -> None:
+    def _check_command(self, name: Scalar, queue: Node) -> None:
+        fields = self._fields(queue)
         node = fields.node("command")
         if node is None:
-            if not self._looks_like_command(name):
+            if not _is_reported(queue):
                 self._at(name, f'queue "{name.text}" has no command', "add a line `command: …` below it")
             return
         if isinstance(node, Scalar) and not node.text.strip():
@@ -102,14 +103,6 @@ class Builder:
             self._argv(node, shell)
         except Refused as refused:
             self._at(node, refused.message or "this is not a command", refused.expected or "")
-
-    def _looks_like_command(self, name: Scalar) -> bool:
-        """Whether another problem already says that this is where the command should be."""
-        known = [key.name for key in schema.QUEUE.keys]
-        node = next(node for key, node in self._queues if key is name)
-        entries = node.entries if isinstance(node, nodes.Mapping) else []
-        misspelt = any(key.text not in known and nearest(key.text, known) == "command" for key, _ in entries)
-        return misspelt or not isinstance(node, nodes.Mapping)
 
     def _argv(self, node: Node | None, shell: bool) -> tuple[str, ...]:
         match node:
@@ -159,6 +152,14 @@ def default_name(directory: str) -> str:
     """The name of a project that has none: that of its directory, without what a name cannot hold."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(directory)).strip("._-")[:64]
     return cleaned or "procq"
+
+
+def _is_reported(queue: Node) -> bool:
+    """Whether another problem already says where the command of a queue should be."""
+    if not isinstance(queue, nodes.Mapping):
+        return True
+    known = [key.name for key in schema.QUEUE.keys]
+    return any(key.text not in known and nearest(key.text, known) == "command" for key, _ in queue.entries)
 
 
 def _entries(node: Node | None, section: Section) -> dict[str, Node]:

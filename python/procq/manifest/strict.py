@@ -19,6 +19,8 @@ from procq.manifest.keys import Command, Key, Section, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 
+_MAX_LINES = 1_000
+"""Of one block; ten times as many would take a hundred times as long."""
 _MAX_REMEMBERED = 16_384
 _agreed: OrderedDict[bytes, None] = OrderedDict()
 
@@ -26,6 +28,10 @@ _agreed: OrderedDict[bytes, None] = OrderedDict()
 def confirm(source: Source, root: nodes.Mapping) -> None:
     """Notes a problem for every block that strictyaml refuses or reads in another way."""
     for first, text, expected, validator in _blocks(source, root):
+        if text.count("\n") >= _MAX_LINES:
+            message = f"more than {_MAX_LINES} lines, not counting other queues"
+            source.problem(first, 0, len(source.lines[first]), message, "is all of this needed?")
+            continue
         digest = hashlib.blake2b(text.encode(), digest_size=16, person=validator.encode()).digest()
         if digest in _agreed:
             _agreed.move_to_end(digest)
@@ -40,17 +46,27 @@ def _agrees(source: Source, first: int, text: str, expected: object, validator: 
     try:
         found = strictyaml.load(text, _validator(validator)).data
     except strictyaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = min(first + (mark.line if mark else 0), len(source.lines) - 1)
-        source.problem(
-            line, 0, len(source.lines[line]), "this is not strict YAML", str(getattr(error, "problem", error))
-        )
+        _explain(source, first, error)
         return False
     if found != expected:
         message = "YAML readers do not agree on what this block means"
         source.problem(first, 0, len(source.lines[first]), message, "put its values in quotes")
         return False
     return True
+
+
+def _explain(source: Source, first: int, error: Any) -> None:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    number = min(first + (mark.line if mark else 0), len(source.lines) - 1)
+    line = source.lines[number]
+    why = str(getattr(error, "problem", error))
+    if "\\t" in why and "\t" in line:
+        column = line.index("\t")
+        source.problem(
+            number, column, 1, "a tab stands outside of quotes", r'use spaces, or write it as "\t" in quotes'
+        )
+    else:
+        source.problem(number, 0, len(line), "this is not strict YAML", why)
 
 
 def _blocks(source: Source, root: nodes.Mapping) -> Iterator[tuple[int, str, object, str]]:

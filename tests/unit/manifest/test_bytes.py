@@ -75,8 +75,23 @@ def billion_laughs() -> bytes:
         b"a: b\n" * 200_000,
         b"? " * 100_000,
         b"'" * 500_000,
+        b"queues:\n  a:\n    command: x\n    env:\n" + b"".join(b"      A%d: b\n" % n for n in range(20_000)),
+        b"queues:\n" + b"".join(b"  q%d:\n    workers: 1\n" % n for n in range(20_000)),
     ],
-    ids=["laughs", "brackets", "braces", "dashes", "deep", "repairs", "spaces", "keys", "questions", "quotes"],
+    ids=[
+        "laughs",
+        "brackets",
+        "braces",
+        "dashes",
+        "deep",
+        "repairs",
+        "spaces",
+        "keys",
+        "questions",
+        "quotes",
+        "env",
+        "no commands",
+    ],
 )
 def test_texts_made_to_hurt_are_refused_quickly(data: bytes) -> None:
     start = time.process_time()
@@ -100,7 +115,8 @@ def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
 
 
 WORDS = """
-queues: name: env: defaults: command: workers: stop: restart: logs: a b: - ? | > & * ! % @ ` ' " [ ] { } , # : ~ << --- ...
+queues: name: env: defaults:
+command: workers: stop: restart: logs: a b: - ? | > & * ! % @ ` ' " [ ] { } , # : ~ << --- ...
 ${A} ${A:-b} ${ $${ 30s always no rq \\ é
 """
 FRAGMENTS = st.sampled_from([*WORDS.split(), "\n", "\n  ", "\n    ", "\n      ", "\t", " ", "  "])
