@@ -8,6 +8,8 @@ Messages cross as dictionaries with the key `t` naming their kind; kinds and fie
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, final
 
+__all__ = ["PROTOCOL", "Link", "host"]
+
 PROTOCOL: int
 """The newest protocol this build speaks."""
 
@@ -19,15 +21,21 @@ class Link:
     Never blocks: what the socket does not take is kept and sent when it does.
     """
 
-    def __init__(self, fd: int, role: str) -> None: ...
+    def __new__(cls, fd: int, role: str) -> Link: ...
     def fileno(self) -> int:
         """The one descriptor to watch for reading: readable when `drain` has something to do, in either direction."""
 
     def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Sends in order. Raises ValueError for what is not a message (nothing is sent then), ConnectionError when the keeper is gone."""
+        """Sends in order, as much as the socket takes now.
+
+        Raises ValueError for what is not a message (nothing is sent then), ConnectionError when the keeper is gone.
+        """
 
     def drain(self) -> list[dict[str, Any]]:
-        """Everything that has arrived, and flushes what waits to be sent. Raises ConnectionError at the end of the stream once all was handed out, ValueError for garbage."""
+        """Returns what has arrived, and sends what waits.
+
+        Raises ConnectionError at the end of the stream once everything was handed out, ValueError for garbage.
+        """
 
     def pending(self) -> int:
         """Bytes accepted by `send` and not yet taken by the socket."""
@@ -36,4 +44,8 @@ class Link:
         """Closes the socket; every later call raises ValueError."""
 
 def host(config: Mapping[str, Any]) -> NoReturn:
-    """Turns this process into a sentinel with a keeper as its child. Never returns; single-threaded callers only. See `procq.core.Hosting` for `config`."""
+    """Turns this process into a sentinel with a keeper as its child, and never returns.
+
+    Only while there is a single thread, and with all signals blocked. `config` is `procq.core.Hosting` as a dictionary;
+    raises ValueError for anything else.
+    """

@@ -3,7 +3,7 @@
 //! `cargo bench --bench output` prints MB/s. One run compares like with like; numbers of two machines do not.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ fn null() -> File {
 }
 
 fn closed_pipe() -> OwnedFd {
-    OwnedFd::from(std::io::pipe().expect("a pipe").1)
+    rustix::pipe::pipe().expect("a pipe").1
 }
 
 fn files(directory: &Path, writers: usize) {
@@ -73,6 +73,38 @@ fn files(directory: &Path, writers: usize) {
     let counters = bench.output.stop(Instant::now() + Duration::from_secs(10));
     assert_eq!((counters.logged, counters.log_dropped), ((TOTAL + CHUNK) as u64, 0));
     (0..writers).for_each(|number| std::fs::remove_file(path(number)).expect("removed"));
+}
+
+/// What the kernel does when nothing else is in the way.
+fn floor(directory: &Path) {
+    let path = directory.join("floor");
+    let mut file = File::options().append(true).create(true).open(&path).expect("created");
+    let data = lines().repeat(4);
+    let began = Instant::now();
+    (0..TOTAL / data.len()).for_each(|_| file.write_all(&data).expect("written"));
+    report("write(2) into a file, nothing else", TOTAL, began);
+    std::fs::remove_file(&path).expect("removed");
+}
+
+/// Proportional set size of this process, in KiB.
+fn memory() -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
+    let line = text.lines().find(|line| line.starts_with("Pss:")).expect("a size");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+fn idle_workers() {
+    const WORKERS: usize = 1_000;
+    let mut bench = Bench::new(closed_pipe(), true);
+    let before = memory();
+    for number in 0..WORKERS {
+        let id = bench.output.open(&format!("worker.{number}"), 1, None);
+        for _ in 0..10 {
+            let _ = bench.output.ingest(id, Stream::Stdout, 1, &lines()[..80]);
+        }
+    }
+    let each = (memory() - before) as f64 / WORKERS as f64;
+    println!("{:44} {each:8.1} KiB", "memory of an idle worker after ten lines");
 }
 
 fn console_file(directory: &Path) {
@@ -94,7 +126,8 @@ fn console_null() {
 }
 
 fn console_pipe() {
-    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+    let mut reader = File::from(reader);
     let mut bench = Bench::new(writer, true);
     let reading = std::thread::spawn(move || {
         let mut buffer = vec![0; 256 * 1024];
@@ -127,7 +160,11 @@ fn reactor_alone() {
 fn main() {
     let directory: PathBuf = std::env::temp_dir().join(format!("procq-bench-output-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
+    idle_workers();
     reactor_alone();
+    // Twice: whoever is first fills a cold page cache.
+    floor(&directory);
+    floor(&directory);
     files(&directory, 1);
     files(&directory, 8);
     console_null();

@@ -3,13 +3,9 @@
 //! Start reading at [`host`] (how a process becomes sentinel and keeper), then [`keeper`] (the reactor).
 //! Everything unsafe and every system call lives in [`sys`].
 
-#[cfg(any())]
 pub mod host;
-#[cfg(any())]
 pub mod keeper;
-#[cfg(any())]
 pub mod output;
 pub mod proto;
-#[cfg(any())]
 pub mod sentinel;
 pub mod sys;

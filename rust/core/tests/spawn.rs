@@ -11,7 +11,11 @@ fn c(text: &str) -> CString {
 }
 
 fn image(argv: &[&str]) -> Image {
-    Image { argv: argv.iter().map(|a| c(a)).collect(), env: vec![c("PATH=/usr/bin:/bin"), c("A=1")], ..Image::default() }
+    Image {
+        argv: argv.iter().map(|a| c(a)).collect(),
+        env: vec![c("PATH=/usr/bin:/bin"), c("A=1")],
+        ..Image::default()
+    }
 }
 
 fn shell(script: &str) -> Image {
@@ -94,7 +98,11 @@ fn extra_descriptors_arrive_as_3_and_4_whatever_their_numbers_were() {
         sys::write(write.as_fd(), b"through the pipe").unwrap();
         drop(write);
         let null = sys::dev_null().unwrap();
-        let started = start(&mut Spawner::new(strategy), shell("cat <&4; readlink /proc/self/fd/3"), &[null.as_fd(), read.as_fd()]);
+        let started = start(
+            &mut Spawner::new(strategy),
+            shell("cat <&4; readlink /proc/self/fd/3"),
+            &[null.as_fd(), read.as_fd()],
+        );
         assert_eq!(finish(started).2, "through the pipe/dev/null\n", "{strategy:?}");
     }
 }
@@ -126,7 +134,12 @@ fn faults_23_every_failure_has_its_stage_and_number() {
     ];
     for (image, stage, errno) in cases {
         for strategy in strategies() {
-            let copy = Image { argv: image.argv.clone(), env: image.env.clone(), directory: image.directory.clone(), ..Image::default() };
+            let copy = Image {
+                argv: image.argv.clone(),
+                env: image.env.clone(),
+                directory: image.directory.clone(),
+                ..Image::default()
+            };
             let (verdict, exit, _) = finish(start(&mut Spawner::new(strategy), copy, &[]));
             let Verdict::Failed { stage: at, errno: number, .. } = verdict else { panic!("{:?} ran", image.argv) };
             assert_eq!((at, number, exit), (stage, errno, Exit::Code(127)), "{:?} {strategy:?}", image.argv[0]);
@@ -170,7 +183,8 @@ fn deployment(path: &Path) -> std::process::Child {
     use std::io::Read;
     use std::process::{Command, Stdio};
     let script = format!("exec 3>>{}; echo; read _", path.display());
-    let mut writer = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut writer =
+        Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     writer.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     writer
 }

@@ -34,7 +34,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
@@ -59,6 +59,9 @@ use writer::Writer;
 
 /// All rings together.
 const RINGS_LIMIT: usize = 64 * 1024 * 1024;
+
+/// What a writer that works gets for its last step, even when the deadline has passed.
+const LAST_STEP: Duration = Duration::from_millis(100);
 
 /// The output of one generation of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +104,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
-    writer: JoinHandle<()>,
+    writer: Option<JoinHandle<()>>,
     slots: Slab<Slot>,
     by_name: HashMap<Arc<str>, u32>,
     rings: Rings,
@@ -128,7 +131,7 @@ impl Output {
         let writer = thread.spawn(move || writer.run())?;
         Ok(Output {
             shared,
-            writer,
+            writer: Some(writer),
             slots: Slab::default(),
             by_name: HashMap::new(),
             rings: Rings::new(RINGS_LIMIT),
@@ -352,15 +355,12 @@ impl Output {
         let mut state = self.shared.lock();
         state.stop = true;
         state.work = true;
-        self.ring_and_wait(state, deadline.max(Instant::now() + std::time::Duration::from_millis(100)), |state| {
-            state.finished
-        });
-        let counters = self.counters();
+        self.ring_and_wait(state, deadline.max(Instant::now() + LAST_STEP), |state| state.finished);
         // A thread that hangs in a dead disk ends with the process.
         if self.shared.lock().finished {
-            let _ = self.writer.join();
+            self.writer.take().map(JoinHandle::join);
         }
-        counters
+        self.counters()
     }
 
     fn ring_and_wait(&self, state: MutexGuard<'_, State>, deadline: Instant, done: impl Fn(&State) -> bool) {
@@ -384,6 +384,15 @@ impl Output {
             subscribers_dropped: self.subscribers_dropped,
             rings: self.rings.total(),
         }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.stop = true;
+        state.work = true;
+        self.shared.wake_writer(state);
     }
 }
 

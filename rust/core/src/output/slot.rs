@@ -54,7 +54,7 @@ impl Slot {
         self.waits_for_file.is_some() || self.waits_for_console
     }
 
-    /// Copies the piece once for all who follow. Gives the bytes lost by slow ones.
+    /// Copies the piece once for all who follow and have room. Gives the bytes lost by slow ones.
     pub fn tell_readers(
         &self,
         subscriptions: &mut Slab<Subscription>,
@@ -63,17 +63,19 @@ impl Slot {
         time: u64,
         piece: Piece<'_>,
     ) -> u64 {
-        let data = Bytes::copy_from_slice(piece.data);
+        let mut data: Option<Bytes> = None;
         let mut lost = 0;
         for &reader in &self.readers {
             let Some(subscription) = subscriptions.get_mut(reader) else { continue };
-            let before = subscription.lost_total;
-            let line =
-                Line { worker: Arc::clone(&self.name), stream, time, data: data.clone(), partial: piece.partial };
-            if subscription.push(line) {
+            if subscription.announce() {
                 readable.push(SubscriptionId(reader));
             }
-            lost += subscription.lost_total - before;
+            if !subscription.has_room(piece.data.len()) {
+                lost += subscription.lose(piece.data.len());
+                continue;
+            }
+            let data = data.get_or_insert_with(|| Bytes::copy_from_slice(piece.data)).clone();
+            subscription.push(Line { worker: Arc::clone(&self.name), stream, time, data, partial: piece.partial });
         }
         lost
     }

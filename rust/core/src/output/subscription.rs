@@ -70,7 +70,6 @@ pub(super) struct Subscription {
     queue: VecDeque<Delivery>,
     queued: usize,
     lost: u64,
-    pub lost_total: u64,
     /// Told to the reactor as readable, and not found empty since. So it begins: there is a tail to send.
     announced: bool,
     /// The tail is being sent. It is not counted as queued, having a bound of its own.
@@ -80,15 +79,8 @@ pub(super) struct Subscription {
 impl Subscription {
     /// Begins with the tail: its lines in the order of time.
     pub fn new(interest: Interest, tail: Vec<Line>, lost: u64) -> Self {
-        let mut subscription = Subscription {
-            interest,
-            queue: VecDeque::new(),
-            queued: 0,
-            lost: 0,
-            lost_total: lost,
-            announced: true,
-            in_tail: true,
-        };
+        let mut subscription =
+            Subscription { interest, queue: VecDeque::new(), queued: 0, lost: 0, announced: true, in_tail: true };
         if lost > 0 {
             subscription.queue.push_back(Delivery::Gap { bytes: lost });
         }
@@ -97,21 +89,29 @@ impl Subscription {
         subscription
     }
 
-    /// Queues a piece or counts it as lost. True if the reader has to be told that there is something.
-    pub fn push(&mut self, line: Line) -> bool {
-        let cost = line.data.len() + OVERHEAD;
-        // After a loss the queue has to be half empty first: one gap instead of hundreds.
+    /// Whether a piece fits. After a loss the queue has to be half empty first: one gap instead of hundreds.
+    pub fn has_room(&self, length: usize) -> bool {
         let room = if self.lost > 0 { SUBSCRIPTION_QUEUE / 2 } else { SUBSCRIPTION_QUEUE };
-        if self.queued + cost > room {
-            self.lost += line.data.len() as u64;
-            self.lost_total += line.data.len() as u64;
-        } else {
-            if let Some(gap) = self.take_gap() {
-                self.queue.push_back(gap);
-            }
-            self.queued += cost;
-            self.queue.push_back(Delivery::Output(line));
+        self.queued + length + OVERHEAD <= room
+    }
+
+    /// Counts a piece that does not fit. Gives its bytes.
+    pub fn lose(&mut self, length: usize) -> u64 {
+        self.lost += length as u64;
+        length as u64
+    }
+
+    /// Queues a piece that fits, after the gap before it.
+    pub fn push(&mut self, line: Line) {
+        if let Some(gap) = self.take_gap() {
+            self.queue.push_back(gap);
         }
+        self.queued += line.data.len() + OVERHEAD;
+        self.queue.push_back(Delivery::Output(line));
+    }
+
+    /// True if the reader has to be told that there is something.
+    pub fn announce(&mut self) -> bool {
         !std::mem::replace(&mut self.announced, true)
     }
 
@@ -164,12 +164,13 @@ mod tests {
     fn a_reader_is_told_once_until_it_found_nothing() {
         let mut subscription = follow();
         assert_eq!((subscription.pop(), subscription.pop()), (Some(Delivery::TailEnd), None));
-        assert!(subscription.push(line(1)));
-        assert!(!subscription.push(line(1)));
-        assert!(subscription.pop().is_some() && subscription.pop().is_some());
-        assert!(!subscription.push(line(1)), "the reader has not been told that there is nothing");
-        assert!(subscription.pop().is_some() && subscription.pop().is_none());
-        assert!(subscription.push(line(1)));
+        assert!(subscription.announce());
+        subscription.push(line(1));
+        assert!(!subscription.announce());
+        assert!(subscription.pop().is_some());
+        assert!(!subscription.announce(), "the reader has not been told that there is nothing");
+        assert!(subscription.pop().is_none());
+        assert!(subscription.announce());
     }
 
     #[test]
@@ -186,7 +187,7 @@ mod tests {
         #[test]
         fn delivered_and_gaps_are_all(steps in proptest::collection::vec(prop_oneof![3 => (1..100_000_usize).prop_map(Some), 2 => Just(None)], 0..300)) {
             let mut subscription = follow();
-            let (mut offered, mut delivered, mut gaps) = (0, 0, 0);
+            let (mut offered, mut lost, mut delivered, mut gaps) = (0, 0, 0, 0);
             let mut count = |delivery: Delivery| match delivery {
                 Delivery::Output(line) => delivered += line.data.len() as u64,
                 Delivery::Gap { bytes } => gaps += bytes,
@@ -196,13 +197,16 @@ mod tests {
                 match step {
                     Some(length) => {
                         offered += length as u64;
-                        subscription.push(line(length));
+                        if subscription.has_room(length) {
+                            subscription.push(line(length));
+                        } else {
+                            lost += subscription.lose(length);
+                        }
                     }
                     None => { subscription.pop().map(&mut count); }
                 }
                 prop_assert!(subscription.queued <= SUBSCRIPTION_QUEUE);
             }
-            let lost = subscription.lost_total;
             std::iter::from_fn(|| subscription.pop()).for_each(&mut count);
             prop_assert_eq!(delivered + gaps, offered);
             prop_assert_eq!(gaps, lost);

@@ -29,13 +29,21 @@ pub struct Channel {
     outgoing: Vec<u8>,
     sent: usize,
     closed: bool,
+    waits_for_room: bool,
 }
 
 impl Channel {
     /// Takes over `socket` and makes it non-blocking.
     pub fn new(socket: OwnedFd) -> io::Result<Channel> {
         sys::set_nonblocking(socket.as_fd())?;
-        Ok(Channel { socket, decoder: Decoder::default(), outgoing: Vec::new(), sent: 0, closed: false })
+        Ok(Channel {
+            socket,
+            decoder: Decoder::default(),
+            outgoing: Vec::new(),
+            sent: 0,
+            closed: false,
+            waits_for_room: false,
+        })
     }
 
     /// Queues a message; `flush` sends it.
@@ -89,8 +97,7 @@ impl Channel {
             return;
         }
         let mut whole = 0;
-        loop {
-            let Some(header) = self.outgoing[whole..].first_chunk::<4>() else { break };
+        while let Some(header) = self.outgoing[whole..].first_chunk::<4>() {
             let next = whole + 4 + u32::from_le_bytes(*header) as usize;
             if next > self.sent {
                 break;
@@ -99,6 +106,17 @@ impl Channel {
         }
         self.outgoing.drain(..whole);
         self.sent -= whole;
+    }
+
+    /// Sends what the socket takes, and has `poller` tell when there is room for the rest.
+    pub fn flush_with(&mut self, poller: &sys::Poller, token: u64) -> Result<bool, ChannelError> {
+        let done = self.flush()?;
+        if self.waits_for_room == done {
+            let interest = if done { sys::Interest::Read } else { sys::Interest::Both };
+            poller.modify(self.socket.as_fd(), token, interest)?;
+            self.waits_for_room = !done;
+        }
+        Ok(done)
     }
 
     /// Reads what has arrived, at most `budget` bytes, so that one peer cannot starve the others.
@@ -122,8 +140,8 @@ impl Channel {
     }
 
     /// The next message that has arrived; `Closed` once the stream has ended and all was handed out.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ChannelError> {
-        match self.decoder.next()? {
+    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ChannelError> {
+        match self.decoder.take()? {
             Some(message) => Ok(Some(message)),
             None if self.closed => Err(ChannelError::Closed),
             None => Ok(None),
@@ -154,7 +172,7 @@ mod tests {
     fn receive(channel: &mut Channel) -> Vec<u64> {
         channel.fill(usize::MAX).unwrap();
         let mut seen = Vec::new();
-        while let Ok(Some(Command::Forget { generation, .. })) = channel.next() {
+        while let Ok(Some(Command::Forget { generation, .. })) = channel.receive() {
             seen.push(generation);
         }
         seen
@@ -195,7 +213,7 @@ mod tests {
         assert!(a.flush().unwrap());
         drop(a);
         b.fill(usize::MAX).unwrap();
-        assert_eq!(b.next::<Command>().unwrap(), Some(forget(1)));
-        assert!(matches!(b.next::<Command>(), Err(ChannelError::Closed)));
+        assert_eq!(b.receive::<Command>().unwrap(), Some(forget(1)));
+        assert!(matches!(b.receive::<Command>(), Err(ChannelError::Closed)));
     }
 }

@@ -60,7 +60,7 @@ impl Decoder {
     }
 
     /// The next whole message, or `None` until more bytes come. After an error the stream is of no use.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
             self.compact();
@@ -121,11 +121,14 @@ mod tests {
         prop_oneof![
             spawn(),
             (any::<u32>(), any::<u32>()).prop_map(|(oldest, newest)| Command::Hello { oldest, newest }),
-            (".{0,9}", any::<u64>(), any::<Option<i32>>(), any::<Option<u64>>()).prop_map(
-                |(worker, generation, signal, grace)| Command::Stop { worker, generation, signal, grace }
-            ),
-            (any::<u32>(), any::<u32>(), any::<u32>(), bytes())
-                .prop_map(|(part, parts, crc, data)| Command::Blob { part, parts, crc, data }),
+            (".{0,9}", any::<u64>(), any::<Option<i32>>(), any::<Option<u64>>())
+                .prop_map(|(worker, generation, signal, grace)| Command::Stop { worker, generation, signal, grace }),
+            (any::<u32>(), any::<u32>(), any::<u32>(), bytes()).prop_map(|(part, parts, crc, data)| Command::Blob {
+                part,
+                parts,
+                crc,
+                data
+            }),
             Just(Command::Ready {}),
         ]
     }
@@ -139,7 +142,7 @@ mod tests {
             let mut got = Vec::new();
             for piece in stream.chunks(cut) {
                 decoder.feed(piece);
-                while let Some(message) = decoder.next::<Command>().unwrap() { got.push(message); }
+                while let Some(message) = decoder.take::<Command>().unwrap() { got.push(message); }
             }
             prop_assert_eq!(got, sent);
         }
@@ -148,12 +151,12 @@ mod tests {
         fn garbage_never_panics(garbage in proptest::collection::vec(any::<u8>(), 0..4096)) {
             let mut decoder = Decoder::default();
             decoder.feed(&garbage);
-            while let Ok(Some(_)) = decoder.next::<Command>() {}
+            while let Ok(Some(_)) = decoder.take::<Command>() {}
             let mut framed = (garbage.len() as u32).to_le_bytes().to_vec();
             framed.extend(&garbage);
             let mut decoder = Decoder::default();
             decoder.feed(&framed);
-            let _ = decoder.next::<Event>();
+            let _ = decoder.take::<Event>();
         }
 
         #[test]
@@ -164,7 +167,7 @@ mod tests {
             stream[at] ^= with;
             let mut decoder = Decoder::default();
             decoder.feed(&stream);
-            while let Ok(Some(_)) = decoder.next::<Command>() {}
+            while let Ok(Some(_)) = decoder.take::<Command>() {}
         }
     }
 
@@ -184,9 +187,9 @@ mod tests {
         encode(&Newer { t: "teleport", ..extra }, &mut stream).unwrap();
         let mut decoder = Decoder::default();
         decoder.feed(&stream);
-        assert_eq!(decoder.next().unwrap(), Some(Command::Forget { worker: "a.1".into(), generation: 3 }));
-        assert_eq!(decoder.next().unwrap(), Some(Command::Unknown));
-        assert_eq!(decoder.next::<Command>().unwrap(), None);
+        assert_eq!(decoder.take().unwrap(), Some(Command::Forget { worker: "a.1".into(), generation: 3 }));
+        assert_eq!(decoder.take().unwrap(), Some(Command::Unknown));
+        assert_eq!(decoder.take::<Command>().unwrap(), None);
     }
 
     #[test]
@@ -197,6 +200,6 @@ mod tests {
         assert_eq!(out, [1, 2, 3]);
         let mut decoder = Decoder::default();
         decoder.feed(&(MAX_FRAME as u32 + 1).to_le_bytes());
-        assert!(matches!(decoder.next::<Command>(), Err(FrameError::TooLarge(_))));
+        assert!(matches!(decoder.take::<Command>(), Err(FrameError::TooLarge(_))));
     }
 }

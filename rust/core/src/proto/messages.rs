@@ -64,7 +64,10 @@ pub struct Spawn {
 #[allow(missing_docs)]
 pub enum Command {
     /// First message of a control plane.
-    Hello { oldest: u32, newest: u32 },
+    Hello {
+        oldest: u32,
+        newest: u32,
+    },
     Spawn(Spawn),
     /// Ask a worker to leave: its stop policy, or what `signal` and `grace` say instead.
     Stop {
@@ -84,14 +87,26 @@ pub enum Command {
         log: Option<ByteBuf>,
     },
     /// The exit of this generation is known and recorded: its record may go.
-    Forget { worker: String, generation: u64 },
+    Forget {
+        worker: String,
+        generation: u64,
+    },
     /// One part of the intent that must survive the control plane; see `blob`.
-    Blob { part: u32, parts: u32, crc: u32, data: ByteBuf },
+    Blob {
+        part: u32,
+        parts: u32,
+        crc: u32,
+        data: ByteBuf,
+    },
     /// Lines of the control plane for the terminal.
-    Console { lines: Vec<String> },
+    Console {
+        lines: Vec<String>,
+    },
     /// The control plane works: `procq up -d` may return.
     Ready {},
-    Pong { n: u64 },
+    Pong {
+        n: u64,
+    },
     /// Stop everything, then leave with this exit code.
     Shutdown {
         #[serde(default)]
@@ -189,35 +204,96 @@ pub struct Record {
 #[allow(missing_docs)]
 pub enum Event {
     /// Answer to `Hello`, followed by the blob's parts if there is one, `Workers`, and `SnapshotEnd`.
-    Welcome { version: u32, epoch: u64, instance: u64, last_generation: u64, shutting_down: bool },
+    Welcome {
+        version: u32,
+        epoch: u64,
+        instance: u64,
+        last_generation: u64,
+        shutting_down: bool,
+    },
     /// The versions do not meet.
-    Incompatible { oldest: u32, newest: u32 },
-    Blob { part: u32, parts: u32, crc: u32, data: ByteBuf },
+    Incompatible {
+        oldest: u32,
+        newest: u32,
+    },
+    Blob {
+        part: u32,
+        parts: u32,
+        crc: u32,
+        data: ByteBuf,
+    },
     /// Part of a snapshot. The whole of it replaces what was known.
-    Workers { items: Vec<Record> },
-    SnapshotEnd { at: u64, last_generation: u64 },
+    Workers {
+        items: Vec<Record>,
+    },
+    SnapshotEnd {
+        at: u64,
+        last_generation: u64,
+    },
     /// Events were dropped; a fresh snapshot follows.
     Gap {},
     /// Exec has happened.
-    Executing { worker: String, generation: u64, pid: i32, at: u64 },
-    SpawnFailed { worker: String, generation: u64, failure: Failure, at: u64 },
+    Executing {
+        worker: String,
+        generation: u64,
+        pid: i32,
+        at: u64,
+    },
+    SpawnFailed {
+        worker: String,
+        generation: u64,
+        failure: Failure,
+        at: u64,
+    },
     /// The keeper has sent the stop signal.
-    Stopping { worker: String, generation: u64, deadline: u64, at: u64 },
+    Stopping {
+        worker: String,
+        generation: u64,
+        deadline: u64,
+        at: u64,
+    },
     /// The leader has ended; its tree may still be there.
-    Exited { worker: String, generation: u64, status: Status, at: u64 },
+    Exited {
+        worker: String,
+        generation: u64,
+        status: Status,
+        at: u64,
+    },
     /// Nothing of this generation is left: the slot is free. `killed` processes needed SIGKILL.
-    Gone { worker: String, generation: u64, killed: u32, at: u64 },
+    Gone {
+        worker: String,
+        generation: u64,
+        killed: u32,
+        at: u64,
+    },
     /// A process that no worker can be charged with; it ends at shutdown.
-    Stray { pid: i32, name: String },
+    Stray {
+        pid: i32,
+        name: String,
+    },
     /// A command could not be carried out.
-    Refused { worker: String, generation: u64, why: String },
+    Refused {
+        worker: String,
+        generation: u64,
+        why: String,
+    },
     /// A log file takes no data, or takes it again (`errno` 0); `dropped` bytes were lost.
-    LogTrouble { worker: String, path: ByteBuf, errno: i32, dropped: u64 },
-    Ping { n: u64 },
+    LogTrouble {
+        worker: String,
+        path: ByteBuf,
+        errno: i32,
+        dropped: u64,
+    },
+    Ping {
+        n: u64,
+    },
     /// SIGHUP: look at the manifest again.
     Reload {},
     /// Everything is being stopped; nothing may be started any more.
-    ShuttingDown { reason: String, fast: bool },
+    ShuttingDown {
+        reason: String,
+        fast: bool,
+    },
     #[serde(other)]
     Unknown,
 }
@@ -263,21 +339,38 @@ pub enum Reply {
         epoch: u64,
         ready: bool,
         shutting_down: bool,
+        /// Nanoseconds since the epoch.
         started: u64,
         workers: u32,
         running: u32,
     },
     /// Sent on every change while everything stops.
-    Progress { alive: u32, total: u32, deadline: u64 },
+    Progress {
+        alive: u32,
+        total: u32,
+        deadline: u64,
+    },
     /// Everything is gone.
-    Stopped { killed: u32 },
+    Stopped {
+        killed: u32,
+    },
     /// A piece of output, whole lines except where `partial`.
-    Output { worker: String, stream: Stream, time: u64, data: ByteBuf, partial: bool },
+    Output {
+        worker: String,
+        stream: Stream,
+        time: u64,
+        data: ByteBuf,
+        partial: bool,
+    },
     /// `bytes` were not delivered because the reader was too slow.
-    Gap { bytes: u64 },
+    Gap {
+        bytes: u64,
+    },
     /// The tail is complete; without `follow` nothing more comes.
     TailEnd {},
-    Error { message: String },
+    Error {
+        message: String,
+    },
     #[serde(other)]
     Unknown,
 }

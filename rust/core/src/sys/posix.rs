@@ -98,21 +98,6 @@ pub fn dev_null() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())?)
 }
 
-/// Opens a file for appending, for everybody who shares the descriptor.
-pub fn open_append(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?)
-}
-
-/// Makes `target` name what `fd` names (and survive exec).
-pub fn duplicate_onto(fd: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
-    // SAFETY: plain system call on integers; whatever `target` was is replaced on purpose.
-    match unsafe { libc::dup2(fd.as_raw_fd(), target) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
-}
-
 /// A copy of the descriptor whose number is at least `lowest`, closed on exec.
 pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, lowest)?)
@@ -180,4 +165,25 @@ pub fn fork() -> io::Result<Forked> {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
     }
+}
+
+/// Whether one of our standard streams is a terminal that is still there.
+pub fn has_terminal() -> bool {
+    let streams = [io::stdin().as_raw_fd(), io::stdout().as_raw_fd(), io::stderr().as_raw_fd()];
+    // SAFETY: the standard streams are open for the whole life of the process.
+    streams.into_iter().any(|fd| rustix::termios::isatty(unsafe { BorrowedFd::borrow_raw(fd) }))
+}
+
+/// Makes sure that 0, 1 and 2 are open, so that no pipe of a worker ever gets one of these numbers.
+pub fn open_standard_streams() -> io::Result<()> {
+    while {
+        // The lowest free number is taken: leave it open while it is one of the three.
+        let null = dev_null()?;
+        let low = null.as_raw_fd() <= 2;
+        if low {
+            std::mem::forget(null);
+        }
+        low
+    } {}
+    Ok(())
 }

@@ -63,14 +63,14 @@ fn a_file_loses_nothing_however_much_comes() {
 
 #[test]
 fn a_pipe_that_nobody_reads_stops_nobody_and_the_count_is_exact() {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let mut fixture = Fixture::new(plain(writer));
     let id = fixture.output.open("w.1", 1, None);
     for _ in 0..400 {
         assert_eq!(fixture.output.ingest(id, Stream::Stdout, 1, &LINE.repeat(800)), Flow::Continue);
     }
     assert!(fixture.output.counters().console_dropped > 0);
-    let reading = std::thread::spawn(move || read_all(&mut File::from(OwnedFd::from(reader))));
+    let reading = std::thread::spawn(move || read_all(&mut File::from(reader)));
     fixture.flush();
     let counters = fixture.stop();
     let (whole, told) = count(&shown(&reading.join().expect("read")));
@@ -80,8 +80,7 @@ fn a_pipe_that_nobody_reads_stops_nobody_and_the_count_is_exact() {
 
 #[test]
 fn the_shared_description_of_a_pipe_stays_blocking() {
-    let (_reader, writer) = std::io::pipe().expect("a pipe");
-    let writer = OwnedFd::from(writer);
+    let (_reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let mut fixture = Fixture::new(plain(writer.try_clone().expect("a duplicate")));
     let id = fixture.output.open("w.1", 1, None);
     fixture.feed(id, LINE);
@@ -92,7 +91,7 @@ fn the_shared_description_of_a_pipe_stays_blocking() {
 
 #[test]
 fn a_reader_that_left_is_no_trouble() {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let mut fixture = Fixture::new(plain(writer));
     drop(reader);
     let id = fixture.output.open("w.1", 1, None);

@@ -114,5 +114,5 @@ fn a_thousand_workers_with_ten_lines_cost_the_minimum_each() {
         }
     }
     assert_eq!(fixture.output.counters().rings, 1_000 * RING_MIN);
-    assert!(std::mem::size_of::<Slot>() <= 256, "{}", std::mem::size_of::<Slot>());
+    assert!(std::mem::size_of::<Slot>() <= 256);
 }

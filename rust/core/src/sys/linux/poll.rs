@@ -67,7 +67,8 @@ impl Poller {
 
     /// Appends what has news to `ready`, waiting at most `timeout` nanoseconds (for ever without one). An interruption is no news.
     pub fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<u64>) -> io::Result<()> {
-        let timeout = timeout.map(|ns| Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ });
+        let timeout =
+            timeout.map(|ns| Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ });
         let mut space = [MaybeUninit::uninit(); 256];
         match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
             Ok((events, _)) => {

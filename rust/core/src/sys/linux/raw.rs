@@ -23,7 +23,14 @@ mod arch {
     }
 
     /// A clone whose child starts in `entry(argument)` on the stack that `a`, `b` name. Returns in the parent only.
-    pub unsafe fn clone_into(number: libc::c_long, a: usize, b: usize, c: usize, entry: Entry, argument: *mut u8) -> isize {
+    pub unsafe fn clone_into(
+        number: libc::c_long,
+        a: usize,
+        b: usize,
+        c: usize,
+        entry: Entry,
+        argument: *mut u8,
+    ) -> isize {
         let result: isize;
         // SAFETY: in the child the stack is empty and 16-byte aligned, as `call` needs; `entry` never returns.
         unsafe {
@@ -52,7 +59,14 @@ mod arch {
     }
 
     /// A clone whose child starts in `entry(argument)` on the stack that `a`, `b` name. Returns in the parent only.
-    pub unsafe fn clone_into(number: libc::c_long, a: usize, b: usize, c: usize, entry: Entry, argument: *mut u8) -> isize {
+    pub unsafe fn clone_into(
+        number: libc::c_long,
+        a: usize,
+        b: usize,
+        c: usize,
+        entry: Entry,
+        argument: *mut u8,
+    ) -> isize {
         let result: isize;
         // SAFETY: in the child the stack is empty and 16-byte aligned; `entry` never returns.
         unsafe {

@@ -21,7 +21,9 @@ pub fn reset_dispositions() {
     let default = [0u64; 4];
     for signal in 1..=KERNEL_SIGNALS {
         // SAFETY: installs the default action; fails harmlessly for those that cannot be changed.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), size_of::<u64>()) };
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), size_of::<u64>())
+        };
     }
 }
 

@@ -460,7 +460,8 @@ unsafe fn try_exec(a: &Arguments, path: *const libc::c_char) -> isize {
     // SAFETY: see `child_main`.
     unsafe {
         loop {
-            let error = -raw::call(libc::SYS_execve, path as usize, a.argv.as_ptr() as usize, a.env.as_ptr() as usize, 0);
+            let error =
+                -raw::call(libc::SYS_execve, path as usize, a.argv.as_ptr() as usize, a.env.as_ptr() as usize, 0);
             if error as i32 != libc::ETXTBSY || tries == 20 {
                 return error;
             }

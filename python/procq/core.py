@@ -1,0 +1,129 @@
+"""The seam to Rust: the only module that imports `_core`.
+
+Everything above it sees a link that carries dictionaries (their kinds and fields are those of
+`rust/core/src/proto/messages.rs`), and two ways to get a keeper: become one, or start one of one's own.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from procq import _core
+from procq._core import PROTOCOL, Link
+
+__all__ = ["PROTOCOL", "Hosting", "Link", "exec_host", "start_owned"]
+
+# A bare interpreter, the extension, and nothing else: no site, no packages, about 8 ms and 5 MiB.
+_LOADER = """\
+import marshal, sys
+from _frozen_importlib import ModuleSpec, _load
+from _frozen_importlib_external import ExtensionFileLoader
+name, path = "procq._core", sys.argv[2]
+core = _load(ModuleSpec(name, ExtensionFileLoader(name, path), origin=path))
+with open(int(sys.argv[1]), "rb") as config:
+    config = marshal.load(config)
+core.host(config)
+"""
+
+# Where the keeper puts them in a control plane.
+_LINK_FD = 3
+_API_FD = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosting:
+    """What sentinel and keeper are told when they begin.
+
+    `control` is the command of the control plane, to which `--link-fd` and `--api-fd` are added; empty in library use.
+    `ready_fd` gets a line once the control plane is ready, and is closed without one
+    when that will never be. `ping` and `silence` are seconds: between two questions to the control plane, and without
+    an answer until it is replaced.
+    """
+
+    control: Sequence[str] = ()
+    environ: Mapping[str, str] | None = None
+    run_dir: str | None = None
+    keeper_socket: str | None = None
+    api_socket: str | None = None
+    lock: str | None = None
+    ready_fd: int | None = None
+    prefix: bool = True
+    prefix_width: int = 13
+    color: bool = False
+    raw: bool = False
+    ping: float = 5.0
+    silence: float = 30.0
+
+    def _config(self, owner_fd: int | None) -> dict[str, Any]:
+        descriptors = [f"--link-fd={_LINK_FD}", f"--api-fd={_API_FD}"] if self.control else []
+        return {
+            "control": [os.fsencode(word) for word in (*self.control, *descriptors)],
+            "run_dir": self.run_dir,
+            "keeper_socket": self.keeper_socket,
+            "api_socket": self.api_socket,
+            "lock": self.lock,
+            "ready_fd": self.ready_fd,
+            "owner_fd": owner_fd,
+            "console": {
+                "prefix": self.prefix,
+                "width": self.prefix_width,
+                "colour": self.color,
+                "raw": self.raw,
+            },
+            "watch": {"ping": round(self.ping * 1000), "silence": round(self.silence * 1000)},
+        }
+
+
+def exec_host(hosting: Hosting) -> NoReturn:
+    """Turns this process into procq: exec, then sentinel and keeper. Raises OSError when it cannot."""
+    _block_signals()
+    command, config = _command(hosting, None)
+    for descriptor in (config, hosting.ready_fd):
+        if descriptor is not None:
+            os.set_inheritable(descriptor, True)
+    os.execve(command[0], command, hosting.environ if hosting.environ is not None else os.environ)
+
+
+def start_owned(hosting: Hosting) -> tuple[Link, subprocess.Popen[bytes]]:
+    """Starts a keeper of our own, whose control plane we are: when the link closes, or we die, it stops every worker."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command, config = _command(hosting, theirs.fileno())
+        former = _block_signals()
+        try:
+            # A session of its own: ^C in our terminal is ours to act on.
+            process = subprocess.Popen(
+                command,
+                env=hosting.environ,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[config, theirs.fileno()],
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+            os.close(config)
+    return Link(ours.detach(), "control"), process
+
+
+def _command(hosting: Hosting, owner_fd: int | None) -> tuple[list[str], int]:
+    """The bare interpreter's command, and the pipe that holds the configuration (it fits: a few kilobytes)."""
+    reader, writer = os.pipe()
+    with open(writer, "wb") as pipe:
+        marshal.dump(hosting._config(owner_fd), pipe)
+    return [sys.executable, "-I", "-S", "-c", _LOADER, str(reader), _core.__file__], reader
+
+
+def _block_signals() -> set[signal.Signals]:
+    """None may be lost on the way to the sentinel, which reads them as data. Returns the mask before."""
+    return {signal.Signals(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())}

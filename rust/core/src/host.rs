@@ -1,0 +1,168 @@
+//! How a process becomes a sentinel with a keeper as its child. Called once, single-threaded, and never returned from.
+
+use crate::keeper::{Keeper, Setting, Watch};
+use crate::sentinel;
+use crate::sys::{self, process, Child, Exit, Forked};
+use serde::Deserialize;
+use serde_bytes::ByteBuf;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// What `procq up`, or the owner in library use, asks for.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// Directory of the sockets and the lock: made if missing, ours and nobody else's.
+    #[serde(default)]
+    pub run_dir: Option<PathBuf>,
+    /// Held as long as sentinel or keeper live.
+    #[serde(default)]
+    pub lock: Option<PathBuf>,
+    /// The keeper's own socket: info, stop, logs.
+    #[serde(default)]
+    pub keeper_socket: Option<PathBuf>,
+    /// Bound here, served by the control plane.
+    #[serde(default)]
+    pub api_socket: Option<PathBuf>,
+    /// Command of the control plane: it gets the link as descriptor 3 and the API listener as 4.
+    #[serde(default)]
+    pub control: Vec<ByteBuf>,
+    /// In library use: the connected socket of the owner, who takes the control plane's place.
+    #[serde(default)]
+    pub owner_fd: Option<i32>,
+    /// Gets the line `ready` once the control plane works; closed without a word when that will never be.
+    #[serde(default)]
+    pub ready_fd: Option<i32>,
+    /// How the terminal looks.
+    #[serde(default)]
+    pub console: Console,
+    /// How the control plane is watched.
+    #[serde(default)]
+    pub watch: Watch,
+}
+
+/// How lines look on the terminal.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default)]
+pub struct Console {
+    /// `worker | ` before each line.
+    pub prefix: bool,
+    /// In the worker's colour.
+    pub colour: bool,
+    /// Columns for the worker's name.
+    pub width: usize,
+    /// Pass escape sequences on as they are.
+    pub raw: bool,
+}
+
+impl Default for Console {
+    fn default() -> Console {
+        Console { prefix: true, colour: false, width: 8, raw: false }
+    }
+}
+
+impl Config {
+    pub(crate) fn control_command(&self) -> io::Result<Vec<CString>> {
+        self.control.iter().map(|part| Ok(CString::new(part.to_vec())?)).collect()
+    }
+}
+
+/// Becomes a sentinel with a keeper. Block all signals before, so that none is lost on the way here.
+pub fn run(config: Config) -> ! {
+    sys::block_all();
+    sys::reset_dispositions();
+    if let Err(error) = become_both(config) {
+        let line = format!("procq: cannot start: {error}\n");
+        let _ = sys::write(io::stderr().as_fd(), line.as_bytes());
+    }
+    sys::leave(1)
+}
+
+/// Returns only when there is nothing to run.
+fn become_both(config: Config) -> io::Result<()> {
+    sys::open_standard_streams()?;
+    sys::close_on_exec_all();
+    if !process::own_children().is_empty() {
+        stand_aside()?;
+    }
+    config.run_dir.as_deref().map_or(Ok(()), private_directory)?;
+    let lock = config.lock.as_deref().map(take_lock).transpose()?;
+    let listener = config.keeper_socket.as_deref().map(sys::listen).transpose()?;
+    let api = config.api_socket.as_deref().map(sys::listen).transpose()?;
+    let announce = config.ready_fd.map(sys::adopt_fd).transpose()?;
+    let descriptors = sys::descriptor_limit();
+    sys::become_subreaper()?;
+    let (sentinel, link) = sys::socket_pair()?;
+    let sentinel_pid = sys::own_pid();
+    match sys::fork()? {
+        Forked::Child => {
+            drop(link);
+            keep(Setting { config, sentinel, sentinel_pid, listener, api, announce, descriptors }, lock)
+        }
+        Forked::Parent(pid) => {
+            // The other ends must end with the keeper.
+            drop((sentinel, listener, api, announce, config));
+            sys::set_name(c"procq-sentinel");
+            let keeper = Child::open(pid)?;
+            sentinel::run(&keeper, &link)
+        }
+    }
+}
+
+/// The child's half. A panic ends in an exit code, never in Python.
+fn keep(setting: Setting, lock: Option<OwnedFd>) -> ! {
+    let work = std::panic::AssertUnwindSafe(|| -> io::Result<()> {
+        sys::set_name(c"procq-keeper");
+        sys::new_session()?;
+        sys::become_subreaper()?;
+        sys::raise_descriptor_limit();
+        if let Some(lock) = &lock {
+            sys::rewrite(lock.as_fd(), format!("{}\n", sys::own_pid()).as_bytes())?;
+        }
+        Keeper::new(setting)?.run()
+    });
+    if let Ok(Err(error)) = std::panic::catch_unwind(work) {
+        let _ = sys::write(io::stderr().as_fd(), format!("procq: cannot start: {error}\n").as_bytes());
+    }
+    sys::leave(1)
+}
+
+/// Whoever exec'ed us had children already (`redis-server & exec procq up`). They are none of ours: a child of this process goes on
+/// as the sentinel, and this one waits for it and passes signals on.
+fn stand_aside() -> io::Result<()> {
+    match sys::fork()? {
+        Forked::Child => Ok(()),
+        Forked::Parent(pid) => {
+            let inner = Child::open(pid)?;
+            sys::leave(match sentinel::stand_by(&inner)? {
+                Exit::Code(code) => code,
+                Exit::Signal(signal) => 128 + signal,
+            })
+        }
+    }
+}
+
+/// Makes the run directory, or makes sure that nobody else can reach into it.
+fn private_directory(path: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(about(path, &error)),
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(path).map_err(|error| about(path, &error))?;
+    if !found.is_dir() || found.uid() != sys::own_uid() || found.mode() & 0o077 != 0 {
+        let why = "must be a directory of yours that nobody else may enter (mode 0700)";
+        return Err(io::Error::other(format!("{} {why}", path.display())));
+    }
+    Ok(())
+}
+
+fn take_lock(path: &Path) -> io::Result<OwnedFd> {
+    let lock = sys::lock_file(path).map_err(|error| about(path, &error))?;
+    lock.ok_or_else(|| io::Error::other(format!("already running: another procq holds {}", path.display())))
+}
+
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

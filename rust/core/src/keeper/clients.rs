@@ -1,0 +1,169 @@
+//! The keeper's own socket: info, stop, logs. Works when no control plane does.
+
+use super::token::Token;
+use super::Keeper;
+use crate::output::{Delivery, Interest, Line, SubscriptionId};
+use crate::proto::messages::{Reply, Request, VERSION};
+use crate::proto::Channel;
+use crate::sys;
+use std::os::fd::AsFd;
+
+/// Clients at a time; more are turned away, so that descriptors are left for workers.
+const MOST_CLIENTS: usize = 256;
+/// Bytes that wait in a client's connection before its subscription (which counts what it drops) is left to fill.
+const MOST_PENDING: usize = 256 << 10;
+const TURN: usize = 1 << 16;
+
+pub(super) struct Client {
+    channel: Channel,
+    waits_for_end: bool,
+    subscription: Option<SubscriptionId>,
+}
+
+impl Keeper {
+    /// Lets in whoever knocks, if it is the same user or root.
+    pub(super) fn accept_clients(&mut self) {
+        while let Some(socket) = self.listener.as_ref().and_then(|listener| sys::accept(listener.as_fd()).ok()) {
+            let trusted = sys::peer_uid(socket.as_fd()).is_ok_and(|uid| uid == 0 || uid == sys::own_uid());
+            if !trusted || self.clients.len() >= MOST_CLIENTS {
+                continue;
+            }
+            let Ok(channel) = Channel::new(socket) else { continue };
+            self.next_client += 1;
+            self.watch(channel.as_fd(), Token::Client(self.next_client));
+            self.clients.insert(self.next_client, Client { channel, waits_for_end: false, subscription: None });
+        }
+    }
+
+    /// A client has asked something, has room again, or has gone.
+    pub(super) fn serve_client(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.channel.fill(TURN).is_err() {
+            return self.drop_client(id);
+        }
+        loop {
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            match client.channel.receive::<Request>() {
+                Ok(Some(request)) => self.answer(id, request),
+                Ok(None) => break,
+                Err(_) => return self.drop_client(id),
+            }
+        }
+        self.flush_client(id);
+    }
+
+    fn answer(&mut self, id: u64, request: Request) {
+        match request {
+            Request::Info {} => {
+                let info = self.info();
+                self.reply(id, &info);
+            }
+            Request::Stop { fast, who } => {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.waits_for_end = true;
+                }
+                let reason = if who.is_empty() { "asked to stop".to_owned() } else { format!("stopped by {who}") };
+                self.shut_down(&reason, fast, 0);
+            }
+            Request::Logs { workers, tail, follow } => {
+                let subscription = self.output.subscribe(Interest { workers, tail, follow });
+                if let Some(client) = self.clients.get_mut(&id) {
+                    if let Some(former) = client.subscription.replace(subscription) {
+                        self.output.unsubscribe(former);
+                    }
+                }
+            }
+            Request::Unknown => {
+                self.reply(id, &Reply::Error { message: "this procq does not know that request".into() })
+            }
+        }
+    }
+
+    fn info(&self) -> Reply {
+        let running = self.workers.values().filter(|worker| worker.phase == crate::proto::messages::Phase::Running);
+        Reply::Info {
+            version: VERSION,
+            pid: sys::own_pid(),
+            sentinel: self.sentinel_pid,
+            control_plane: self.control.pid(),
+            epoch: self.control.epoch,
+            ready: self.control.ready,
+            shutting_down: self.shutdown.is_some(),
+            started: self.started,
+            workers: self.alive(),
+            running: running.count() as u32,
+        }
+    }
+
+    fn reply(&mut self, id: u64, reply: &Reply) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            let _ = client.channel.push(reply);
+        }
+    }
+
+    /// To everybody who has asked for the end.
+    pub(super) fn tell_waiting(&mut self, reply: &Reply) {
+        let waiting: Vec<u64> =
+            self.clients.iter().filter(|(_, client)| client.waits_for_end).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.reply(id, reply);
+            self.flush_client(id);
+        }
+    }
+
+    /// Moves output from subscriptions into connections that have room, and sends.
+    pub(super) fn flush_clients(&mut self) {
+        for id in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.flush_client(id);
+        }
+    }
+
+    fn flush_client(&mut self, id: u64) {
+        self.fetch_output(id);
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.channel.flush_with(&self.poller, Token::Client(id).into()).is_err() {
+            self.drop_client(id);
+        }
+    }
+
+    fn fetch_output(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(subscription) = client.subscription else { return };
+        while client.channel.pending() < MOST_PENDING {
+            let Some(piece) = self.output.next_delivery(subscription) else { break };
+            let _ = client.channel.push(&Reply::from(piece));
+        }
+    }
+
+    /// Wakes the readers for whom output has come.
+    pub(super) fn feed_readers(&mut self) {
+        let readable = self.output.take_readable();
+        if readable.is_empty() {
+            return;
+        }
+        let reads = |client: &Client| client.subscription.is_some_and(|subscription| readable.contains(&subscription));
+        let ids: Vec<u64> = self.clients.iter().filter(|(_, client)| reads(client)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.flush_client(id));
+    }
+
+    fn drop_client(&mut self, id: u64) {
+        if let Some(client) = self.clients.remove(&id) {
+            self.poller.remove(client.channel.as_fd());
+            if let Some(subscription) = client.subscription {
+                self.output.unsubscribe(subscription);
+            }
+        }
+    }
+}
+
+impl From<Delivery> for Reply {
+    fn from(delivery: Delivery) -> Reply {
+        match delivery {
+            Delivery::Output(Line { worker, stream, time, data, partial }) => {
+                Reply::Output { worker: worker.to_string(), stream, time, data: data.to_vec().into(), partial }
+            }
+            Delivery::Gap { bytes } => Reply::Gap { bytes },
+            Delivery::TailEnd => Reply::TailEnd {},
+        }
+    }
+}

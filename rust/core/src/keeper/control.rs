@@ -1,0 +1,298 @@
+//! The control plane as a process that may die: started again, with growing pauses; ended when it hangs.
+
+use super::link::Link;
+use super::token::Token;
+use super::worker::{Pipes, STREAMS};
+use super::Keeper;
+use crate::output::StreamId;
+use crate::proto::messages::Stream;
+use crate::proto::Channel;
+use crate::sys::{self, Child, Exit, Image, Starting, Verdict};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How it is watched; milliseconds, so that tests can be quick.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(default)]
+pub struct Watch {
+    /// Between two pings.
+    pub ping: u64,
+    /// Without a word for so long, it hangs.
+    pub silence: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch { ping: 5_000, silence: 30_000 }
+    }
+}
+
+const MILLISECOND: u64 = 1_000_000;
+const FIRST_PAUSE: u64 = 100 * MILLISECOND;
+const LONGEST_PAUSE: u64 = 30_000 * MILLISECOND;
+/// A control plane that lived so long was healthy: the next pause is short again.
+const HEALTHY: u64 = 30_000 * MILLISECOND;
+/// Failures in a row at the very start, before anything ever worked, after which there is no hope.
+const HOPELESS: u32 = 3;
+
+/// What the keeper knows of its control plane.
+pub(super) struct Control {
+    kind: Kind,
+    watch: Watch,
+    process: Option<Process>,
+    /// How often one was started.
+    pub epoch: u64,
+    pub ready: bool,
+    ever_ready: bool,
+    failures: u32,
+    start_at: Option<u64>,
+    heard_at: u64,
+    ping_at: u64,
+}
+
+enum Kind {
+    /// Ours to start: this command, with the link as descriptor 3 and the API listener as 4.
+    Command { argv: Vec<CString>, api: OwnedFd },
+    /// Somebody's program has taken its place.
+    Owner,
+}
+
+struct Process {
+    child: Child,
+    starting: Option<Starting>,
+    pipes: Pipes,
+    output: StreamId,
+    since: u64,
+}
+
+impl Control {
+    pub fn command(argv: Vec<CString>, api: OwnedFd, watch: Watch) -> Control {
+        Control::new(Kind::Command { argv, api }, watch, Some(0))
+    }
+
+    pub fn owner() -> Control {
+        Control::new(Kind::Owner, Watch::default(), None)
+    }
+
+    fn new(kind: Kind, watch: Watch, start_at: Option<u64>) -> Control {
+        let (ready, ever_ready) = (false, false);
+        Control {
+            kind,
+            watch,
+            process: None,
+            epoch: 0,
+            ready,
+            ever_ready,
+            failures: 0,
+            start_at,
+            heard_at: 0,
+            ping_at: 0,
+        }
+    }
+
+    pub fn is_owner(&self) -> bool {
+        matches!(self.kind, Kind::Owner)
+    }
+
+    pub fn is(&self, pid: i32) -> bool {
+        self.pid() == Some(pid)
+    }
+
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(|process| process.child.pid())
+    }
+
+    pub fn heard(&mut self, now: u64) {
+        self.heard_at = now;
+    }
+
+    /// It cannot be of use any more.
+    pub fn end_now(&mut self) {
+        if let Some(process) = &self.process {
+            process.child.signal(libc::SIGKILL);
+        }
+    }
+
+    /// Asks it to leave, at the end of everything.
+    pub fn ask(&mut self) {
+        self.start_at = None;
+        if let Some(process) = &self.process {
+            process.child.signal(libc::SIGTERM);
+            process.child.signal(libc::SIGCONT);
+        }
+    }
+
+    /// When it next needs attention.
+    pub fn next_timer(&self) -> Option<u64> {
+        match &self.process {
+            Some(_) => Some(self.ping_at.min(self.silent_at())),
+            None => self.start_at,
+        }
+    }
+
+    fn silent_at(&self) -> u64 {
+        self.heard_at + self.watch.silence * MILLISECOND
+    }
+
+    fn pause(&self) -> u64 {
+        match self.failures {
+            0 => 0,
+            n => (FIRST_PAUSE << (n - 1).min(16)).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+impl Keeper {
+    /// Starts, pings, or ends the control plane, whichever is due.
+    pub(super) fn attend_control(&mut self) {
+        if self.control.process.is_none() {
+            if self.control.start_at.is_some_and(|at| at <= self.now) {
+                self.start_control();
+            }
+        } else if self.now >= self.control.silent_at() {
+            self.say("the control plane does not answer: replacing it");
+            self.control.heard_at = self.now;
+            self.control.end_now();
+        } else if self.now >= self.control.ping_at {
+            self.control.ping_at = self.now + self.control.watch.ping * MILLISECOND;
+            self.ping();
+        }
+    }
+
+    fn start_control(&mut self) {
+        self.control.start_at = None;
+        self.control.epoch += 1;
+        if let Err(error) = self.try_start_control() {
+            self.say(&format!("the control plane could not be started: {error}"));
+            self.control_failed();
+        }
+    }
+
+    fn try_start_control(&mut self) -> io::Result<()> {
+        let Kind::Command { argv, api } = &self.control.kind else { return Ok(()) };
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            use std::os::unix::ffi::OsStringExt;
+            CString::new([name.into_vec(), value.into_vec()].join(&b'=')).ok()
+        });
+        let descriptors = Some(self.descriptors);
+        let image =
+            Image { argv: argv.clone(), env: env.collect(), mark: self.mark_of(0), descriptors, ..Image::default() };
+        let api = api.try_clone()?;
+        let (ours, theirs) = sys::socket_pair()?;
+        let channel = Channel::new(ours)?;
+        let launched = self.launch(image, &[theirs.as_fd(), api.as_fd()]).map_err(|error| error.source)?;
+        self.watch(launched.child.as_fd(), Token::ControlEnded);
+        self.watch(launched.starting.as_fd(), Token::ControlStarting);
+        self.watch(channel.as_fd(), Token::Link);
+        for stream in STREAMS {
+            if let Some(pipe) = launched.pipes.get(stream) {
+                self.watch(pipe.as_fd(), Token::ControlStream(stream));
+            }
+        }
+        self.control.process = Some(Process {
+            child: launched.child,
+            starting: Some(launched.starting),
+            pipes: launched.pipes,
+            output: self.output.open("procq", 0, None),
+            since: self.now,
+        });
+        self.link = Some(Link::new(channel));
+        self.control.heard_at = self.now;
+        self.control.ping_at = self.now + self.control.watch.ping * MILLISECOND;
+        Ok(())
+    }
+
+    /// Its exec has happened, or has not.
+    pub(super) fn control_exec_reported(&mut self) {
+        let Some(process) = self.control.process.as_mut() else { return };
+        let Some(starting) = process.starting.take() else { return };
+        match starting.verdict() {
+            Verdict::Pending => {
+                process.starting = Some(starting);
+                return;
+            }
+            Verdict::Executing => {}
+            Verdict::Failed { errno, path, .. } => {
+                let (path, error) = (String::from_utf8_lossy(&path).into_owned(), io::Error::from_raw_os_error(errno));
+                self.say(&format!("the control plane could not be executed: {path}: {error}"));
+            }
+        }
+        self.poller.remove(starting.as_fd());
+        self.spawner.recycle(starting);
+    }
+
+    /// It works. Only now `procq up -d` may say so.
+    pub(super) fn control_ready(&mut self) {
+        self.control.ready = true;
+        self.control.ever_ready = true;
+        self.announce_ready();
+    }
+
+    /// It wrote something to its own streams: a traceback, most likely.
+    pub(super) fn read_control_stream(&mut self, stream: Stream) {
+        let Some(process) = self.control.process.as_mut() else { return };
+        let Some(pipe) = process.pipes.get(stream) else { return };
+        match sys::read(pipe.as_fd(), &mut self.buffer) {
+            Ok(n @ 1..) => {
+                // Nothing to wait for: it has no log file, and a little text.
+                let _ = self.output.ingest(process.output, stream, sys::wall(), &self.buffer[..n]);
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Ok(_) | Err(_) => {
+                if let Some(pipe) = process.pipes.take(stream) {
+                    self.poller.remove(pipe.as_fd());
+                    self.output.end(process.output, stream, sys::wall());
+                }
+            }
+        }
+    }
+
+    /// It may have ended: reap it, and start another one unless everything ends.
+    pub(super) fn control_ended(&mut self) {
+        let Some(process) = self.control.process.as_ref() else { return };
+        let Some(exit) = process.child.reap().ok().flatten() else { return };
+        let since = process.since;
+        self.control_exec_reported();
+        // A traceback is longer than one read at most by a little.
+        (0..16).for_each(|_| STREAMS.into_iter().for_each(|stream| self.read_control_stream(stream)));
+        if let Some(process) = self.control.process.take() {
+            self.poller.remove(process.child.as_fd());
+            for stream in STREAMS {
+                if let Some(pipe) = process.pipes.get(stream) {
+                    self.poller.remove(pipe.as_fd());
+                }
+            }
+            self.output.close(process.output);
+        }
+        self.control.ready = false;
+        // What it said before it ended still counts, above all "shut down".
+        self.read_link();
+        self.link_lost();
+        self.unsettled = true;
+        if self.shutdown.is_none() {
+            self.say(&format!("the control plane {}; workers are not touched", describe(exit)));
+            if self.now.saturating_sub(since) > HEALTHY {
+                self.control.failures = 0;
+            }
+            self.control_failed();
+        }
+    }
+
+    fn control_failed(&mut self) {
+        let pause = self.control.pause();
+        self.control.failures += 1;
+        self.control.start_at = Some(self.now + pause);
+        if !self.control.ever_ready && self.control.failures >= HOPELESS && !self.any_alive() {
+            self.say("it has never worked: giving up");
+            self.shut_down("the control plane does not start", true, 1);
+        }
+    }
+}
+
+fn describe(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with {code}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+    }
+}

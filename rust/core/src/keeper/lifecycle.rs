@@ -1,0 +1,228 @@
+//! From spawn to gone.
+
+use super::token::{Token, LARGEST};
+use super::worker::{Pipes, Worker, STREAMS};
+use super::Keeper;
+use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage};
+use crate::sys::{self, Child, Image, Interest, SpawnError, Starting, Verdict};
+use serde_bytes::ByteBuf;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// What a spawn leaves in the parent.
+pub(super) struct Launched {
+    pub child: Child,
+    pub starting: Starting,
+    pub pipes: Pipes,
+}
+
+impl Keeper {
+    /// Starts a worker, or says why not.
+    pub(super) fn spawn(&mut self, spawn: Spawn) {
+        if let Some(why) = self.objection(&spawn) {
+            return self.emit(&Event::Refused { worker: spawn.worker, generation: spawn.generation, why });
+        }
+        self.last_generation = spawn.generation;
+        let generation = spawn.generation;
+        let launched = self.image(&spawn).and_then(|image| self.launch(image, &[]));
+        let worker = self.record_of(spawn);
+        if let Some(former) = self.slots.insert(worker.id.clone(), generation) {
+            self.workers.remove(&former);
+        }
+        self.workers.insert(generation, worker);
+        match launched {
+            Ok(launched) => self.launched(generation, launched),
+            Err(error) => {
+                let errno = error.source.raw_os_error().unwrap_or(libc::EINVAL);
+                self.spawn_failed(generation, error.stage, errno, Vec::new());
+            }
+        }
+    }
+
+    fn objection(&self, spawn: &Spawn) -> Option<String> {
+        let former = self.slots.get(&spawn.worker).and_then(|generation| self.workers.get(generation));
+        if self.shutdown.is_some() {
+            Some("everything is being stopped".into())
+        } else if spawn.argv.is_empty() {
+            Some("the command is empty".into())
+        } else if spawn.generation <= self.last_generation || spawn.generation > LARGEST {
+            Some(format!("generation {} is not after {}", spawn.generation, self.last_generation))
+        } else {
+            former.filter(|f| f.alive()).map(|f| format!("generation {} still holds the slot", f.generation))
+        }
+    }
+
+    fn image(&self, spawn: &Spawn) -> Result<Image, SpawnError> {
+        let text = |bytes: &ByteBuf| CString::new(bytes.to_vec());
+        let image = || -> Result<Image, std::ffi::NulError> {
+            Ok(Image {
+                argv: spawn.argv.iter().map(text).collect::<Result<_, _>>()?,
+                env: spawn.env.iter().map(text).collect::<Result<_, _>>()?,
+                directory: spawn.directory.as_ref().map(text).transpose()?,
+                umask: spawn.umask,
+                mark: self.mark_of(spawn.generation),
+                descriptors: Some(self.descriptors),
+            })
+        };
+        image().map_err(|nul| SpawnError { stage: Stage::Exec, source: nul.into() })
+    }
+
+    fn record_of(&mut self, spawn: Spawn) -> Worker {
+        let log = spawn.log.map(|path| PathBuf::from(OsString::from_vec(path.into_vec())));
+        let output = self.output.open(&spawn.worker, spawn.generation, log.as_deref());
+        Worker {
+            id: spawn.worker,
+            generation: spawn.generation,
+            fingerprint: spawn.fingerprint,
+            phase: Phase::Starting,
+            pid: 0,
+            leader: None,
+            starting: None,
+            pipes: Pipes::default(),
+            output: Some(output),
+            at: self.now,
+            deadline: None,
+            stop: spawn.stop,
+            status: None,
+            failure: None,
+            ended: None,
+            killed: 0,
+        }
+    }
+
+    /// Makes the pipes and the child.
+    pub(super) fn launch(&mut self, image: Image, extra: &[BorrowedFd<'_>]) -> Result<Launched, SpawnError> {
+        let failed = |source: io::Error| SpawnError { stage: Stage::Streams, source };
+        let (stdout, to_stdout) = sys::pipe().map_err(failed)?;
+        let (stderr, to_stderr) = sys::pipe().map_err(failed)?;
+        sys::set_nonblocking(stdout.as_fd()).map_err(failed)?;
+        sys::set_nonblocking(stderr.as_fd()).map_err(failed)?;
+        let streams = [self.null.as_fd(), to_stdout.as_fd(), to_stderr.as_fd()];
+        let (child, starting) = self.spawner.spawn(image, streams, extra)?;
+        Ok(Launched { child, starting, pipes: Pipes::new(stdout, stderr) })
+    }
+
+    fn launched(&mut self, generation: u64, launched: Launched) {
+        let Launched { child, starting, pipes } = launched;
+        self.leaders.insert(child.pid(), generation);
+        self.watch(child.as_fd(), Token::Ended(generation));
+        self.watch(starting.as_fd(), Token::Starting(generation));
+        for stream in STREAMS {
+            if let Some(pipe) = pipes.get(stream) {
+                self.watch(pipe.as_fd(), Token::Output(generation, stream));
+            }
+        }
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        worker.pid = child.pid();
+        worker.leader = Some(child);
+        worker.starting = Some(starting);
+        worker.pipes = pipes;
+    }
+
+    /// Watches a descriptor for reading. Fails only for lack of kernel memory, and then the next snapshot heals what was missed.
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: Token) {
+        let _ = self.poller.add(fd, token.into(), Interest::Read);
+    }
+
+    /// The status pipe has spoken: exec has happened, or has not.
+    pub(super) fn exec_reported(&mut self, generation: u64) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        let Some(starting) = worker.starting.take() else { return };
+        let verdict = starting.verdict();
+        if verdict == Verdict::Pending {
+            worker.starting = Some(starting);
+            return;
+        }
+        self.poller.remove(starting.as_fd());
+        self.spawner.recycle(starting);
+        match verdict {
+            Verdict::Failed { stage, errno, path } => self.spawn_failed(generation, stage, errno, path),
+            Verdict::Executing | Verdict::Pending => {
+                if worker.phase == Phase::Starting {
+                    worker.phase = Phase::Running;
+                }
+                let (worker, pid, at) = (worker.id.clone(), worker.pid, self.now);
+                self.emit(&Event::Executing { worker, generation, pid, at });
+            }
+        }
+    }
+
+    fn spawn_failed(&mut self, generation: u64, stage: Stage, errno: i32, path: Vec<u8>) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        let failure = Failure { stage, errno, path: path.into(), transient: is_transient(errno) };
+        worker.failure = Some(failure.clone());
+        worker.ended = Some(self.now);
+        let (id, at) = (worker.id.clone(), self.now);
+        self.emit(&Event::SpawnFailed { worker: id, generation, failure, at });
+        // The child is on its way out; its end frees the slot. Without a child it is free now.
+        if self.workers.get(&generation).is_some_and(|worker| worker.leader.is_none()) {
+            self.gone(generation);
+        }
+    }
+
+    /// The leader may have ended: reap it, take the last of its output, and see to the rest of its tree.
+    pub(super) fn leader_ended(&mut self, generation: u64) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        let Some(exit) = worker.leader.as_ref().and_then(|leader| leader.reap().ok().flatten()) else { return };
+        self.exec_reported(generation);
+        STREAMS.into_iter().for_each(|stream| self.drain_last(generation, stream));
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        if let Some(leader) = worker.leader.take() {
+            self.poller.remove(leader.as_fd());
+        }
+        worker.phase = Phase::Draining;
+        worker.status = Some(exit.into());
+        if worker.failure.is_none() {
+            worker.ended = Some(now);
+            let event = Event::Exited { worker: worker.id.clone(), generation, status: exit.into(), at: now };
+            self.emit(&event);
+        }
+        self.draining.insert(generation);
+        self.unsettled = true;
+    }
+
+    /// Nothing is left of it: the slot is free.
+    pub(super) fn gone(&mut self, generation: u64) {
+        self.draining.remove(&generation);
+        STREAMS.into_iter().for_each(|stream| {
+            self.drain_last(generation, stream);
+            self.close_stream(generation, stream);
+        });
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        worker.phase = Phase::Gone;
+        worker.deadline = None;
+        worker.ended.get_or_insert(now);
+        if self.leaders.get(&worker.pid) == Some(&generation) {
+            self.leaders.remove(&worker.pid);
+        }
+        let (id, killed) = (worker.id.clone(), worker.killed);
+        if let Some(output) = worker.output.take() {
+            self.output.close(output);
+            self.keep_last_lines(&id, generation);
+        }
+        let event = Event::Gone { worker: id, generation, killed, at: now };
+        self.killed += killed;
+        self.emit(&event);
+        self.report_progress();
+    }
+
+    /// The control plane knows how this generation ended: its record may go.
+    pub(super) fn forget(&mut self, id: &str, generation: u64) {
+        if self.workers.get(&generation).is_some_and(|worker| !worker.alive()) {
+            self.workers.remove(&generation);
+            if self.slots.get(id) == Some(&generation) {
+                self.slots.remove(id);
+            }
+        }
+    }
+}
+
+/// A lack of something that may be there in a moment, and says nothing about the command.
+fn is_transient(errno: i32) -> bool {
+    matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ETXTBSY | libc::EINTR | libc::EIO)
+}

@@ -1,0 +1,195 @@
+//! The conversation with the control plane (or, in library use, with the owner).
+
+use super::token::Token;
+use super::Keeper;
+use crate::proto::messages::{Command, Event, Record, OLDEST, VERSION};
+use crate::proto::{Channel, ChannelError};
+use crate::sys;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// Bytes of events that may wait for a slow control plane. More become a gap and a fresh snapshot.
+const MOST_PENDING: usize = 4 << 20;
+/// Workers in one frame of a snapshot.
+const RECORDS: usize = 500;
+/// Bytes of intent in one frame.
+pub(super) const BLOB_PART: usize = 512 << 10;
+/// The largest intent we keep.
+const LARGEST_BLOB: usize = 4 << 20;
+/// Bytes of commands read before workers get their turn.
+const TURN: usize = 1 << 20;
+
+/// One control plane's connection.
+pub(super) struct Link {
+    pub channel: Channel,
+    greeted: bool,
+    overflowed: bool,
+    incoming: Incoming,
+}
+
+#[derive(Default)]
+struct Incoming {
+    data: Vec<u8>,
+    next: u32,
+}
+
+impl Link {
+    pub fn new(channel: Channel) -> Link {
+        Link { channel, greeted: false, overflowed: false, incoming: Incoming::default() }
+    }
+}
+
+impl Keeper {
+    /// Tells the control plane; what it misses it will see in its next snapshot.
+    pub(super) fn emit(&mut self, event: &Event) {
+        let Some(link) = self.link.as_mut().filter(|link| link.greeted && !link.overflowed) else { return };
+        // A message over the size of a frame cannot be: names and paths are far below it.
+        let _ = link.channel.push(event);
+        if link.channel.pending() > MOST_PENDING {
+            link.channel.discard_unsent();
+            link.overflowed = true;
+        }
+    }
+
+    /// Sends what waits; once an overflow has drained, a fresh snapshot.
+    pub(super) fn flush_link(&mut self) {
+        let Some(link) = self.link.as_mut() else { return };
+        match link.channel.flush_with(&self.poller, Token::Link.into()) {
+            Ok(true) if link.overflowed => {
+                link.overflowed = false;
+                self.emit(&Event::Gap {});
+                self.send_snapshot();
+                self.flush_link();
+            }
+            Ok(_) => {}
+            Err(_) => self.link_lost(),
+        }
+    }
+
+    /// Commands have arrived.
+    pub(super) fn read_link(&mut self) {
+        let Some(link) = self.link.as_mut() else { return };
+        if link.channel.fill(TURN).is_err() {
+            return self.link_lost();
+        }
+        self.control.heard(self.now);
+        loop {
+            let Some(link) = self.link.as_mut() else { return };
+            match link.channel.receive::<Command>() {
+                Ok(Some(command)) => self.obey(command),
+                Ok(None) => return,
+                Err(ChannelError::Frame(error)) => {
+                    self.say(&format!("the control plane sent what is no command ({error}); starting it again"));
+                    return self.link_lost();
+                }
+                Err(_) => return self.link_lost(),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Hello { oldest, newest } => self.greet(oldest, newest),
+            Command::Spawn(spawn) => self.spawn(spawn),
+            Command::Stop { worker, generation, signal, grace } => {
+                self.addressed(worker, generation, |keeper| keeper.stop(generation, signal, grace));
+            }
+            Command::Configure { worker, generation, stop, log } => {
+                let log = log.map(|path| PathBuf::from(std::ffi::OsString::from_vec(path.into_vec())));
+                self.addressed(worker, generation, |keeper| keeper.configure(generation, stop, log));
+            }
+            Command::Forget { worker, generation } => self.forget(&worker, generation),
+            Command::Blob { part, parts, crc, data } => self.take_blob(part, parts, crc, &data),
+            Command::Console { lines } => lines.iter().for_each(|line| self.output.console_line(line)),
+            Command::Ready {} => self.control_ready(),
+            Command::Pong { .. } => {}
+            Command::Shutdown { fast, exit_code, reason } => self.shut_down(&reason, fast, exit_code),
+            Command::Unknown => {}
+        }
+    }
+
+    /// Runs `act` if that generation is there, else says so: a stale order never reaches its successor.
+    fn addressed(&mut self, worker: String, generation: u64, act: impl FnOnce(&mut Keeper)) {
+        if self.workers.get(&generation).is_some_and(|known| known.id == worker) {
+            act(self);
+        } else {
+            self.emit(&Event::Refused { worker, generation, why: "no such generation".into() });
+        }
+    }
+
+    fn greet(&mut self, oldest: u32, newest: u32) {
+        let Some(link) = self.link.as_mut() else { return };
+        link.greeted = true;
+        if oldest > VERSION || newest < OLDEST {
+            return self.emit(&Event::Incompatible { oldest: OLDEST, newest: VERSION });
+        }
+        self.emit(&Event::Welcome {
+            version: newest.min(VERSION),
+            epoch: self.control.epoch,
+            instance: self.instance,
+            last_generation: self.last_generation,
+            shutting_down: self.shutdown.is_some(),
+        });
+        let crc = crc32fast::hash(&self.blob);
+        let parts = self.blob.chunks(BLOB_PART).len() as u32;
+        for (part, data) in (0..).zip(self.blob.clone().chunks(BLOB_PART)) {
+            self.emit(&Event::Blob { part, parts, crc, data: data.to_vec().into() });
+        }
+        self.send_snapshot();
+    }
+
+    fn send_snapshot(&mut self) {
+        let mut records: Vec<Record> = self.workers.values().map(super::worker::Worker::record).collect();
+        records.sort_by_key(|record| record.generation);
+        for items in records.chunks(RECORDS) {
+            self.emit(&Event::Workers { items: items.to_vec() });
+        }
+        self.emit(&Event::SnapshotEnd { at: self.now, last_generation: self.last_generation });
+    }
+
+    /// The parts come in order; the whole replaces what was kept only when its checksum is right.
+    fn take_blob(&mut self, part: u32, parts: u32, crc: u32, data: &[u8]) {
+        let Some(link) = self.link.as_mut() else { return };
+        let incoming = &mut link.incoming;
+        if part == 0 {
+            *incoming = Incoming::default();
+        }
+        if part != incoming.next || incoming.data.len() + data.len() > LARGEST_BLOB {
+            incoming.next = u32::MAX;
+            return;
+        }
+        incoming.data.extend_from_slice(data);
+        incoming.next += 1;
+        if incoming.next == parts && crc32fast::hash(&incoming.data) == crc {
+            self.blob = std::mem::take(incoming).data;
+        }
+    }
+
+    /// The connection has ended: in library use that is the owner's end, and everything stops.
+    pub(super) fn link_lost(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.poller.remove(link.channel.as_fd());
+        }
+        if self.control.is_owner() {
+            self.shut_down("the owner has gone", false, 0);
+        } else {
+            self.control.end_now();
+        }
+    }
+
+    /// Shows a line of the keeper's own.
+    pub(super) fn say(&mut self, line: &str) {
+        self.output.console_line(&format!("procq: {line}"));
+    }
+
+    /// SIGHUP reached the sentinel.
+    pub(super) fn reload(&mut self) {
+        self.emit(&Event::Reload {});
+    }
+
+    /// Proof of life is asked for with the time as the number.
+    pub(super) fn ping(&mut self) {
+        self.emit(&Event::Ping { n: sys::monotonic() });
+    }
+}

@@ -1,0 +1,272 @@
+//! The keeper: one thread that spawns, reaps, signals and reads, driven by one poller. It decides nothing.
+//!
+//! Never runs policy, never waits for a disk or a terminal (the output's writer thread does), never runs Python.
+//! Whoever may die around it (control plane, clients, sentinel), workers are not touched, or are stopped gracefully.
+
+mod clients;
+mod control;
+mod lifecycle;
+mod link;
+mod shutdown;
+mod stopping;
+mod streams;
+mod token;
+mod tree;
+mod worker;
+
+pub use control::Watch;
+pub(crate) use shutdown::end_all_children;
+
+use crate::host::Config;
+use crate::output::{ConsoleConfig, Output};
+use crate::proto::Channel;
+use crate::sentinel::Word;
+use crate::sys::{self, Poller, Ready, SignalSource, Spawner};
+use clients::Client;
+use control::Control;
+use link::Link;
+use shutdown::Shutdown;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+use token::Token;
+use tree::Orphan;
+use worker::Worker;
+
+/// Bytes read at once; one for all, because one thread reads.
+const BUFFER: usize = 1 << 18;
+
+/// What the host has made before there were two of us.
+pub struct Setting {
+    /// What `procq up` (or the owner) asked for.
+    pub config: Config,
+    /// Conversation with the sentinel: single bytes, and its end.
+    pub sentinel: OwnedFd,
+    /// Its process id, for people.
+    pub sentinel_pid: i32,
+    /// Sockets, bound while errors can still be told to the caller.
+    pub listener: Option<OwnedFd>,
+    /// Passed on to every control plane.
+    pub api: Option<OwnedFd>,
+    /// Told once that it works, or closed.
+    pub announce: Option<OwnedFd>,
+    /// RLIMIT_NOFILE before we raised ours.
+    pub descriptors: (u64, u64),
+}
+
+/// Everything the keeper holds.
+pub struct Keeper {
+    config: Config,
+    sentinel: OwnedFd,
+    sentinel_pid: i32,
+    listener: Option<OwnedFd>,
+    announce: Option<OwnedFd>,
+    descriptors: (u64, u64),
+
+    poller: Poller,
+    signals: SignalSource,
+    spawner: Spawner,
+    null: OwnedFd,
+    buffer: Vec<u8>,
+    output: Output,
+    output_wake: OwnedFd,
+    now: u64,
+    started: u64,
+    /// Thirty random bits that tell our trees from another procq's.
+    instance: u64,
+
+    workers: HashMap<u64, Worker>,
+    slots: HashMap<String, u64>,
+    leaders: HashMap<i32, u64>,
+    draining: BTreeSet<u64>,
+    orphans: HashMap<i32, Orphan>,
+    unsettled: bool,
+    timers: BinaryHeap<Reverse<(u64, u64)>>,
+    last_generation: u64,
+    killed: u32,
+    closed_outputs: VecDeque<(String, u64)>,
+
+    control: Control,
+    link: Option<Link>,
+    blob: Vec<u8>,
+    clients: HashMap<u64, Client>,
+    next_client: u64,
+    shutdown: Option<Shutdown>,
+}
+
+impl Keeper {
+    /// Takes its place. All signals are blocked, there is one thread.
+    ///
+    /// # Errors
+    /// No descriptor, memory or thread can be had.
+    pub fn new(mut setting: Setting) -> io::Result<Keeper> {
+        let config = &mut setting.config;
+        let output_wake = sys::wakeup()?;
+        let console = ConsoleConfig {
+            fd: sys::duplicate_above(io::stdout().as_fd(), 3)?,
+            prefix: config.console.prefix,
+            colour: config.console.colour,
+            width: config.console.width,
+            raw: config.console.raw,
+        };
+        let output = Output::start(console, output_wake.try_clone()?)?;
+        let link = config.owner_fd.map(|fd| Channel::new(sys::adopt_fd(fd)?)).transpose()?.map(Link::new);
+        let control = match (&link, setting.api.take()) {
+            (None, Some(api)) => Control::command(config.control_command()?, api, config.watch),
+            _ => Control::owner(),
+        };
+        let now = sys::monotonic();
+        Ok(Keeper {
+            sentinel: setting.sentinel,
+            sentinel_pid: setting.sentinel_pid,
+            listener: setting.listener,
+            announce: setting.announce,
+            descriptors: setting.descriptors,
+            config: setting.config,
+            poller: Poller::new()?,
+            signals: SignalSource::new(&[libc::SIGCHLD])?,
+            spawner: Spawner::default(),
+            null: sys::dev_null()?,
+            buffer: vec![0; BUFFER],
+            output,
+            output_wake,
+            now,
+            started: sys::wall(),
+            instance: random_instance(),
+            workers: HashMap::new(),
+            slots: HashMap::new(),
+            leaders: HashMap::new(),
+            draining: BTreeSet::new(),
+            orphans: HashMap::new(),
+            unsettled: false,
+            timers: BinaryHeap::new(),
+            last_generation: 0,
+            killed: 0,
+            closed_outputs: VecDeque::new(),
+            control,
+            link,
+            blob: Vec::new(),
+            clients: HashMap::new(),
+            next_client: 0,
+            shutdown: None,
+        })
+    }
+
+    /// Works until everything has been stopped, then ends the process.
+    pub fn run(mut self) -> ! {
+        self.watch(self.sentinel.as_fd(), Token::Sentinel);
+        self.watch(self.signals.as_fd(), Token::Children);
+        self.watch(self.output_wake.as_fd(), Token::Writer);
+        if let Some(listener) = &self.listener {
+            self.watch(listener.as_fd(), Token::Listener);
+        }
+        if let Some(link) = &self.link {
+            self.watch(link.channel.as_fd(), Token::Link);
+        }
+        let mut ready = Vec::new();
+        loop {
+            self.attend_control();
+            self.run_timers();
+            self.settle();
+            if self.output.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                self.attend_output();
+            }
+            if self.shutdown_complete() {
+                self.leave();
+            }
+            self.feed_readers();
+            self.flush_link();
+            // Without memory for a wait there is nothing better than to try again.
+            let _ = self.poller.wait(&mut ready, self.patience());
+            self.now = sys::monotonic();
+            for Ready { token, read, write } in ready.drain(..) {
+                if let Some(token) = Token::unpack(token) {
+                    self.dispatch(token, read, write);
+                }
+            }
+        }
+    }
+
+    fn dispatch(&mut self, token: Token, read: bool, write: bool) {
+        match token {
+            Token::Sentinel => self.hear_sentinel(),
+            Token::Children => {
+                while self.signals.next().is_some() {}
+                self.reap_all();
+            }
+            Token::Writer => {
+                let _ = sys::read(self.output_wake.as_fd(), &mut [0; 8]);
+                self.attend_output();
+            }
+            Token::Listener => self.accept_clients(),
+            // Room to write is used before the next wait.
+            Token::Link if !read => {}
+            Token::Link => self.read_link(),
+            Token::ControlStarting => self.control_exec_reported(),
+            Token::ControlEnded => self.control_ended(),
+            Token::ControlStream(stream) => self.read_control_stream(stream),
+            Token::Client(id) if read || write => self.serve_client(id),
+            Token::Client(_) => {}
+            Token::Starting(generation) => self.exec_reported(generation),
+            Token::Ended(generation) => self.leader_ended(generation),
+            Token::Output(generation, stream) => self.read_stream(generation, stream),
+            Token::Orphan(pid) => self.orphan_ended(pid as i32),
+        }
+    }
+
+    /// Nanoseconds until something has to be done even without news.
+    fn patience(&self) -> Option<u64> {
+        if self.unsettled {
+            return Some(0);
+        }
+        let stalled =
+            self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
+        let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer(), stalled];
+        timers.into_iter().flatten().min().map(|at| at.saturating_sub(sys::monotonic()))
+    }
+
+    /// The sentinel passes a signal on, or has died.
+    fn hear_sentinel(&mut self) {
+        let mut words = [0; 64];
+        match sys::recv(self.sentinel.as_fd(), &mut words) {
+            Ok(0) => {
+                self.poller.remove(self.sentinel.as_fd());
+                self.shut_down("the sentinel has died", false, 1);
+            }
+            Ok(n) => words[..n].iter().filter_map(|byte| Word::from_byte(*byte)).for_each(|word| self.heed(word)),
+            Err(_) => {}
+        }
+    }
+
+    fn heed(&mut self, word: Word) {
+        match word {
+            Word::Interrupt if self.shutdown.is_some() => self.shut_down("interrupted again", true, 0),
+            Word::Interrupt => self.shut_down("interrupted", false, 0),
+            Word::Terminate => self.shut_down("terminated", false, 0),
+            Word::Quit => self.shut_down("told to quit", true, 0),
+            Word::HangUp => self.shut_down("the terminal has gone", false, 0),
+            Word::Reload => self.reload(),
+            Word::Pause => {
+                self.output.pause_console(true);
+                let _ = sys::send(self.sentinel.as_fd(), &[Word::Pause.byte()]);
+            }
+            Word::Continue => self.output.pause_console(false),
+        }
+    }
+
+    /// Tells who waits for `procq up -d`, once.
+    fn announce_ready(&mut self) {
+        if let Some(announce) = self.announce.take() {
+            let _ = sys::write(announce.as_fd(), b"ready\n");
+        }
+    }
+}
+
+fn random_instance() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // Its keys come from the kernel's random source.
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    (random & ((1 << 30) - 1)).max(1)
+}

@@ -1,0 +1,138 @@
+//! The end of everything: a latch, never taken back.
+
+use super::Keeper;
+use crate::proto::messages::{Event, Reply};
+use crate::sys::{self, process, Child};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Nanoseconds that the control plane has to leave once no worker is left.
+const CONTROL_GRACE: u64 = 1_000_000_000;
+/// For the last output to reach files and terminal.
+const FLUSH: Duration = Duration::from_secs(2);
+
+pub(super) struct Shutdown {
+    exit_code: i32,
+    /// Set once no worker is left: when the control plane gets SIGKILL.
+    control_deadline: Option<u64>,
+    /// How many there were to stop.
+    total: u32,
+}
+
+impl Keeper {
+    /// Stops everything. A second call can only hurry.
+    pub(super) fn shut_down(&mut self, reason: &str, fast: bool, exit_code: i32) {
+        if self.shutdown.is_none() {
+            let total = self.alive();
+            self.shutdown = Some(Shutdown { exit_code, control_deadline: None, total });
+            self.announce = None;
+            self.say_stopping(reason, total);
+        } else if !fast {
+            return;
+        }
+        self.emit(&Event::ShuttingDown { reason: reason.to_owned(), fast });
+        let alive: Vec<u64> =
+            self.workers.values().filter(|worker| worker.alive()).map(|worker| worker.generation).collect();
+        for generation in alive {
+            self.stop(generation, None, fast.then_some(0));
+        }
+        self.report_progress();
+    }
+
+    fn say_stopping(&mut self, reason: &str, total: u32) {
+        let grace = self.workers.values().filter(|worker| worker.alive()).map(|worker| worker.stop.grace).max();
+        if let Some(grace) = grace {
+            let workers = if total == 1 { "1 worker".to_owned() } else { format!("{total} workers") };
+            self.say(&format!("{reason}: stopping {workers}, up to {} s", grace.div_ceil(1000)));
+        }
+    }
+
+    /// Workers of which something may still run.
+    pub(super) fn alive(&self) -> u32 {
+        self.workers.values().filter(|worker| worker.alive()).count() as u32
+    }
+
+    pub(super) fn any_alive(&self) -> bool {
+        self.workers.values().any(|worker| worker.alive())
+    }
+
+    /// Tells those who wait for the end how far it is.
+    pub(super) fn report_progress(&mut self) {
+        let Some(shutdown) = &self.shutdown else { return };
+        let deadline = self.workers.values().filter_map(|worker| worker.deadline).max().unwrap_or(self.now);
+        let reply = Reply::Progress { alive: self.alive(), total: shutdown.total, deadline };
+        self.tell_waiting(&reply);
+    }
+
+    /// Once no worker is left the control plane goes, then we do. True when it is time to leave.
+    pub(super) fn shutdown_complete(&mut self) -> bool {
+        if self.shutdown.is_none() || self.any_alive() {
+            return false;
+        }
+        if self.control.pid().is_none() {
+            return true;
+        }
+        let now = self.now;
+        let Some(shutdown) = &mut self.shutdown else { return false };
+        match shutdown.control_deadline {
+            None => {
+                shutdown.control_deadline = Some(now + CONTROL_GRACE);
+                self.control.ask();
+            }
+            Some(deadline) if now >= deadline => self.control.end_now(),
+            Some(_) => {}
+        }
+        false
+    }
+
+    /// When the end needs attention next.
+    pub(super) fn shutdown_timer(&self) -> Option<u64> {
+        self.shutdown.as_ref()?.control_deadline
+    }
+
+    /// Ends what hid from every worker's tree, writes the last lines, answers those who wait, and is no more.
+    pub(super) fn leave(mut self) -> ! {
+        let strays = end_all_children();
+        let exit_code = self.shutdown.as_ref().map_or(0, |shutdown| shutdown.exit_code);
+        self.output.flush(Instant::now() + FLUSH);
+        self.tell_waiting(&Reply::Stopped { killed: self.killed + strays });
+        self.flush_clients();
+        self.flush_link();
+        for path in [&self.config.keeper_socket, &self.config.api_socket].into_iter().flatten() {
+            let _ = std::fs::remove_file(path);
+        }
+        sys::leave(exit_code)
+    }
+}
+
+/// SIGKILL to every child, and to those that become ours by it, until there is none. Returns how many there were.
+pub(crate) fn end_all_children() -> u32 {
+    let mut ended = 0;
+    loop {
+        let children: Vec<Child> =
+            process::own_children().into_iter().filter_map(|pid| Child::open(pid).ok()).collect();
+        if children.is_empty() {
+            return ended;
+        }
+        for child in &children {
+            if process::stat(child.pid()).is_some_and(|stat| stat.parent == sys::own_pid())
+                && child.signal(libc::SIGKILL)
+            {
+                ended += 1;
+            }
+        }
+        wait_a_moment(&children);
+        children.iter().for_each(|child| {
+            let _ = child.reap();
+        });
+    }
+}
+
+/// Until one of them has ended, or 10 ms.
+fn wait_a_moment(children: &[Child]) {
+    let Ok(poller) = sys::Poller::new() else { return };
+    for child in children {
+        let _ = poller.add(child.as_fd(), 0, sys::Interest::Read);
+    }
+    let _ = poller.wait(&mut Vec::new(), Some(10_000_000));
+}

@@ -1,0 +1,126 @@
+//! Reading what workers write.
+
+use super::token::Token;
+use super::worker::STREAMS;
+use super::Keeper;
+use crate::output::{Flow, Trouble};
+use crate::proto::messages::{Event, Stream};
+use crate::sys::{self, Interest};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Instant;
+
+/// Ended workers whose last lines are kept.
+const ENDED_OUTPUTS: usize = 1_000;
+
+/// Bytes read from one pipe before the others get their turn.
+const TURN: usize = 1 << 20;
+/// Bytes taken from a pipe whose writer has ended: all that a pipe can hold, unless somebody else still writes.
+const LAST: usize = 1 << 21;
+/// What a pipe of a busy worker may hold.
+const BUSY_PIPE: usize = 1 << 18;
+
+enum Outcome {
+    /// The pipe is empty, its writers live.
+    Empty,
+    /// This turn is over, there is more.
+    More,
+    /// The output asks us to stop reading until it has room.
+    Full,
+    /// No writer is left.
+    End,
+}
+
+impl Keeper {
+    /// A worker has written something, or closed its end.
+    pub(super) fn read_stream(&mut self, generation: u64, stream: Stream) {
+        match self.read_some(generation, stream, TURN) {
+            Outcome::Empty | Outcome::More => {}
+            Outcome::Full => {
+                if let Some(pipe) = self.workers.get(&generation).and_then(|worker| worker.pipes.get(stream)) {
+                    self.poller.remove(pipe.as_fd());
+                }
+            }
+            Outcome::End => self.close_stream(generation, stream),
+        }
+    }
+
+    /// Goes on reading pipes that had been left alone while a log file was behind, and passes on what the writer reports.
+    pub(super) fn attend_output(&mut self) {
+        for resumed in self.output.take_resumable(Instant::now()) {
+            let found = self.workers.values().find(|worker| worker.output == Some(resumed));
+            let Some((generation, worker)) = found.map(|worker| (worker.generation, worker)) else { continue };
+            for stream in STREAMS {
+                if let Some(pipe) = worker.pipes.get(stream) {
+                    // Refused for the stream that was never left alone: it is there already.
+                    let _ = self.poller.add(pipe.as_fd(), Token::Output(generation, stream).into(), Interest::Read);
+                }
+            }
+        }
+        for Trouble { worker, path, errno, dropped } in self.output.take_troubles() {
+            let path = path.into_os_string().into_vec().into();
+            self.emit(&Event::LogTrouble { worker, path, errno, dropped });
+        }
+    }
+
+    /// The last lines of the workers that ended most recently stay readable; older ones make room.
+    pub(super) fn keep_last_lines(&mut self, worker: &str, generation: u64) {
+        self.closed_outputs.push_back((worker.to_owned(), generation));
+        if self.closed_outputs.len() > ENDED_OUTPUTS {
+            if let Some((worker, generation)) = self.closed_outputs.pop_front() {
+                self.output.forget(&worker, generation);
+            }
+        }
+    }
+
+    /// Takes what a dead writer has left.
+    pub(super) fn drain_last(&mut self, generation: u64, stream: Stream) {
+        if matches!(self.read_some(generation, stream, LAST), Outcome::End) {
+            self.close_stream(generation, stream);
+        }
+    }
+
+    /// Closes our end; an unterminated last line is a line.
+    pub(super) fn close_stream(&mut self, generation: u64, stream: Stream) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        if let Some(pipe) = worker.pipes.take(stream) {
+            self.poller.remove(pipe.as_fd());
+            if let Some(output) = worker.output {
+                self.output.end(output, stream, sys::wall());
+            }
+        }
+    }
+
+    fn read_some(&mut self, generation: u64, stream: Stream, limit: usize) -> Outcome {
+        let Some(worker) = self.workers.get(&generation) else { return Outcome::Empty };
+        let (Some(pipe), Some(output)) = (worker.pipes.get(stream), worker.output) else { return Outcome::Empty };
+        if !self.output.may_read(output) {
+            return Outcome::Full;
+        }
+        let mut taken = 0;
+        while taken < limit {
+            match sys::read(pipe.as_fd(), &mut self.buffer) {
+                Ok(0) => return Outcome::End,
+                Ok(n) => {
+                    taken += n;
+                    if self.output.ingest(output, stream, sys::wall(), &self.buffer[..n]) == Flow::Pause {
+                        return Outcome::Full;
+                    }
+                    if n < PIPE {
+                        // Less than a pipe holds: most likely empty now, and if not we are told again.
+                        return Outcome::Empty;
+                    }
+                    sys::grow_pipe(pipe.as_fd(), BUSY_PIPE);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Outcome::Empty,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Outcome::End,
+            }
+        }
+        Outcome::More
+    }
+}
+
+/// What a pipe holds by default.
+const PIPE: usize = 1 << 16;

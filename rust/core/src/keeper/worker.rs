@@ -1,0 +1,103 @@
+//! One generation of a worker, as the keeper holds it.
+//!
+//! ```text
+//! Starting ──exec──▶ Running ──stop──▶ Stopping ──leader ends──▶ Draining ──tree empty──▶ Gone ──forget──▶ (dropped)
+//!    │ spawn failed                        │ deadline: SIGKILL to the whole tree, again and again until it is empty
+//!    └────────────▶ Gone                   Running ──leader ends by itself──▶ Draining
+//! ```
+
+use crate::output::StreamId;
+use crate::proto::messages::{Failure, Phase, Record, Status, StopPolicy, Stream};
+use crate::sys::{Child, Exit, Starting};
+use std::os::fd::OwnedFd;
+
+/// The two output pipes of a process, each until its end.
+#[derive(Default)]
+pub struct Pipes {
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+impl Pipes {
+    pub fn new(stdout: OwnedFd, stderr: OwnedFd) -> Pipes {
+        Pipes { stdout: Some(stdout), stderr: Some(stderr) }
+    }
+
+    pub fn get(&self, stream: Stream) -> Option<&OwnedFd> {
+        match stream {
+            Stream::Stdout => self.stdout.as_ref(),
+            Stream::Stderr => self.stderr.as_ref(),
+        }
+    }
+
+    pub fn take(&mut self, stream: Stream) -> Option<OwnedFd> {
+        match stream {
+            Stream::Stdout => self.stdout.take(),
+            Stream::Stderr => self.stderr.take(),
+        }
+    }
+}
+
+/// Both streams, in the order they are drained.
+pub const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+/// One generation.
+pub struct Worker {
+    pub id: String,
+    pub generation: u64,
+    pub fingerprint: String,
+    pub phase: Phase,
+    pub pid: i32,
+    /// The leader, until it is reaped.
+    pub leader: Option<Child>,
+    /// Until exec is reported.
+    pub starting: Option<Starting>,
+    pub pipes: Pipes,
+    pub output: Option<StreamId>,
+    pub at: u64,
+    pub deadline: Option<u64>,
+    pub stop: StopPolicy,
+    pub status: Option<Status>,
+    pub failure: Option<Failure>,
+    pub ended: Option<u64>,
+    /// Processes of its tree that got SIGKILL.
+    pub killed: u32,
+}
+
+impl Worker {
+    /// Whether anything of it may still run.
+    pub fn alive(&self) -> bool {
+        self.phase != Phase::Gone
+    }
+
+    /// Whether its leader is known to lead a session and group of its own.
+    pub fn leads_a_group(&self) -> bool {
+        self.leader.is_some() && self.starting.is_none()
+    }
+
+    /// What a snapshot says of it.
+    pub fn record(&self) -> Record {
+        Record {
+            worker: self.id.clone(),
+            generation: self.generation,
+            fingerprint: self.fingerprint.clone(),
+            phase: self.phase,
+            pid: self.pid,
+            at: self.at,
+            deadline: self.deadline,
+            stop: self.stop,
+            status: self.status,
+            failure: self.failure.clone(),
+            ended: self.ended,
+        }
+    }
+}
+
+impl From<Exit> for Status {
+    fn from(exit: Exit) -> Status {
+        match exit {
+            Exit::Code(code) => Status { code: Some(code), signal: None },
+            Exit::Signal(signal) => Status { code: None, signal: Some(signal) },
+        }
+    }
+}
