@@ -148,6 +148,9 @@ def _alive(state: QueueState) -> int:
 def _changes(before: DesiredQueue, after: DesiredQueue) -> Iterator[Change]:
     if before.workers != after.workers:
         yield Change("workers", str(before.workers), str(after.workers))
+    elif before.queue.workers != after.queue.workers:
+        by_hand = f"{after.queue.workers} (but set to {after.workers} by hand)"
+        yield Change("workers", str(before.queue.workers), by_hand)
     old, new = dict(_values(before.queue)), dict(_values(after.queue))
     for key in dict.fromkeys((*old, *new)):
         if old.get(key) != new.get(key):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from procq.plan.diff import Counts, Difference, Mark, QueueDiff
 from procq.plan.wording import workers
+
+_WIDEST: Final = 48
+"""Columns for what changes; a longer text pushes its effect to the right."""
 
 
 def lines(difference: Difference) -> list[str]:
     """One line a queue that changes, more where a command does, one for all that do not, and the sum."""
     changed = [q for q in difference.queues if q.mark is not Mark.SAME]
     same = len(difference.queues) - len(changed)
-    width = max((len(q.name) for q in changed), default=0)
-    text = [line for queue in changed for line in _queue(queue, width)]
+    names = max((len(q.name) for q in changed), default=0)
+    whats = min(max((len("; ".join(_what(q))) for q in changed), default=0), _WIDEST)
+    text = [line for queue in changed for line in _queue(queue, names, whats)]
     if same:
         text.append(f"  = {same} queue{'' if same == 1 else 's'} unchanged")
     return [*text, "", summary(difference)]
@@ -42,10 +47,10 @@ def _short(queue: QueueDiff) -> str:
             return f"{queue.name}: {', '.join(keys) or 'changed by hand'}"
 
 
-def _queue(queue: QueueDiff, width: int) -> Iterator[str]:
+def _queue(queue: QueueDiff, names: int, whats: int) -> Iterator[str]:
     command = next((c for c in queue.changes if c.key == "command"), None)
     what = "; ".join(_what(queue))
-    yield f"  {queue.mark} {queue.name:<{width}}  {what:<32}  {_effect(queue)}".rstrip()
+    yield f"  {queue.mark} {queue.name:<{names}}  {what:<{whats}}  {_effect(queue)}".rstrip()
     if command is not None:
         yield f"      - {command.old}"
         yield f"      + {command.new}"

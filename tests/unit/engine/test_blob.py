@@ -1,0 +1,69 @@
+"""What outlives the control plane is whole or is not used."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from procq.engine.blob import LIMIT, Assembly, Memory, Part, cut, pack, unpack
+from procq.intent import Intent
+from procq.intent_codec import Unreadable
+from procq.state import Streak
+from tests.queues import manifest, queue
+
+MEMORY = Memory(Intent(manifest(queue("emails", 3))), {"emails": {2: Streak(3, 1, 9)}}, {"emails": 4})
+
+
+def assembled(parts: list[Part]) -> bytes | None:
+    assembly = Assembly()
+    for part in parts:
+        assembly.add(part)
+    return assembly.whole
+
+
+def test_round_trip_in_any_order() -> None:
+    parts = cut(pack(MEMORY), 16)
+    random.Random(1).shuffle(parts)
+    whole = assembled(parts)
+    assert whole is not None
+    assert unpack(whole) == MEMORY
+
+
+def test_nothing_is_still_a_part() -> None:
+    assert assembled(cut(b"")) == b""
+    assert Assembly().empty
+    assert assembled([]) is None
+
+
+@pytest.mark.parametrize("spoil", ["missing", "twice", "flipped", "other cut", "beyond"])
+def test_harm_is_noticed(spoil: str) -> None:
+    first, second, *rest = cut(pack(MEMORY), 16)
+    harmed = {
+        "missing": [first, *rest],
+        "twice": [first, first, second, *rest],
+        "flipped": [Part(first.part, first.parts, first.crc, b"?" + first.data[1:]), second, *rest],
+        "other cut": [Part(first.part, first.parts + 1, first.crc, first.data), second, *rest],
+        "beyond": [Part(first.parts, first.parts, first.crc, first.data), second, *rest],
+    }[spoil]
+    assert assembled(harmed) is None
+
+
+def test_cut_short_at_every_byte_and_with_flipped_bits() -> None:
+    """FAULTS 65."""
+    data = pack(MEMORY)
+    for end in range(len(data)):
+        with pytest.raises(Unreadable):
+            unpack(data[:end])
+    for place in range(len(data)):
+        flipped = data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
+        try:
+            assert unpack(flipped) == MEMORY
+        except Unreadable:
+            continue
+
+
+def test_there_is_a_limit() -> None:
+    noise = random.Random(1).randbytes(LIMIT + LIMIT // 2).hex()
+    with pytest.raises(ValueError, match=f"the keeper holds {LIMIT}"):
+        pack(Memory(Intent(manifest(queue(command=noise)))))

@@ -1,0 +1,285 @@
+"""Dataclasses to messages and back, at the edge to the keeper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from procq.engine.blob import cut
+from procq.engine.local import LocalKeeper
+from procq.engine.port import (
+    Announce,
+    AnswerPing,
+    Command,
+    ConfigureWorker,
+    DeclareReady,
+    ForgetWorker,
+    SaveIntent,
+    ShutDown,
+    SpawnWorker,
+    StopWorker,
+)
+from procq.events import (
+    Attached,
+    Executing,
+    Exited,
+    Gap,
+    Gone,
+    Incompatible,
+    KeeperEvent,
+    LogProblem,
+    Pinged,
+    Recovered,
+    Refused,
+    ReloadAsked,
+    ShuttingDown,
+    Snapshot,
+    SpawnFailed,
+    StopSignalled,
+    Stray,
+)
+from procq.model import LogPolicy, Queue, StopPolicy
+from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, SpawnFailure, Starting, Stopping
+from tests.queues import EMAILS_1, EMAILS_2
+
+Message = dict[str, Any]
+WELCOME = {"t": "welcome", "version": 1, "epoch": 2, "instance": 0xBEEF, "last_generation": 7, "shutting_down": False}
+
+
+class FakeLink:
+    """A link whose other end is the test."""
+
+    def __init__(self) -> None:
+        self.sent: list[Mapping[str, Any]] = []
+        self.arrived: list[Message] = []
+        self.closed = False
+
+    def fileno(self) -> int:
+        return 99
+
+    def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        self.sent.extend(messages)
+
+    def drain(self) -> list[Message]:
+        messages, self.arrived = self.arrived, []
+        return messages
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def sent(*commands: Command, environ: dict[bytes, bytes] | None = None) -> list[Mapping[str, Any]]:
+    link = FakeLink()
+    keeper = LocalKeeper(link, environ or {}, "shop")
+    link.arrived.append(WELCOME)
+    keeper.receive()
+    link.sent.clear()
+    keeper.send(commands)
+    return link.sent
+
+
+def received(*messages: Message) -> list[KeeperEvent]:
+    link = FakeLink()
+    keeper = LocalKeeper(link, {}, "shop")
+    link.arrived.extend(messages)
+    return keeper.receive()
+
+
+def test_it_says_hello_first() -> None:
+    link = FakeLink()
+    keeper = LocalKeeper(link, {}, "shop")
+    assert link.sent == [{"t": "hello", "oldest": 1, "newest": 1}]
+    assert keeper.fileno() == 99
+    keeper.close()
+    assert link.closed
+
+
+QUEUE = Queue(
+    "emails",
+    "work",
+    ("work", "\udcff"),
+    directory="/srv",
+    env={"A": "1"},
+    stop=StopPolicy(2, 1.5),
+    logs=LogPolicy("/log/{queue}/{slot}.log"),
+)
+
+
+def test_spawn() -> None:
+    (message,) = sent(SpawnWorker(EMAILS_2, 8, QUEUE, "f"), environ={b"A": b"0", b"B": b"2", b"PROCQ_SLOT": b"9"})
+    env = message["env"]
+    assert message == {
+        "t": "spawn",
+        "worker": "emails.2",
+        "generation": 8,
+        "fingerprint": "f",
+        "argv": [b"work", b"\xff"],
+        "env": env,
+        "directory": b"/srv",
+        "stop": {"signal": 2, "grace": 1500},
+        "log": b"/log/emails/2.log",
+    }
+    assert sorted(env) == [
+        b"A=1",
+        b"B=2",
+        b"PROCQ_GENERATION=8",
+        b"PROCQ_INSTANCE=beef",
+        b"PROCQ_PROJECT=shop",
+        b"PROCQ_QUEUE=emails",
+        b"PROCQ_SLOT=2",
+        b"PROCQ_WORKER_ID=emails.2",
+        b"PYTHONUNBUFFERED=1",
+    ]
+
+
+def test_a_chosen_buffering_is_kept() -> None:
+    (message,) = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f"), environ={b"PYTHONUNBUFFERED": b""})
+    assert b"PYTHONUNBUFFERED=" in message["env"]
+
+
+def test_an_edited_queue_gets_a_new_environment() -> None:
+    edited = Queue("emails", "work", ("work",), env={"A": "2"})
+    first, second = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f"), SpawnWorker(EMAILS_1, 9, edited, "g"))
+    assert b"A=1" in first["env"]
+    assert b"A=2" in second["env"]
+    assert second["log"] is None
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (StopWorker(EMAILS_1, 8), {"t": "stop", "worker": "emails.1", "generation": 8}),
+        (ForgetWorker(EMAILS_1, 8), {"t": "forget", "worker": "emails.1", "generation": 8}),
+        (
+            ConfigureWorker(EMAILS_1, 8, Settings(StopPolicy(15, 2.0), LogPolicy("/{slot}"))),
+            {
+                "t": "configure",
+                "worker": "emails.1",
+                "generation": 8,
+                "stop": {"signal": 15, "grace": 2000},
+                "log": b"/1",
+            },
+        ),
+        (Announce(("a", "b")), {"t": "console", "lines": ["a", "b"]}),
+        (DeclareReady(), {"t": "ready"}),
+        (AnswerPing(3), {"t": "pong", "n": 3}),
+        (ShutDown("x", True, 4), {"t": "shutdown", "reason": "x", "fast": True, "exit_code": 4}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_other_commands(command: Command, message: Message) -> None:
+    assert sent(command) == [message]
+
+
+def test_the_memory_travels_in_parts() -> None:
+    parts = sent(SaveIntent(bytes(1_200_000)))
+    assert [(p["t"], p["part"], p["parts"], len(p["data"])) for p in parts] == [
+        ("blob", 0, 3, 524_288),
+        ("blob", 1, 3, 524_288),
+        ("blob", 2, 3, 151_424),
+    ]
+
+
+FAILURE = {"stage": "exec", "errno": 2, "path": b"work", "transient": False}
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        (WELCOME, Attached(2, 0xBEEF, 7, False)),
+        ({"t": "incompatible", "oldest": 3, "newest": 4}, Incompatible(3, 4)),
+        ({"t": "gap"}, Gap()),
+        ({"t": "executing", "pid": 5}, Executing(EMAILS_1, 8, 5, 2.5)),
+        (
+            {"t": "spawn_failed", "failure": FAILURE},
+            SpawnFailed(EMAILS_1, 8, SpawnFailure("exec", 2, "work", False), 2.5),
+        ),
+        ({"t": "stopping", "deadline": 4_000_000_000}, StopSignalled(EMAILS_1, 8, 4.0, 2.5)),
+        ({"t": "exited", "status": {"code": 3, "signal": None}}, Exited(EMAILS_1, 8, ExitStatus(3), 2.5)),
+        ({"t": "exited", "status": {"code": None, "signal": 9}}, Exited(EMAILS_1, 8, ExitStatus(-9), 2.5)),
+        ({"t": "gone", "killed": 2}, Gone(EMAILS_1, 8, 2, 2.5)),
+        ({"t": "stray", "pid": 5, "name": "sh"}, Stray(5, "sh")),
+        ({"t": "log_trouble", "path": b"/x", "errno": 28, "dropped": 7}, LogProblem(EMAILS_1, "/x", 28, 7)),
+        ({"t": "ping", "n": 3}, Pinged(3)),
+        ({"t": "reload"}, ReloadAsked()),
+        ({"t": "shutting_down", "reason": "x", "fast": True}, ShuttingDown("x", True)),
+    ],
+    ids=lambda value: value["t"] if isinstance(value, dict) else "",
+)
+def test_events(message: Message, event: KeeperEvent) -> None:
+    assert received({"worker": "emails.1", "generation": 8, "at": 2_500_000_000} | message) == [event]
+
+
+def test_a_refusal_happens_when_the_last_event_did() -> None:
+    refused = {"t": "refused", "worker": "emails.1", "generation": 8, "why": "full"}
+    gone = {"t": "gone", "worker": "emails.2", "generation": 7, "killed": 0, "at": 3_000_000_000}
+    assert received(gone, refused)[1] == Refused(EMAILS_1, 8, "full", 3.0)
+
+
+def record(phase: str, **more: object) -> Message:
+    return {
+        "worker": "emails.1",
+        "generation": 8,
+        "fingerprint": "f",
+        "phase": phase,
+        "pid": 5,
+        "at": 1_000_000_000,
+        "deadline": None,
+        "stop": {"signal": 15, "grace": 10_000},
+        "status": None,
+        "failure": None,
+        "ended": None,
+    } | more
+
+
+@pytest.mark.parametrize(
+    ("item", "state"),
+    [
+        (record("starting"), Starting(8, "f", 1.0, None)),
+        (record("running"), Running(8, "f", 5, 1.0, None)),
+        (
+            record("stopping", deadline=9_000_000_000),
+            Stopping(8, "f", 5, 1.0, 9.0, "asked before this control plane"),
+        ),
+        (
+            record("draining", status={"code": 0, "signal": None}, ended=2_000_000_000),
+            Draining(8, "f", End(ExitStatus(0), 1.0, 2.0)),
+        ),
+        (
+            record("gone", failure=FAILURE, ended=2_000_000_000),
+            Ended(8, "f", End(SpawnFailure("exec", 2, "work", False), 1.0, 2.0)),
+        ),
+    ],
+    ids=lambda value: value["phase"] if isinstance(value, dict) else "",
+)
+def test_a_snapshot_is_joined(item: Message, state: object) -> None:
+    other = record("running", worker="emails.2")
+    events = received(
+        WELCOME,
+        {"t": "workers", "items": [item]},
+        {"t": "workers", "items": [other]},
+        {"t": "snapshot_end", "at": 9_000_000_000, "last_generation": 8},
+    )
+    assert events[1:] == [Snapshot(((EMAILS_1, state), (EMAILS_2, Running(8, "f", 5, 1.0, None))), 9.0, 8)]  # type: ignore[arg-type]
+
+
+def test_the_memory_comes_back_before_the_snapshot() -> None:
+    parts = [
+        {"t": "blob", "part": p.part, "parts": p.parts, "crc": p.crc, "data": p.data} for p in cut(b"0123456789", 4)
+    ]
+    end = {"t": "snapshot_end", "at": 9_000_000_000, "last_generation": 8}
+    assert received(WELCOME, *parts, end)[1:] == [Recovered(b"0123456789"), Snapshot((), 9.0, 8)]
+    assert received(WELCOME, *parts[1:], end)[1] == Recovered(None)
+
+
+def test_a_newer_keeper_is_survived() -> None:
+    assert received({"t": "song", "verse": 3}, {"t": "unknown"}) == []
+
+
+def test_garbage_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'exited' message without 'status'"):
+        received({"t": "exited", "worker": "emails.1", "generation": 8, "at": 1})
+    with pytest.raises(ValueError, match="phase unknown here: 'asleep'"):
+        received({"t": "workers", "items": [record("asleep")]})

@@ -1,0 +1,235 @@
+"""The life of a slot, event by event, and what may not move it."""
+
+from __future__ import annotations
+
+import pytest
+
+from procq.events import (
+    ConfigureRequested,
+    Delayed,
+    Event,
+    Executing,
+    Exited,
+    Forgotten,
+    Gone,
+    LogProblem,
+    Refused,
+    Retired,
+    ShuttingDown,
+    Snapshot,
+    SpawnFailed,
+    SpawnRequested,
+    StopRequested,
+    StopSignalled,
+)
+from procq.fold import count, fold
+from procq.model import LogPolicy, StopPolicy
+from procq.state import (
+    CALM,
+    HEALTHY_AFTER,
+    Backoff,
+    Draining,
+    End,
+    Ended,
+    ExitStatus,
+    Finished,
+    Observed,
+    Refusal,
+    Resting,
+    Running,
+    Settings,
+    SpawnFailure,
+    Starting,
+    Stopping,
+    Streak,
+    WorkerState,
+)
+from tests.queues import EMAILS_1, EMAILS_2
+
+SETTINGS = Settings(StopPolicy(), LogPolicy())
+FAILURE = SpawnFailure("exec", 2, "work", transient=False)
+SPAWN = SpawnRequested(EMAILS_1, 7, "f", SETTINGS, 10.0, "wanted")
+EXEC = Executing(EMAILS_1, 7, 4711, 11.0)
+ASK = StopRequested(EMAILS_1, 7, 22.0, 12.0, "surplus")
+EXIT = Exited(EMAILS_1, 7, ExitStatus(1), 13.0)
+GONE = Gone(EMAILS_1, 7, 0, 14.0)
+
+
+def after(*events: Event) -> Observed:
+    observed = Observed()
+    for event in events:
+        observed = fold(observed, event)
+    return observed
+
+
+def state(*events: Event) -> WorkerState | None:
+    queue = after(*events).queues.get("emails")
+    return None if queue is None else queue.workers.get(1)
+
+
+def test_the_whole_life() -> None:
+    assert state(SPAWN) == Starting(7, "f", 10.0, SETTINGS)
+    assert state(SPAWN, EXEC) == Running(7, "f", 4711, 11.0, SETTINGS)
+    assert state(SPAWN, EXEC, EXIT) == Draining(7, "f", End(ExitStatus(1), 11.0, 13.0))
+    assert state(SPAWN, EXEC, EXIT, GONE) == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))
+
+
+def test_what_becomes_of_an_end() -> None:
+    end = End(ExitStatus(1), 11.0, 13.0)
+    life = (SPAWN, EXEC, EXIT, GONE)
+    assert state(*life, Delayed(EMAILS_1, 7, 20.0, 3, 14.0, "")) == Backoff(7, "f", end, 20.0, 3)
+    assert state(*life, Retired(EMAILS_1, 7, Resting.FAILED, 14.0, "")) == Finished(7, "f", end, Resting.FAILED)
+    assert state(*life, Forgotten(EMAILS_1, 7, 14.0, "")) is None
+    assert state(*life, SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, "")) == Starting(8, "f", 15.0, SETTINGS)
+
+
+def test_an_end_that_was_asked_for_is_no_crash() -> None:
+    """FAULTS 44: the request is recorded before the signal is sent."""
+    observed = after(SPAWN, EXEC, ASK, EXIT, GONE)
+    assert observed.queues["emails"].workers[1] == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0, asked=True))
+    assert observed.queues["emails"].streaks[1].crashes == 0
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        Executing(EMAILS_1, 6, 1, 15.0),
+        SpawnFailed(EMAILS_1, 6, FAILURE, 15.0),
+        StopSignalled(EMAILS_1, 6, 20.0, 15.0),
+        Exited(EMAILS_1, 6, ExitStatus(0), 15.0),
+        Gone(EMAILS_1, 6, 0, 15.0),
+        Refused(EMAILS_1, 6, "no", 15.0),
+        Forgotten(EMAILS_1, 6, 15.0, ""),
+        StopRequested(EMAILS_1, 6, 20.0, 15.0, ""),
+        Gone(EMAILS_1, 8, 0, 15.0),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+@pytest.mark.parametrize("life", [(SPAWN,), (SPAWN, EXEC), (SPAWN, EXEC, ASK), (SPAWN, EXEC, EXIT)])
+def test_a_superseded_generation_cannot_publish(late: Event, life: tuple[Event, ...]) -> None:
+    """FAULTS 16, 56."""
+    before = after(*life)
+    assert fold(before, late) is before
+
+
+def test_a_stop_while_the_start_is_pending() -> None:
+    """FAULTS 16: the worker is stopped whatever the spawn still has to say."""
+    assert state(SPAWN, ASK) == Stopping(7, "f", 0, 10.0, 22.0, "surplus")
+    assert state(SPAWN, ASK, EXEC) == Stopping(7, "f", 4711, 11.0, 22.0, "surplus")
+    failed = state(SPAWN, ASK, SpawnFailed(EMAILS_1, 7, FAILURE, 12.5))
+    assert failed == Ended(7, "f", End(FAILURE, 10.0, 12.5, asked=True))
+    refused = state(SPAWN, ASK, Refused(EMAILS_1, 7, "full", 12.5))
+    assert refused == Ended(7, "f", End(Refusal("full"), 10.0, 12.5, asked=True))
+
+
+def test_a_refused_command_to_a_worker_that_runs_changes_nothing() -> None:
+    before = after(SPAWN, EXEC)
+    assert fold(before, Refused(EMAILS_1, 7, "no such file", 12.0)) is before
+
+
+def test_a_taken_slot_is_never_spawned_into() -> None:
+    """FAULTS 10."""
+    for life in ((SPAWN,), (SPAWN, EXEC), (SPAWN, EXEC, ASK), (SPAWN, EXEC, EXIT)):
+        with pytest.raises(AssertionError, match=r"emails\.1 is taken"):
+            after(*life, SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, ""))
+
+
+def test_new_settings_are_remembered() -> None:
+    new = Settings(StopPolicy(grace=1.0), LogPolicy("/x"))
+    changed = state(SPAWN, EXEC, ConfigureRequested(EMAILS_1, 7, new, 12.0, ""))
+    assert changed == Running(7, "f", 4711, 11.0, new)
+
+
+def test_a_log_trouble_is_remembered_until_it_ends() -> None:
+    trouble = after(SPAWN, LogProblem(EMAILS_1, "/full/log", 28, 10))
+    assert trouble.queues["emails"].trouble[1].dropped == 10
+    assert fold(trouble, LogProblem(EMAILS_1, "/full/log", 0, 10)).queues["emails"].trouble == {}
+
+
+def test_fold_leaves_what_it_was_given_alone() -> None:
+    before = after(SPAWN)
+    workers = dict(before.queues["emails"].workers)
+    fold(before, EXEC)
+    assert before.queues["emails"].workers == workers
+
+
+def test_only_the_queue_of_the_event_is_copied() -> None:
+    before = after(SPAWN, SpawnRequested(EMAILS_2.__class__("other", 1), 8, "f", SETTINGS, 10.0, ""))
+    assert fold(before, EXEC).queues["other"] is before.queues["other"]
+
+
+def test_shutdown_is_a_latch() -> None:
+    """FAULTS 45."""
+    assert after(ShuttingDown("down", False), Snapshot((), 20.0, 0), SPAWN).shutting_down
+
+
+class TestSnapshot:
+    def test_it_replaces_what_was_known(self) -> None:
+        found = Snapshot(((EMAILS_2, Running(9, "f", 5, 15.0, None)),), 20.0, 9)
+        workers = after(SPAWN, EXEC, found).queues["emails"].workers
+        assert workers == {2: Running(9, "f", 5, 15.0, None)}
+
+    def test_requests_on_their_way_stay(self) -> None:
+        """The keeper had not read the spawn of generation 7 when it told of everything."""
+        assert state(SPAWN, Snapshot((), 20.0, 6)) == Starting(7, "f", 10.0, SETTINGS)
+        assert state(SPAWN, Snapshot((), 20.0, 7)) is None
+
+    def test_a_stop_on_its_way_stays(self) -> None:
+        found = Snapshot(((EMAILS_1, Running(7, "f", 4711, 11.0, None)),), 20.0, 7)
+        assert state(SPAWN, EXEC, ASK, found) == Stopping(7, "f", 4711, 11.0, 22.0, "surplus")
+
+    def test_settings_we_gave_stay_known(self) -> None:
+        found = Snapshot(((EMAILS_1, Running(7, "f", 4711, 11.0, None)),), 20.0, 7)
+        assert state(SPAWN, found) == Running(7, "f", 4711, 11.0, SETTINGS)
+
+    def test_an_end_that_was_asked_for_stays_one(self) -> None:
+        found = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(-15), 11.0, 13.0))),), 20.0, 7)
+        ended = state(SPAWN, EXEC, ASK, found)
+        assert isinstance(ended, Ended)
+        assert ended.end.asked
+
+    def test_what_was_decided_about_an_end_stays(self) -> None:
+        delayed = (SPAWN, EXEC, EXIT, GONE, Delayed(EMAILS_1, 7, 20.0, 3, 14.0, ""))
+        found = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))),), 20.0, 7)
+        assert state(*delayed, found) == state(*delayed)
+
+    def test_it_keeps_the_counters_and_counts_no_end_twice(self) -> None:
+        found = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))),), 20.0, 7)
+        told = after(SPAWN, EXEC, EXIT, GONE)
+        untold = after(SPAWN, EXEC)
+        assert fold(told, found).queues["emails"].streaks == {1: Streak(1, 0, 7)}
+        assert fold(fold(untold, found), found).queues["emails"].streaks == {1: Streak(1, 0, 7)}
+
+
+class TestCount:
+    crash = End(ExitStatus(1), 10.0, 11.0)
+
+    def test_crashes_add_up(self) -> None:
+        assert count(Streak(2, 0, 5), 6, self.crash) == Streak(3, 0, 6)
+
+    def test_a_generation_counts_once(self) -> None:
+        assert count(Streak(2, 0, 6), 6, self.crash) == Streak(2, 0, 6)
+
+    def test_a_healthy_life_begins_a_new_count(self) -> None:
+        """FAULTS 42."""
+        assert count(Streak(9, 0, 5), 6, End(ExitStatus(1), 10.0, 10.0 + HEALTHY_AFTER)) == Streak(1, 0, 6)
+
+    def test_an_end_that_was_asked_for_begins_a_new_count(self) -> None:
+        assert count(Streak(9, 1, 5), 6, End(ExitStatus(-15), 10.0, 11.0, asked=True)) == Streak(0, 0, 6)
+
+    def test_a_lack_of_resources_is_no_crash(self) -> None:
+        """FAULTS 24."""
+        scarce = End(SpawnFailure("clone", 11, "", transient=True), 10.0, 10.0)
+        assert count(count(CALM, 1, scarce), 2, scarce) == Streak(0, 2, 2)
+
+    def test_a_bad_command_is_no_crash(self) -> None:
+        """FAULTS 23."""
+        assert count(Streak(2, 3, 5), 6, End(FAILURE, 10.0, 10.0)) == Streak(2, 0, 6)
+
+
+def test_states_and_outcomes_can_be_read() -> None:
+    assert str(ExitStatus(3)) == "exit code 3"
+    assert str(ExitStatus(-15)) == "SIGTERM"
+    assert str(ExitStatus(-99)) == "signal 99"
+    assert str(FAILURE) == "exec: No such file or directory (work)"
+    assert str(Refusal("no")) == "refused: no"

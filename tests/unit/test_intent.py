@@ -1,0 +1,105 @@
+"""What people may change by hand, and what another manifest leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from procq.intent import (
+    MAX_WORKERS,
+    Auto,
+    Intent,
+    Marks,
+    ScaleBy,
+    ScaleTo,
+    adopt,
+    desired_queue,
+    restart,
+    scale,
+    start,
+    stop,
+)
+from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
+
+INTENT = Intent(manifest(queue("emails", 3), queue("thumbs", 1)))
+
+
+def wanted(intent: Intent, name: str = "emails") -> int:
+    desired = desired_queue(intent, name)
+    assert desired is not None
+    return desired.workers
+
+
+def stopped(intent: Intent) -> list[int]:
+    desired = desired_queue(intent, "emails")
+    assert desired is not None
+    return [slot for slot in range(1, 4) if desired.stopped(slot)]
+
+
+def test_scaling() -> None:
+    assert wanted(scale(INTENT, "emails", ScaleTo(7))) == 7
+    assert wanted(scale(INTENT, "emails", ScaleBy(2))) == 5
+    assert wanted(scale(INTENT, "emails", ScaleBy(-9))) == 0
+    assert scale(scale(INTENT, "emails", ScaleTo(7)), "emails", Auto()) == INTENT
+    assert scale(INTENT, "emails", ScaleTo(7)).overrides == {"emails": 7}
+
+
+@pytest.mark.parametrize("count", [-1, MAX_WORKERS + 1])
+def test_scaling_has_bounds(count: int) -> None:
+    with pytest.raises(ValueError, match=f"between 0 and {MAX_WORKERS}"):
+        scale(INTENT, "emails", ScaleTo(count))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: scale(INTENT, "nope", Auto()),
+        lambda: stop(INTENT, ["nope"]),
+        lambda: start(INTENT, ["nope"], 1.0),
+        lambda: restart(INTENT, ["nope"], 1),
+    ],
+)
+def test_there_is_no_such_queue(change: Callable[[], Intent]) -> None:
+    with pytest.raises(KeyError, match="nope"):
+        change()
+    assert desired_queue(INTENT, "nope") is None
+
+
+def test_stopping_and_starting() -> None:
+    assert stopped(stop(INTENT, ["emails"])) == [1, 2, 3]
+    assert stopped(stop(INTENT, [EMAILS_2])) == [2]
+    assert stopped(stop(INTENT, ["emails", EMAILS_2])) == [1, 2, 3]
+    assert stopped(start(stop(INTENT, ["emails"]), ["emails"], 5.0)) == []
+    assert stopped(start(stop(INTENT, [EMAILS_1, EMAILS_2]), [EMAILS_2], 5.0)) == [1]
+
+
+def test_starting_one_worker_of_a_stopped_queue_leaves_the_others_stopped() -> None:
+    assert stopped(start(stop(INTENT, ["emails"]), [EMAILS_2], 5.0)) == [1, 3]
+
+
+def test_marks_reach_what_was_there_and_not_what_comes() -> None:
+    marks = restart(INTENT, [EMAILS_2], 9).adjustment("emails").restart
+    assert marks.covers(2, 9)
+    assert not marks.covers(2, 10)
+    assert not marks.covers(1, 9)
+    everyone = restart(INTENT, ["emails"], 9).adjustment("emails").restart
+    assert everyone.covers(1, 9)
+    assert not Marks().covers(1, 0)
+    assert not Marks()
+
+
+def test_a_mark_on_everyone_replaces_older_ones() -> None:
+    intent = restart(restart(restart(INTENT, [EMAILS_1], 5), ["emails"], 9), [EMAILS_2], 12)
+    assert intent.adjustment("emails").restart == Marks(9, {2: 12})
+
+
+def test_restart_undoes_stop() -> None:
+    assert stopped(restart(stop(INTENT, ["emails"]), ["emails"], 9)) == []
+
+
+def test_another_manifest_keeps_what_is_about_its_queues() -> None:
+    intent = stop(scale(INTENT, "emails", ScaleTo(7)), ["thumbs"])
+    kept = adopt(intent, manifest(queue("emails", 1)))
+    assert kept.overrides == {"emails": 7}
+    assert adopt(kept, INTENT.manifest).adjustment("thumbs").stopped is False
