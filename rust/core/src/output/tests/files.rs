@@ -116,7 +116,8 @@ fn a_stalled_destination_makes_workers_wait_and_then_drops_exactly() {
     let path = scratch.path("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
     let mut reader = File::options().read(true).write(true).open(&path).expect("opened");
-    let mut fixture = Fixture::silent();
+    // A console that makes nobody wait: who is told to pause here waits for the file.
+    let mut fixture = Fixture::new(plain(rustix::pipe::pipe().expect("a pipe").1));
     let id = fixture.output.open("w.1", 1, Some(&path));
     let chunk = [b"y".repeat(79), b"\n".to_vec()].concat().repeat(800);
     let began = Instant::now();
