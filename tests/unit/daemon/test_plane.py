@@ -1,0 +1,203 @@
+"""The life of a control plane: its start, its manifest, its end, and who comes after it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procq.client import Client
+from procq.engine.port import DeclareReady, ShutDown, SpawnWorker, StopWorker
+from procq.paths import Project
+from procq.testing import NOT_FOUND, Script, everyone
+from tests.unit.daemon.pretended import Pretended, control_plane
+
+TWO = "queues:\n  emails:\n    command: sleep 1000\n    workers: 2\n  web: sleep 1000\n"
+FIVE = TWO.replace("workers: 2", "workers: 5")
+BROKEN = TWO.replace("workers: 2", "workers: many")
+
+
+@pytest.fixture
+def manifest() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="procq-"))
+    (directory / "procq.yaml").write_text(TWO)
+    yield directory / "procq.yaml"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def keeper() -> Iterator[Pretended]:
+    pretended = Pretended()
+    yield pretended
+    pretended.close()
+
+
+def go(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+def ready(keeper: Pretended) -> bool:
+    return bool(keeper.sent(DeclareReady))
+
+
+def test_the_first_one_loads_the_manifest_and_says_what_it_runs(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: ready(keeper), "readiness")
+            assert [str(worker) for worker in keeper.keeper.alive()] == ["emails.1", "emails.2", "web.1"]
+
+    go(story())
+    said = keeper.said()
+    assert said[0].startswith("procq ")
+    assert f"· {manifest.parent.name} · 2 queues ·" in said[0]
+    assert said[1:3] == ["emails        2 workers   sleep 1000", "web           1 worker    sleep 1000"]
+
+
+def test_ready_only_after_every_worker_was_tried(manifest: Path) -> None:
+    keeper = Pretended(lambda worker, _: Script(boot=0.3) if worker.queue == "web" else Script(start_error=NOT_FOUND))
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: ready(keeper), "readiness")
+            position = keeper.keeper.commands.index(DeclareReady())
+            assert [str(worker) for worker in keeper.keeper.alive()] == ["web.1"]
+            assert position > 0
+
+    go(story())
+    assert any("emails.1" in line and "cannot start" in line and "restarting in" in line for line in keeper.said())
+    keeper.close()
+
+
+def test_a_first_manifest_that_does_not_load_ends_procq(manifest: Path, keeper: Pretended) -> None:
+    manifest.write_text(BROKEN)
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: keeper.sent(ShutDown), "the end")
+
+    go(story())
+    (end,) = keeper.sent(ShutDown)
+    assert isinstance(end, ShutDown)
+    assert end.exit_code == 4
+    assert "procq.yaml:4:" in keeper.said()[0]
+    assert not keeper.sent(SpawnWorker)
+
+
+def test_saving_the_file_changes_what_it_says_and_nothing_else(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: ready(keeper), "readiness")
+            before = keeper.keeper.alive()
+            manifest.write_text(FIVE)
+            await keeper.until(lambda: "started in" in keeper.said()[-1], "the report")
+            after = keeper.keeper.alive()
+            assert {worker: after[worker] for worker in before} == before
+            assert len(keeper.keeper.alive("emails")) == 5
+
+    go(story())
+    line = keeper.said()[-1]
+    assert line.startswith("procq.yaml    ~ emails    workers 2 → 5 ")
+    assert line.endswith("2 untouched")
+    assert not keeper.sent(StopWorker)
+
+
+def test_an_edit_that_means_the_same_does_nothing(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            commands = len(keeper.keeper.commands)
+            manifest.write_text("# a comment\n" + TWO.replace("workers: 2", 'workers: "2"'))
+            # A change that comes after it proves that it was seen, and passed over.
+            await keeper.until(lambda: plane._manifests._known == manifest.read_bytes(), "the edit to be seen")
+            manifest.write_text(FIVE)
+            await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the next edit")
+            spawned = [c for c in keeper.keeper.commands[commands:] if isinstance(c, SpawnWorker)]
+            assert len(spawned) == 3
+
+    go(story())
+    assert sum("procq.yaml" in line for line in keeper.said()) <= 1
+    assert not keeper.sent(StopWorker)
+
+
+def test_a_broken_edit_disturbs_nobody_and_is_told_until_it_is_mended(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            before = keeper.keeper.alive()
+            manifest.write_text(BROKEN)
+            await keeper.until(lambda: plane.facts().manifest_error, "the error")
+            assert keeper.keeper.alive() == before
+            await keeper.until(lambda: "stays in force" in keeper.said()[-1], "the lines")
+            assert keeper.said()[-2].startswith("procq.yaml    ✗ line 4 ")
+            manifest.write_text(TWO)
+            await keeper.until(lambda: plane.facts().manifest_error is None, "the end of the error")
+            assert keeper.keeper.alive() == before
+
+    go(story())
+
+
+def test_the_next_one_takes_up_what_was_wanted_and_then_looks_at_the_file(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            client = Client(_project(manifest))
+            await asyncio.to_thread(client.scale, "web", "3")
+            await keeper.until(lambda: len(keeper.keeper.alive("web")) == 3, "three")
+            before = keeper.keeper.alive()
+        manifest.write_text(BROKEN)
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: plane.facts().manifest_error, "the broken file to be seen")
+            assert keeper.keeper.alive() == before
+            assert plane.view().epoch == 2
+            assert plane.view().intent is not None
+            manifest.write_text(FIVE)
+            await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the edit")
+            after = keeper.keeper.alive()
+            assert {worker: after[worker] for worker in before} == before
+
+    go(story())
+    assert not keeper.sent(StopWorker)
+    assert any("control plane started again" in line for line in keeper.said())
+
+
+def test_a_lost_intent_and_a_broken_file_keep_everything_that_runs(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: ready(keeper), "readiness")
+            before = keeper.keeper.alive()
+        keeper.keeper.saved = b"nonsense"
+        manifest.write_text(BROKEN)
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: any("stays in force" in line for line in keeper.said()), "the lines")
+            assert keeper.keeper.alive() == before
+            manifest.write_text(FIVE)
+            await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the edit")
+            after = keeper.keeper.alive()
+            assert {worker: after[worker] for worker in before} == before
+
+    go(story())
+    assert not keeper.sent(ShutDown)
+
+
+def test_crashes_are_told_with_what_follows(manifest: Path) -> None:
+    keeper = Pretended(everyone(Script(run_for=0.05, exit_code=3)))
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: any("restarting in" in line for line in keeper.said()), "backoff")
+
+    go(story())
+    lines = [line for line in keeper.said() if line.startswith("web.1 ")]
+    assert lines[0].startswith("web.1         ✗ exit code 3    after ")
+    assert lines[0].endswith("restarting now")
+    assert "failure 2 in a row" in lines[1]
+    keeper.close()
+
+
+def _project(manifest: Path) -> Project:
+    return Project(str(manifest), "shop", str(manifest.parent), str(manifest.parent))
