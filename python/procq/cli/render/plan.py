@@ -36,4 +36,4 @@ def _change(change: ChangeView, style: Style, names: int, whats: int) -> list[st
 def _sum(plan: PlanView) -> str:
     started = sum(change.started for change in plan.changes)
     ended = sum(change.stopped + change.replaced for change in plan.changes)
-    return f"{started} new, {ended} replaced or stopped, {plan.untouched} untouched.  Save the file to apply."
+    return f"{started} new, {ended} replaced or stopped, {plan.untouched} untouched."

@@ -1,0 +1,184 @@
+"""What people see, as text: changes here are changes of the product."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from textwrap import dedent
+
+import pytest
+
+from procq.cli.render.events import event_line
+from procq.cli.render.logs import LogRenderer
+from procq.cli.render.plan import plan_lines
+from procq.cli.render.status import project_lines, worker_lines
+from procq.client import Gap, Output
+from procq.text import Style
+from procq.wire import ChangeView, EventView, PlanView, QueueView, StatusView, WorkerView
+
+PLAIN = Style(False)
+NOON = 1_700_049_600.0
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(os.environ, "TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def check(lines: list[str], expected: str) -> None:
+    assert "\n".join(lines) == dedent(expected).strip("\n")
+
+
+def test_status() -> None:
+    queues = (
+        QueueView("emails", "x", "steady", 5, 5, 2, override=5, restarts=1),
+        QueueView("thumbnails", "x", "growing", 12, 18, 18, starting=6),
+        QueueView("imports", "x", "crashing", 0, 2, 2, restarts=1234, problem="exit code 1, 4 times in a row"),
+        QueueView("web", "x", "stopped", 0, 1, 1, stopped=1),
+    )
+    status = StatusView("shop", "/srv/shop/procq.yaml", NOON - 60, 3 * 86400 + 4 * 3600, 1, 2, 3, queues=queues)
+    check(
+        project_lines(status, PLAIN, NOON),
+        """
+        shop   up 3d 4h · procq.yaml in force since 11:59:00 · 17 of 26 workers
+
+        QUEUE        STATE        WORKERS   RESTARTS
+        emails       ● steady      5 of 5          1
+        thumbnails   ↑ growing    12 → 18          –
+        imports      ✗ crashing    0 of 2      1,234   exit code 1, 4 times in a row
+        web          ■ stopped     0 of 1          –
+
+        the control plane was started again 2 times; no worker was touched
+        emails is overridden to 5 (manifest says 2): `procq scale emails=auto` gives it back
+        imports is crashing: `procq logs imports` shows why, `procq start imports` tries again at once
+        web was stopped by hand: `procq start web`
+        """,
+    )
+
+
+def test_status_with_nothing_to_say() -> None:
+    status = StatusView("shop", "/srv/shop/procq.yaml", None, 5, 1, 2, 1)
+    check(
+        project_lines(status, PLAIN, NOON),
+        """
+        shop   up 5 s · procq.yaml · 0 of 0 workers
+
+        no queues: add some to the manifest and save it
+        """,
+    )
+
+
+def test_status_while_the_manifest_is_broken() -> None:
+    queues = (QueueView("web", "x", "steady", 1, 1, 1),)
+    status = StatusView("shop", "/x/procq.yaml", NOON, 5, 1, 2, 1, manifest_error="a\nb", queues=queues)
+    assert project_lines(status, PLAIN, NOON)[-3:] == [
+        "The manifest on disk is not valid, so the one before it stays in force:",
+        "  a",
+        "  b",
+    ]
+
+
+def test_workers() -> None:
+    workers = [
+        WorkerView("emails.1", "emails", 1, "running", 4711, 7, 3700.0, 0),
+        WorkerView("emails.2", "emails", 2, "waiting", None, 9, 0.25, 12, "exit code 1", 3.2),
+        WorkerView("emails.3", "emails", 3, "stopped"),
+    ]
+    check(
+        worker_lines(workers, PLAIN),
+        """
+        WORKER     STATE            PID      FOR   RESTARTS   LAST EXIT
+        emails.1   ● running       4711    1h 1m          –   –
+        emails.2   ↻ waiting 3 s      –   250 ms         12   exit code 1
+        emails.3   ■ stopped          –        –          –   –
+        """,
+    )
+
+
+def test_plan() -> None:
+    plan = PlanView(
+        "/srv/shop/procq.yaml",
+        (
+            ChangeView("+", "invoices", "new queue", "2 workers started", started=2),
+            ChangeView("~", "emails", "workers 5 → 3", "2 workers stopped, 3 untouched", stopped=2, untouched=3),
+            ChangeView("±", "thumbs", "command changes", "18 workers replaced", replaced=18, details=("- a", "+ b")),
+            ChangeView("-", "legacy", "removed", "4 workers stopped", stopped=4),
+        ),
+        unchanged=7,
+        untouched=43,
+    )
+    check(
+        plan_lines(plan, PLAIN),
+        """
+        procq.yaml differs from what runs:
+
+          + invoices   new queue         2 workers started
+          ~ emails     workers 5 → 3     2 workers stopped, 3 untouched
+          ± thumbs     command changes   18 workers replaced
+              - a
+              + b
+          - legacy     removed           4 workers stopped
+          = 7 queues unchanged
+
+        2 new, 24 replaced or stopped, 43 untouched.
+        """,
+    )
+    check(plan_lines(PlanView("/x/Procfile", (), 1), PLAIN), "Procfile is what runs: 1 queue unchanged.")
+
+
+def test_events() -> None:
+    event = EventView(1, NOON, "exited", "exit code 1 after 12 s", "emails", "emails.2")
+    assert event_line(event, PLAIN) == "12:00:00  emails.2        ✗ exit code 1 after 12 s"
+    nasty = EventView(2, NOON, "changed", "x\x1b[2J\ny", None, None)
+    assert event_line(nasty, PLAIN) == "12:00:00  procq           · x⏎y"
+
+
+def test_colour_never_says_anything_alone() -> None:
+    worker = [WorkerView("a.1", "a", 1, "failed")]
+    coloured = worker_lines(worker, Style(True))
+    assert "\x1b[31m✗ failed\x1b[0m" in coloured[1]
+
+
+# --- logs -------------------------------------------------------------------------------------------------------
+
+
+def output(worker: str, data: bytes, partial: bool = False) -> Output:
+    return Output(worker, "stdout", NOON, data, partial)
+
+
+def test_lines_are_prefixed() -> None:
+    logs = LogRenderer(PLAIN, raw=True)
+    assert logs.render(output("web.1", b"one\ntwo\n")) == b"web.1         | one\nweb.1         | two\n"
+    assert logs.render(output("web.1", b"\n")) == b"web.1         | \n"
+
+
+def test_a_line_that_goes_on_is_joined_and_one_that_is_interrupted_is_ended() -> None:
+    logs = LogRenderer(PLAIN, raw=True)
+    pieces = [output("a.1", b"be", True), output("a.1", b"gun\n"), output("a.1", b"ha", True), output("b.1", b"x\n")]
+    joined = b"".join(map(logs.render, pieces))
+    assert joined == b"a.1           | begun\na.1           | ha\nb.1           | x\n"
+
+
+def test_a_gap_says_how_much_is_missing() -> None:
+    logs = LogRenderer(PLAIN, raw=True)
+    assert "1,234 bytes missing" in logs.render(Gap(1234)).decode()
+
+
+def test_a_terminal_gets_colours_only_and_a_pipe_gets_everything() -> None:
+    data = b"\x1b[31mred\x1b[2J \xff\n"
+    assert LogRenderer(PLAIN, raw=True).render(output("a.1", data)).endswith(b"| " + data)
+    shown = LogRenderer(PLAIN, raw=False).render(output("a.1", data))
+    assert shown == "a.1           | \x1b[31mred \N{REPLACEMENT CHARACTER}\x1b[0m\n".encode()
+
+
+def test_no_byte_is_lost_however_lines_are_cut() -> None:
+    every = bytes(range(256)) * 3
+    logs = LogRenderer(PLAIN, raw=True)
+    cut = [every[i : i + 7] for i in range(0, len(every), 7)]
+    whole = b"".join(logs.render(output("a.1", piece, partial=not piece.endswith(b"\n"))) for piece in cut)
+    assert whole.replace(b"\na.1           | ", b"\n").removeprefix(b"a.1           | ") == every
