@@ -107,6 +107,20 @@ fn idle_workers() {
     println!("{:44} {each:8.1} KiB", "memory of an idle worker after ten lines");
 }
 
+fn after_a_flood(directory: &Path) {
+    let before = memory();
+    let path = directory.join("flood.log");
+    let mut bench = Bench::new(null(), true);
+    let id = bench.output.open("w.1", 1, Some(&path));
+    bench.feed(&[id], TOTAL / 4);
+    let busy = memory() - before;
+    // The writer gives its buffers back after a second without work.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let idle = memory().saturating_sub(before);
+    println!("{:44} {busy:8} KiB, {idle} KiB a second later", "memory after 256 MiB to a file and a console");
+    std::fs::remove_file(&path).expect("removed");
+}
+
 fn console_file(directory: &Path) {
     let path = directory.join("console");
     let mut bench = Bench::new(File::create(&path).expect("created"), true);
@@ -161,6 +175,7 @@ fn main() {
     let directory: PathBuf = std::env::temp_dir().join(format!("procq-bench-output-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
     idle_workers();
+    after_a_flood(&directory);
     reactor_alone();
     // Twice: whoever is first fills a cold page cache.
     floor(&directory);

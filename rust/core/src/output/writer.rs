@@ -88,8 +88,10 @@ impl Writer {
         } else if state.files.get(id).is_some_and(|queue| !queue.data.is_empty() || queue.members == 0) {
             state.list(id);
         } else {
-            state.recycle(std::mem::take(&mut file.buffer));
             file.written = 0;
+            let spare = state.files.get_mut(id).map(|queue| std::mem::take(&mut queue.data)).unwrap_or_default();
+            state.recycle(spare);
+            state.recycle(std::mem::take(&mut file.buffer));
         }
         drop(state);
         if news {
