@@ -93,7 +93,7 @@ def exec_host(hosting: Hosting) -> NoReturn:
 
 
 def start_owned(hosting: Hosting) -> tuple[Link, subprocess.Popen[bytes]]:
-    """Starts a keeper of our own, whose control plane we are: when the link closes, or we die, it stops every worker."""
+    """Starts a keeper whose control plane we are: when the link closes, or we die, it stops every worker."""
     ours, theirs = socket.socketpair()
     with theirs:
         command, config = _command(hosting, theirs.fileno())

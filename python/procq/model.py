@@ -59,7 +59,8 @@ class LogPolicy:
 class Queue:
     """One queue: the command that works it, and how many workers it deserves.
 
-    `argv` is the final argument vector (`/bin/sh -c …` for `shell: yes`); `command` is the text a person wrote, for display.
+    `argv` is the final argument vector (`/bin/sh -c …` for `shell: yes`); `command` is the text a person wrote, for
+    display.
     `env` holds only what the manifest adds to the environment procq was started with.
     """
 

@@ -13,6 +13,7 @@ _SHELL = "/bin/sh"
 _OPERATORS = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"))
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 _DOLLAR = re.compile(r"(?<!\$)\$([A-Za-z_][A-Za-z0-9_]*|\()")
+_SINGLE_QUOTED = re.compile(r"'[^']*'")
 _ONLY_SHELL = '"{}" has a meaning only in a shell, and this command runs without one'
 _USE_SHELL = "add `shell: yes` to the queue, or write the command as a list to pass it on as it is"
 # One program with its arguments: nothing in it needs a shell that stays around, so the program may take its place.
@@ -97,7 +98,7 @@ def words(command: str, environ: Mapping[str, str]) -> tuple[str, ...]:
         parts = shlex.split(marked)
     except ValueError:
         raise Refused("the command has a quote that is opened and never closed", "close it") from None
-    _refuse_shell_syntax(parts)
+    _refuse_shell_syntax(parts, command)
     return tuple(re.sub("\0([0-9]+)\0", lambda found: values[int(found[1])], part) for part in parts)
 
 
@@ -106,13 +107,14 @@ def listed(items: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(expand(item, environ) for item in items)
 
 
-def _refuse_shell_syntax(parts: Sequence[str]) -> None:
+def _refuse_shell_syntax(parts: Sequence[str], command: str) -> None:
     for part in parts:
         if part in _OPERATORS:
             raise Refused(_ONLY_SHELL.format(part), _USE_SHELL)
-        if dollar := _DOLLAR.search(part):
-            braces = "" if dollar[1] == "(" else f"write ${{{dollar[1]}}}, or "
-            raise Refused(_ONLY_SHELL.format(dollar[0]), braces + _USE_SHELL)
+    # In single quotes a dollar is meant as it is, as in sh -c 'echo $HOME' or awk '{print $1}'.
+    if dollar := _DOLLAR.search(_SINGLE_QUOTED.sub("", command)):
+        braces = "" if dollar[1] == "(" else f"write ${{{dollar[1]}}}, or "
+        raise Refused(_ONLY_SHELL.format(dollar[0]), braces + _USE_SHELL)
     if parts and (found := _ASSIGNMENT.match(parts[0])):
         raise Refused(f'"{found[0]}…" sets a variable only in a shell', f"write {found[1]} under `env:` of the queue")
 

@@ -117,6 +117,8 @@ def test_everything() -> None:
         ("rq $${COUNT} $$", ("rq", "${COUNT}", "$$")),
         ("rq a#b", ("rq", "a#b")),
         ("rq ?q=1&x", ("rq", "?q=1&x")),
+        ("sh -c 'echo $HOME'", ("sh", "-c", "echo $HOME")),
+        ("awk '{print $1, $name}' it", ("awk", "{print $1, $name}", "it")),
     ],
 )
 def test_words_of_a_command(command: str, argv: tuple[str, ...]) -> None:
