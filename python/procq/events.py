@@ -90,7 +90,7 @@ class Executing:
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """The program could not be executed."""
+    """The program could not be executed; `Gone` follows once the child that tried is reaped."""
 
     worker: WorkerId
     generation: int

@@ -86,7 +86,7 @@ def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
         case Exited(_, generation, status, at):
             return Draining(generation, state.fingerprint, End(status, state.at, at))
         case SpawnFailed(_, generation, failure, at) if isinstance(state, Starting):
-            return Ended(generation, state.fingerprint, End(failure, state.at, at))
+            return Draining(generation, state.fingerprint, End(failure, state.at, at))
         case Refused(_, generation, why, at) if isinstance(state, Starting):
             return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at))
         case _:
@@ -102,7 +102,7 @@ def _left(state: Stopping, event: WorkerEvent) -> WorkerState:
         case Exited(_, generation, status, at):
             return Draining(generation, state.fingerprint, End(status, state.at, at, asked=True))
         case SpawnFailed(_, generation, failure, at):
-            return Ended(generation, state.fingerprint, End(failure, state.at, at, asked=True))
+            return Draining(generation, state.fingerprint, End(failure, state.at, at, asked=True))
         case Refused(_, generation, why, at) if state.pid == 0:
             return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at, asked=True))
         case _:

@@ -159,7 +159,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The leader ended as `end` says; descendants are still being ended."""
+    """The leader ended, or its spawn failed, as `end` says; something of it is still to be ended or reaped."""
 
     generation: int
     fingerprint: str

@@ -74,6 +74,12 @@ def test_the_whole_life() -> None:
     assert state(SPAWN, EXEC, EXIT, GONE) == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))
 
 
+def test_a_failed_spawn_holds_its_slot_until_the_child_is_reaped() -> None:
+    end = End(FAILURE, 10.0, 12.5)
+    assert state(SPAWN, SpawnFailed(EMAILS_1, 7, FAILURE, 12.5)) == Draining(7, "f", end)
+    assert state(SPAWN, SpawnFailed(EMAILS_1, 7, FAILURE, 12.5), GONE) == Ended(7, "f", end)
+
+
 def test_what_becomes_of_an_end() -> None:
     end = End(ExitStatus(1), 11.0, 13.0)
     life = (SPAWN, EXEC, EXIT, GONE)
@@ -116,7 +122,7 @@ def test_a_stop_while_the_start_is_pending() -> None:
     """FAULTS 16: the worker is stopped whatever the spawn still has to say."""
     assert state(SPAWN, ASK) == Stopping(7, "f", 0, 10.0, 22.0, "surplus")
     assert state(SPAWN, ASK, EXEC) == Stopping(7, "f", 4711, 11.0, 22.0, "surplus")
-    failed = state(SPAWN, ASK, SpawnFailed(EMAILS_1, 7, FAILURE, 12.5))
+    failed = state(SPAWN, ASK, SpawnFailed(EMAILS_1, 7, FAILURE, 12.5), GONE)
     assert failed == Ended(7, "f", End(FAILURE, 10.0, 12.5, asked=True))
     refused = state(SPAWN, ASK, Refused(EMAILS_1, 7, "full", 12.5))
     assert refused == Ended(7, "f", End(Refusal("full"), 10.0, 12.5, asked=True))

@@ -1,7 +1,7 @@
 """What outlives the control plane, as bytes that the keeper holds: the intent, and the failures counted so far.
 
-Compressed JSON, cut into parts of at most `PART` bytes, each with the CRC-32 of its own bytes. `Assembly` takes the
-parts back and yields the whole only when every part arrived once, unharmed and of the same cut.
+Compressed JSON, cut into parts of at most `PART` bytes, each with the CRC-32 of the whole. `Assembly` takes the parts
+back and yields the whole only when every part of the same cut arrived once and the checksum is right.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from procq.state import Streak
 PART: Final = 512 * 1024
 LIMIT: Final = 4 * 1024 * 1024
 """Most bytes that the keeper holds for us."""
+_FOR_COUNTERS: Final = 1024 * 1024
 _UNPACKED_LIMIT: Final = 64 * 1024 * 1024
 
 Streaks = Mapping[str, Mapping[int, Streak]]
@@ -34,18 +35,22 @@ class Memory:
     restarts: Mapping[str, int] = field(default_factory=dict)
 
 
+def check_size(intent: Intent) -> None:
+    """Raises ValueError when the intent leaves too little of what the keeper holds for us to the counters."""
+    size, most = len(pack(Memory(intent))), LIMIT - _FOR_COUNTERS
+    if size > most:
+        raise ValueError(f"the queues take {size} bytes when saved, the keeper holds {most}: shorten commands and env")
+
+
 def pack(memory: Memory) -> bytes:
-    """The memory as bytes. Raises ValueError when it is larger than the keeper holds."""
+    """The memory as bytes."""
     streaks = {
         name: [[slot, s.crashes, s.misses, s.generation] for slot, s in slots.items()]
         for name, slots in memory.streaks.items()
         if slots
     }
     plain = {"intent": intent_codec.encode(memory.intent), "streaks": streaks, "restarts": dict(memory.restarts)}
-    data = zlib.compress(json.dumps(plain, separators=(",", ":")).encode("ascii"), 1)
-    if len(data) > LIMIT:
-        raise ValueError(f"the intent takes {len(data)} bytes, the keeper holds {LIMIT}")
-    return data
+    return zlib.compress(json.dumps(plain, separators=(",", ":")).encode("ascii"), 1)
 
 
 def unpack(data: bytes) -> Memory:
@@ -85,7 +90,8 @@ class Part:
 def cut(data: bytes, size: int = PART) -> list[Part]:
     """The parts of `data`; at least one."""
     chunks = [data[i : i + size] for i in range(0, len(data), size)] or [b""]
-    return [Part(n, len(chunks), zlib.crc32(chunk), chunk) for n, chunk in enumerate(chunks)]
+    crc = zlib.crc32(data)
+    return [Part(n, len(chunks), crc, chunk) for n, chunk in enumerate(chunks)]
 
 
 @dataclass(slots=True)
@@ -96,10 +102,10 @@ class Assembly:
     damaged: bool = False
 
     def add(self, part: Part) -> None:
-        """One more part. A harmful one spoils the whole, which is then None for good."""
-        others = next(iter(self.parts.values()), part).parts
-        sound = zlib.crc32(part.data) == part.crc and part.parts == others and 0 <= part.part < part.parts
-        if not sound or part.part in self.parts:
+        """One more part. One that comes twice or is of another cut spoils the whole, which is then None for good."""
+        first = next(iter(self.parts.values()), part)
+        same_cut = (part.parts, part.crc) == (first.parts, first.crc) and 0 <= part.part < part.parts
+        if not same_cut or part.part in self.parts:
             self.damaged = True
         self.parts[part.part] = part
 
@@ -113,4 +119,5 @@ class Assembly:
         """The bytes that were cut, None while parts are missing or when one was harmed."""
         if self.damaged or self.empty or len(self.parts) != next(iter(self.parts.values())).parts:
             return None
-        return b"".join(self.parts[n].data for n in range(len(self.parts)))
+        data = b"".join(self.parts[n].data for n in range(len(self.parts)))
+        return data if zlib.crc32(data) == self.parts[0].crc else None

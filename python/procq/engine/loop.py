@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from procq.engine.blob import Memory, pack, unpack
+from procq.engine.blob import Memory, check_size, pack, unpack
 from procq.engine.port import (
     AnswerPing,
     Clock,
@@ -80,7 +80,7 @@ class Engine:
         self._strays: deque[Stray] = deque(maxlen=_MOST_STRAYS)
         self._epoch = self._instance = self._last_generation = 0
         self._complete = self._shutting_down = False
-        self._intent_unsaved = False
+        self._unsaved: list[bytes] = []
         self._save_at: float | None = None
         self._on_work: Callable[[], None] = lambda: None
         self.unreadable: str | None = None
@@ -166,9 +166,10 @@ class Engine:
         self._on_work()
 
     def change(self, alter: Callable[[Intent], Intent], reason: str) -> Intent:
-        """Replaces the intent by what `alter` makes of it, and returns that. Raises NoIntent, and what `alter` raises.
+        """Replaces the intent by what `alter` makes of it, and returns that.
 
-        `reason` says who or what asked, for the journal. The workers follow with the next step.
+        Raises NoIntent, ValueError for one that is too large to be saved, and what `alter` raises. `reason` says who
+        or what asked, for the journal. The workers follow with the next step.
         """
         if self._intent is None:
             raise NoIntent("there is no manifest in force yet")
@@ -176,7 +177,10 @@ class Engine:
         return self._intent
 
     def adopt(self, manifest: Manifest, reason: str) -> Intent:
-        """Puts `manifest` in force; wishes about queues it does not have are dropped."""
+        """Puts `manifest` in force; wishes about queues it does not have are dropped.
+
+        Raises ValueError for one that is too large to be saved.
+        """
         self._replace(Intent(manifest) if self._intent is None else adopt(self._intent, manifest), reason)
         assert self._intent is not None
         return self._intent
@@ -193,10 +197,15 @@ class Engine:
         commands, self._outbox = self._outbox, []
         if self._may_plan and self._intent is not None:
             planned = self._plan_dirty(self._intent, now)
-            commands.extend(self._save(self._intent, now))
+            # The intent travels before what follows from it (who comes after us must not undo that), counters after.
+            commands.extend(SaveIntent(data) for data in self._unsaved)
+            self._unsaved.clear()
             commands.extend(planned)
         if commands:
             self._port.send(commands)
+        if self._may_plan and self._save_at is not None and self._save_at <= now:
+            self._port.send([SaveIntent(self._packed())])
+            self._save_at = None
         self._publish()
 
     # --- folding ------------------------------------------------------------------------------------------------
@@ -272,11 +281,13 @@ class Engine:
     # --- intent -------------------------------------------------------------------------------------------------
 
     def _replace(self, intent: Intent, reason: str) -> None:
-        old, self._intent = self._intent, intent
+        old = self._intent
         self.unreadable = None
         if old == intent:
             return
-        self._intent_unsaved = True
+        check_size(intent)
+        self._intent = intent
+        self._unsaved, self._save_at = [self._packed()], None
         self._news.append(IntentChanged(self.now, reason))
         if old is None:
             self._mark_all()
@@ -292,13 +303,10 @@ class Engine:
         if self._intent is not None:
             self._dirty.update(self._intent.manifest.queues)
 
-    def _save(self, intent: Intent, now: float) -> list[Command]:
-        """The intent travels before what follows from it: who comes after us must not undo it."""
-        if not self._intent_unsaved and (self._save_at is None or self._save_at > now):
-            return []
-        self._intent_unsaved, self._save_at = False, None
+    def _packed(self) -> bytes:
+        assert self._intent is not None
         streaks = {name: slots.streaks for name, slots in self._queues.items() if slots.streaks}
-        return [SaveIntent(pack(Memory(intent, streaks, self._restarts)))]
+        return pack(Memory(self._intent, streaks, self._restarts))
 
     # --- planning -----------------------------------------------------------------------------------------------
 

@@ -96,6 +96,8 @@ def worker_state(m: Message) -> WorkerState:
     generation, fingerprint, at = m["generation"], m["fingerprint"], _seconds(m["at"])
     deadline = _seconds(m["deadline"] or 0)
     match m["phase"]:
+        case "starting" | "stopping" if m["failure"] is not None:
+            return Draining(generation, fingerprint, _end(m, at))
         case "starting":
             return Starting(generation, fingerprint, at, None)
         case "running":

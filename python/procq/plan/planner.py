@@ -64,8 +64,13 @@ def plan_queue(name: str, desired: DesiredQueue | None, observed: QueueState, no
     if desired is None:
         return _remove(name, observed)
     look = _Look(desired, observed, now)
+    workers, fingerprint, settings = observed.workers, desired.fingerprint, desired.settings
     for slot in range(1, desired.workers + 1):
-        look.slot(slot, observed.workers.get(slot))
+        state = workers.get(slot)
+        # The quick way for nearly all slots of nearly all looks; `look.slot` would find nothing to do either.
+        settled = type(state) is Running and state.settings is settings and state.fingerprint == fingerprint
+        if not (settled and look.hands_off):
+            look.slot(slot, state)
     for slot in _surplus(observed, desired.workers):
         look.actions.extend(_take_out(WorkerId(name, slot), observed.workers[slot], Reason.SURPLUS))
     if not look.actions and look.wake_at is None:
@@ -89,8 +94,6 @@ class _Look:
         self.hands_off = not (adjustment.stopped or adjustment.stopped_slots or adjustment.restart)
 
     def slot(self, slot: int, state: WorkerState | None) -> None:
-        if isinstance(state, Running) and self._settled(state):
-            return
         worker = WorkerId(self.desired.queue.name, slot)
         match state:
             case None:
@@ -108,11 +111,6 @@ class _Look:
     def _spawn(self, worker: WorkerId, reason: Reason, attempt: int = 0) -> None:
         desired = self.desired
         self.actions.append(Spawn(worker, desired.queue, desired.fingerprint, desired.settings, reason, attempt))
-
-    def _settled(self, state: Running) -> bool:
-        return (
-            self.hands_off and state.fingerprint == self.desired.fingerprint and state.settings == self.desired.settings
-        )
 
     def _alive(self, worker: WorkerId, state: Starting | Running) -> None:
         if self.desired.stopped(worker.slot):

@@ -197,8 +197,9 @@ class FakeKeeper:
         if state.generation != generation or not isinstance(state, Starting | Stopping):
             return
         if script.start_error is not None:
-            process.state = Ended(generation, state.fingerprint, End(script.start_error, state.at, now))
+            process.state = Draining(generation, state.fingerprint, End(script.start_error, state.at, now))
             self._tell(SpawnFailed(process.worker, generation, script.start_error, now))
+            self._later(now + script.linger, lambda: self._gone(process, generation))
             return
         pid = 100_000 + generation
         self._tell(Executing(process.worker, generation, pid, now))

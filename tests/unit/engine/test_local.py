@@ -248,6 +248,10 @@ def record(phase: str, **more: object) -> Message:
             Draining(8, "f", End(ExitStatus(0), 1.0, 2.0)),
         ),
         (
+            record("starting", failure=FAILURE, ended=2_000_000_000),
+            Draining(8, "f", End(SpawnFailure("exec", 2, "work", False), 1.0, 2.0)),
+        ),
+        (
             record("gone", failure=FAILURE, ended=2_000_000_000),
             Ended(8, "f", End(SpawnFailure("exec", 2, "work", False), 1.0, 2.0)),
         ),

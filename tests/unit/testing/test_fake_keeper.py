@@ -56,7 +56,7 @@ def test_a_life() -> None:
 def test_a_start_error() -> None:
     fake = keeper(Script(start_error=NOT_FOUND, boot=1))
     fake.send([spawn()])
-    assert play(fake, 10) == [SpawnFailed(EMAILS_1, 1, NOT_FOUND, 1001)]
+    assert play(fake, 10) == [SpawnFailed(EMAILS_1, 1, NOT_FOUND, 1001), Gone(EMAILS_1, 1, 0, 1001)]
     assert fake.alive() == {}
 
 
