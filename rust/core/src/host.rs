@@ -118,6 +118,7 @@ fn keep(setting: Setting, lock: Option<OwnedFd>) -> ! {
         sys::new_session()?;
         sys::become_subreaper()?;
         sys::raise_descriptor_limit();
+        sys::return_large_buffers();
         if let Some(lock) = &lock {
             sys::rewrite(lock.as_fd(), format!("{}\n", sys::own_pid()).as_bytes())?;
         }

@@ -21,6 +21,14 @@ const LAST: usize = 1 << 21;
 /// What a pipe of a busy worker may hold.
 const BUSY_PIPE: usize = 1 << 18;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manners {
+    /// Leave it in the pipe while a log file is behind: its writer waits.
+    Ask,
+    /// Its writer is dead, nobody could wait: bounded by what a pipe holds.
+    Take,
+}
+
 enum Outcome {
     /// The pipe is empty, its writers live.
     Empty,
@@ -35,7 +43,7 @@ enum Outcome {
 impl Keeper {
     /// A worker has written something, or closed its end.
     pub(super) fn read_stream(&mut self, generation: u64, stream: Stream) {
-        match self.read_some(generation, stream, TURN) {
+        match self.read_some(generation, stream, TURN, Manners::Ask) {
             Outcome::Empty | Outcome::More => {}
             Outcome::Full => {
                 if let Some(pipe) = self.workers.get(&generation).and_then(|worker| worker.pipes.get(stream)) {
@@ -76,7 +84,7 @@ impl Keeper {
 
     /// Takes what a dead writer has left.
     pub(super) fn drain_last(&mut self, generation: u64, stream: Stream) {
-        if matches!(self.read_some(generation, stream, LAST), Outcome::End) {
+        if matches!(self.read_some(generation, stream, LAST, Manners::Take), Outcome::End) {
             self.close_stream(generation, stream);
         }
     }
@@ -92,10 +100,10 @@ impl Keeper {
         }
     }
 
-    fn read_some(&mut self, generation: u64, stream: Stream, limit: usize) -> Outcome {
+    fn read_some(&mut self, generation: u64, stream: Stream, limit: usize, manners: Manners) -> Outcome {
         let Some(worker) = self.workers.get(&generation) else { return Outcome::Empty };
         let (Some(pipe), Some(output)) = (worker.pipes.get(stream), worker.output) else { return Outcome::Empty };
-        if !self.output.may_read(output) {
+        if manners == Manners::Ask && !self.output.may_read(output) {
             return Outcome::Full;
         }
         let mut taken = 0;
@@ -104,7 +112,8 @@ impl Keeper {
                 Ok(0) => return Outcome::End,
                 Ok(n) => {
                     taken += n;
-                    if self.output.ingest(output, stream, sys::wall(), &self.buffer[..n]) == Flow::Pause {
+                    let flow = self.output.ingest(output, stream, sys::wall(), &self.buffer[..n]);
+                    if flow == Flow::Pause && manners == Manners::Ask {
                         return Outcome::Full;
                     }
                     if n < PIPE {

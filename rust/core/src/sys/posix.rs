@@ -137,6 +137,15 @@ pub fn parent_pid() -> i32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
 }
 
+/// Has the allocator give large buffers back to the system when they are freed, instead of keeping the most it ever needed.
+pub fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of the allocator; called while there is one thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10)
+    };
+}
+
 /// Leaves at once: no destructors, no handlers, no Python.
 pub fn leave(code: i32) -> ! {
     // SAFETY: never returns, touches nothing.
