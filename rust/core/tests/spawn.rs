@@ -223,6 +223,16 @@ fn a_tree_is_found_by_walking() {
 }
 
 #[test]
+fn usage_is_of_the_whole_tree_and_nothing_for_who_is_gone() {
+    let (started, tree) = family(&mut Spawner::default());
+    let found = process::usage(&[started.child.pid(), tree[1], i32::MAX]);
+    assert_eq!((found[0].processes as usize, found[2].processes), (tree.len(), 0));
+    assert!(found[0].memory > found[1].memory && found[1].memory > 0, "{found:?}");
+    tree.iter().for_each(|pid| assert!(Child::open(*pid).unwrap().signal(libc::SIGKILL)));
+    finish(started);
+}
+
+#[test]
 fn faults_2_a_group_is_signalled_through_the_pidfd_or_not_at_all() {
     let (started, tree) = family(&mut Spawner::default());
     let members: Vec<_> = tree.iter().map(|pid| Child::open(*pid).unwrap()).collect();

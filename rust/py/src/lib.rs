@@ -2,7 +2,7 @@
 
 mod link;
 
-use procq_core::{host as hosting, proto::messages};
+use procq_core::{host as hosting, proto::messages, sys::process};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -10,7 +10,14 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", messages::VERSION)?;
     module.add_class::<link::Link>()?;
+    module.add_function(wrap_pyfunction!(usage, module)?)?;
     module.add_function(wrap_pyfunction!(host, module)?)
+}
+
+#[pyfunction]
+fn usage(py: Python<'_>, pids: Vec<i32>) -> Vec<(f64, u64, u32)> {
+    let found = py.detach(|| process::usage(&pids));
+    found.into_iter().map(|usage| (usage.cpu, usage.memory, usage.processes)).collect()
 }
 
 #[pyfunction]
