@@ -127,9 +127,10 @@ class Client:
         """Replaces the workers that run now."""
         return self._call(wire.Affected, "POST", "/v1/restarts", body={"targets": list(targets)})
 
-    def plan(self) -> wire.PlanView:
-        """What the manifest on disk would change. Raises ProcqError where it does not load."""
-        return self._call(wire.PlanView, "GET", "/v1/plan")
+    def plan(self, file: str | None = None) -> wire.PlanView:
+        """What the manifest on disk, or another `file` in its place, would change. Raises InvalidManifest."""
+        query = {"file": [os.path.abspath(file)]} if file else None
+        return self._call(wire.PlanView, "GET", "/v1/plan", query)
 
     def events(self, after: int | None = None, follow: bool = True) -> Generator[wire.EventView, None, None]:
         """What happened since event `after`, or all that is remembered; with `follow`, what happens next."""

@@ -46,5 +46,5 @@ class Control(Protocol):
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, for a reason that is remembered. Exceptions of `change` pass through."""
 
-    async def plan(self) -> PlanView:
-        """What the manifest on disk would change. Raises ManifestError where it does not load."""
+    async def plan(self, file: str | None) -> PlanView:
+        """What the manifest on disk, or another `file` in its place, would change. Raises ManifestError."""

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from procq import wire
 from procq.errors import ManifestError, ProcqError
+from procq.targets import NoSuchTarget
 
 
 class ApiError(ProcqError):
@@ -42,6 +43,8 @@ async def on_procq_error(request: Request, error: Exception) -> Response:
     match error:
         case ApiError():
             return problem(error.status, error.message, error.hint)
+        case NoSuchTarget():
+            return problem(HTTPStatus.NOT_FOUND, error.message, error.hint)
         case ManifestError():
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.render(), error.hint, wire.MANIFEST_PROBLEM)
         case _:

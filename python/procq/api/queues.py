@@ -17,9 +17,9 @@ from procq.api.control import Control
 from procq.api.problems import ApiError, bad_request
 from procq.api.respond import control_of, respond
 from procq.api.running import set_running
-from procq.api.targets import resolve
-from procq.api.views import queue_names, queue_view
 from procq.intent import Intent
+from procq.targets import resolve
+from procq.views import queue_names, queue_view
 
 _NUMBER = re.compile(r"([+-]?)(\d{1,6})", re.ASCII)
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from procq import wire
 from procq.api.control import Control
-from procq.api.targets import Target, resolve
+from procq.targets import Target, resolve
 
 
 def control_of(request: Request) -> Control:
@@ -18,7 +18,7 @@ def control_of(request: Request) -> Control:
 
 
 def targets_of(request: Request, control: Control, default: tuple[str, ...]) -> tuple[Target, ...]:
-    """What `?target=…&target=…` means. Raises ApiError where one means nothing."""
+    """What `?target=…&target=…` means. Raises NoSuchTarget where one means nothing."""
     return resolve(control.view(), request.query_params.getlist("target") or default)
 
 

@@ -11,7 +11,7 @@ from procq.api.bodies import read_object
 from procq.api.problems import bad_request
 from procq.api.respond import control_of, respond
 from procq.api.running import restart
-from procq.api.targets import resolve
+from procq.targets import resolve
 
 
 async def create_restart(request: Request) -> Response:

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from procq import intent, wire
 from procq.api.control import Control
 from procq.api.problems import ApiError, bad_request
-from procq.api.targets import Target, workers
 from procq.intent import Intent
+from procq.targets import Target, workers
 from procq.text import listing
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from procq import wire
-from procq.api import targets
+from procq import targets, wire
 from procq.api.respond import control_of, respond, targets_of
-from procq.api.views import queue_names, queue_view
 from procq.api.workers import views
+from procq.views import queue_names, queue_view
 
 
 async def get_status(request: Request) -> Response:

@@ -7,16 +7,15 @@ from collections.abc import Iterable, Iterator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from procq import wire
-from procq.api import targets
+from procq import targets, wire
 from procq.api.bodies import read_object
 from procq.api.control import Control
 from procq.api.problems import bad_request, not_found
 from procq.api.respond import control_of, respond, targets_of
 from procq.api.running import set_running
-from procq.api.views import Memory, worker_view
 from procq.intent import desired_queue
 from procq.model import WorkerId
+from procq.views import Memory, worker_view
 
 
 async def list_workers(request: Request) -> Response:

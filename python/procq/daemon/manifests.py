@@ -57,9 +57,16 @@ class Manifests:
         self.in_force_since = time.time()
         return self._engine.adopt(loaded, f"{self._path.name} taken at the start")
 
-    async def on_disk(self) -> Manifest:
-        """What the file says now, in force or not. Raises ManifestError."""
-        return await asyncio.to_thread(manifest.load, self._path, os.environ)
+    async def on_disk(self, path: Path) -> Manifest:
+        """What `path` says now, read as if it were where the manifest is. Raises ManifestError."""
+
+        def load() -> Manifest:
+            content = _read(path)
+            if content is None:
+                return manifest.load(path, os.environ)
+            return manifest.load_text(content, self._path.with_name(path.name), os.environ)
+
+        return await asyncio.to_thread(load)
 
     def ask(self) -> None:
         """Looks at the file again, whether or not it seems to have changed."""

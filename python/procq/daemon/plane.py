@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from procq.api.control import Control, Facts
@@ -171,10 +172,11 @@ class ControlPlane:
         self._engine.change(change, reason)
         self._engine.step()
 
-    async def plan(self) -> PlanView:
-        """What the manifest on disk would change."""
-        manifest = await self._manifests.on_disk()
-        return plan_view(self._engine.preview(manifest), str(self._options.manifest), self._engine.intent)
+    async def plan(self, file: str | None) -> PlanView:
+        """What the manifest on disk, or another `file` in its place, would change."""
+        path = Path(file) if file else self._options.manifest
+        manifest = await self._manifests.on_disk(path)
+        return plan_view(self._engine.preview(manifest), str(path), self._engine.intent)
 
 
 def _api_server(control: Control) -> ApiServer:

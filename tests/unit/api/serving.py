@@ -58,10 +58,10 @@ class RigControl:
         self.rig.engine.change(change, reason)
         self.rig.settle()
 
-    async def plan(self) -> PlanView:
+    async def plan(self, file: str | None) -> PlanView:
         if isinstance(self.on_disk, Exception):
             raise self.on_disk
-        return plan_view(self.rig.engine.preview(self.on_disk), "/srv/shop/procq.yaml", self.rig.engine.intent)
+        return plan_view(self.rig.engine.preview(self.on_disk), file or "/srv/shop/procq.yaml", self.rig.engine.intent)
 
 
 class Served:

@@ -63,7 +63,7 @@ def test_only_colours_reach_the_terminal(written: str, shown: str) -> None:
 def test_nothing_but_colours_reaches_the_terminal(written: str) -> None:
     shown = text.visible(written)
     without_colours = text._SGR.sub("", shown)
-    assert not any(ord(c) < 32 and c not in "\t\n" or 0x7F <= ord(c) < 0xA0 for c in without_colours)
+    assert not any((ord(c) < 32 and c not in "\t\n") or 0x7F <= ord(c) < 0xA0 for c in without_colours)
 
 
 def test_names_stay_on_one_line() -> None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from procq.api.problems import bad_request, not_found
-from procq.api.views import queue_names, slots
-from procq.errors import did_you_mean
+from procq.errors import ProcqError, did_you_mean
 from procq.model import WorkerId
+from procq.views import queue_names, slots
 
 if TYPE_CHECKING:
     from procq.engine.view import StateView
@@ -19,14 +18,18 @@ _LONGEST = 128
 _MOST = 1_000
 
 
+class NoSuchTarget(ProcqError):
+    """A word means no queue and no worker."""
+
+
 def resolve(view: StateView, words: Sequence[str]) -> tuple[Target, ...]:
-    """Queues and workers that `words` mean, each once. Raises ApiError where one means nothing."""
+    """Queues and workers that `words` mean, each once. Raises NoSuchTarget where one means nothing."""
     if len(words) > _MOST:
-        raise bad_request(f"more than {_MOST} targets", hint="Use patterns.")
+        raise NoSuchTarget(f"{len(words)} targets are more than {_MOST}", hint="Use patterns.")
     found: dict[Target, None] = {}
     for word in words:
         if len(word) > _LONGEST:
-            raise bad_request(f"a target of more than {_LONGEST} characters")
+            raise NoSuchTarget(f'"{word[:20]}…" has more than {_LONGEST} characters: no name is as long')
         found |= dict.fromkeys(_meant(view, word))
     return tuple(target for target in found if isinstance(target, str) or target.queue not in found)
 
@@ -65,5 +68,5 @@ def _required(found: Sequence[Target], word: str, names: Sequence[str]) -> list[
     if not found:
         listed = f"Queues are: {', '.join(names[:20])}." if names else "There are no queues."
         hint = did_you_mean(word, names, listed)
-        raise not_found(f'"{word}" is no queue and no worker here', hint=hint[0].upper() + hint[1:])
+        raise NoSuchTarget(f'"{word}" is no queue and no worker here', hint=hint[0].upper() + hint[1:])
     return list(found)
