@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from procq.engine.blob import Memory, cut, pack, unpack
 from procq.engine.requests import translate
-from procq.fold import Slots
+from procq.events import Event
+from procq.fold import Slots, fold
 from procq.intent import DesiredQueue, Intent
 from procq.intent_codec import decode, encode
 from procq.model import Manifest, WorkerId
@@ -176,3 +177,20 @@ def test_lost_events_heal_by_a_snapshot(manifest: Manifest, choices: list[Script
         assert known is not None
         assert known.generation == generation
         assert type(known) is type(rig.keeper.state(worker))
+
+
+@settings(deadline=None, max_examples=40)
+@given(manifests(), manifests(), st.lists(scripts, min_size=1, max_size=4))
+def test_the_published_events_tell_the_whole_story(first: Manifest, second: Manifest, choices: list[Script]) -> None:
+    """Whoever folds what the engine publishes knows what the engine knows."""
+    rig = Rig(Manifest("empty", {}), lambda _, generation: choices[generation % len(choices)])
+    told: list[Event] = []
+    rig.engine.subscribe(told.extend)
+    for wanted in (first, second):
+        rig.adopt(wanted)
+        rig.advance(15)
+    observed = Observed()
+    for event in told:
+        observed = fold(observed, event)
+    known = rig.engine.snapshot().observed.queues
+    assert {n: q for n, q in observed.queues.items() if q.workers} == {n: q for n, q in known.items() if q.workers}

@@ -37,15 +37,13 @@ class Storm:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.rig = Rig(self.manifest(), self.cast)
         self.calm = False
+        self.rig = Rig(self.manifest(), self.cast)
         self.spawned: set[int] = set()
         self.seen = 0
 
     def cast(self, _worker: WorkerId, _generation: int) -> Script:
         return Script() if self.calm else self.random.choice(SCRIPTS)
-
-    calm = False
 
     def manifest(self) -> Manifest:
         names = [name for name in NAMES if self.random.random() < 0.8]

@@ -68,6 +68,9 @@ class Reader:
             self._now = at
             return (read(worker, m["generation"], at, m),)
         match kind:
+            case "welcome":
+                self._blob, self._records = Assembly(), []
+                return _conversation(m)
             case "blob":
                 self._blob.add(Part(m["part"], m["parts"], m["crc"], m["data"]))
                 return ()
