@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from procq.intent import DesiredQueue, Intent, desired_queue
 from procq.model import Queue
@@ -85,21 +84,6 @@ class Difference:
     def empty(self) -> bool:
         """Whether no queue changes."""
         return all(q.mark is Mark.SAME for q in self.queues)
-
-    def as_data(self) -> dict[str, Any]:
-        """Plain data: dicts, lists, strings and numbers."""
-        return {
-            "queues": [
-                {
-                    "name": q.name,
-                    "mark": q.mark.value,
-                    "changes": [{"key": c.key, "old": c.old, "new": c.new} for c in q.changes],
-                    **_counts_data(q.counts),
-                }
-                for q in self.queues
-            ],
-            **_counts_data(self.counts),
-        }
 
 
 def compare(old: Intent | None, new: Intent, observed: Observed) -> Difference:
@@ -178,13 +162,3 @@ def _env_changes(before: Queue, after: Queue) -> Iterator[Change]:
         if old != new:
             texts = ("" if old is None else "set", "" if new is None else "set" if old is None else "changed")
             yield Change(f"env.{name}", *texts)
-
-
-def _counts_data(counts: Counts) -> dict[str, int]:
-    return {
-        "new": counts.new,
-        "stopped": counts.stopped,
-        "replaced": counts.replaced,
-        "configured": counts.configured,
-        "untouched": counts.untouched,
-    }

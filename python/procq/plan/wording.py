@@ -24,8 +24,3 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name.removeprefix("SIG")
     except ValueError:
         return str(number)
-
-
-def workers(count: int) -> str:
-    """`1 worker`, `2 workers`."""
-    return "1 worker" if count == 1 else f"{count} workers"

@@ -1,4 +1,4 @@
-"""What `procq plan` says."""
+"""What another intent would do: the data behind `procq plan`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from procq.intent import Intent, ScaleTo, restart, scale
 from procq.model import Manifest, StopPolicy
 from procq.plan.diff import Change, Counts, Difference, Mark, compare
-from procq.plan.report import announcement, lines, summary
 from procq.plan.wording import duration, signal_name
 from procq.state import Observed, QueueState, Running, Settings
 from tests.queues import manifest, queue
@@ -60,29 +59,6 @@ def test_changes_never_show_the_values_of_variables() -> None:
     assert "secret" not in repr(difference())
 
 
-def test_text() -> None:
-    assert (
-        "\n".join(lines(difference()))
-        == """\
-  + invoices  new queue                                     2 workers start
-  ~ emails    workers 5 → 3                                 2 workers stop, 3 keep running
-  ± thumbs    command changes; env.TOKEN (none) → set       4 workers replaced
-      - rq worker thumbs
-      + rq worker --burst thumbs
-  ~ reports   stop.signal TERM → INT; stop.grace 10s → 90s  live, no worker touched
-  - legacy    removed                                       4 workers stop
-  = 1 queue unchanged
-
-2 new, 10 replaced or stopped, 6 untouched"""
-    )
-
-
-def test_announcement() -> None:
-    nothing = compare(Intent(OLD), Intent(OLD), settled(OLD))
-    assert announcement(nothing) == "no change (0 new, 0 replaced or stopped, 16 untouched)"
-    assert announcement(difference()).startswith("invoices added; emails: workers 5 → 3; thumbs: command changed, ")
-
-
 def test_an_override_hides_the_count_of_the_manifest() -> None:
     old = scale(Intent(OLD), "emails", ScaleTo(5))
     found = compare(old, replace(old, manifest=NEW), settled(OLD))
@@ -95,22 +71,6 @@ def test_a_restart_shows_as_replacement() -> None:
     found = compare(Intent(OLD), restart(Intent(OLD), ["emails"], 9), settled(OLD))
     emails = next(q for q in found.queues if q.name == "emails")
     assert (emails.mark, emails.counts) == (Mark.REPLACED, Counts(replaced=5))
-
-
-def test_data() -> None:
-    data = difference().as_data()
-    assert data["new"] == 2
-    assert data["queues"][1] == {
-        "name": "emails",
-        "mark": "~",
-        "changes": [{"key": "workers", "old": "5", "new": "3"}],
-        "new": 0,
-        "stopped": 2,
-        "replaced": 0,
-        "configured": 0,
-        "untouched": 3,
-    }
-    assert summary(difference()) == "2 new, 10 replaced or stopped, 6 untouched"
 
 
 def test_wording() -> None:
