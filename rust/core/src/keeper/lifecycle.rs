@@ -22,10 +22,14 @@ pub(super) struct Launched {
 impl Keeper {
     /// Starts a worker, or says why not.
     pub(super) fn spawn(&mut self, spawn: Spawn) {
-        if let Some(why) = self.objection(&spawn) {
+        let objection = self.objection(&spawn);
+        // A refused number is used up as well: the next snapshot shows that nothing came of it.
+        if spawn.generation <= LARGEST {
+            self.last_generation = self.last_generation.max(spawn.generation);
+        }
+        if let Some(why) = objection {
             return self.emit(&Event::Refused { worker: spawn.worker, generation: spawn.generation, why });
         }
-        self.last_generation = spawn.generation;
         let generation = spawn.generation;
         let launched = self.image(&spawn).and_then(|image| self.launch(image, &[]));
         let worker = self.record_of(spawn);
