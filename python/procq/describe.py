@@ -22,6 +22,7 @@ from procq.events import (
     StopRequested,
     Stray,
 )
+from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
 from procq.state import Resting
 from procq.text import count, duration
@@ -38,16 +39,16 @@ class Description:
     worker: WorkerId | None = None
 
 
-def describe(event: Event, ran_for: float | None = None) -> Description | None:
-    """The words for `event`; None for those that say nothing to a person. `ran_for` are the seconds a worker lived."""
+def describe(event: Event, life: Life = UNKNOWN) -> Description | None:
+    """The words for `event`; None for those that say nothing to a person. `life` is what an exit ended."""
     match event:
         case Executing(worker, _, pid, _):
             return Description("started", f"started, pid {pid}", worker)
         case SpawnFailed(worker, _, failure, _):
             return Description("start_failed", f"cannot start: {failure}", worker)
         case Exited(worker, _, status, _):
-            lived = "" if ran_for is None else f" after {duration(ran_for)}"
-            return Description("exited", f"{status}{lived}", worker)
+            lived = "" if life.seconds is None else f" after {duration(life.seconds)}"
+            return Description("left" if life.asked else "exited", f"{status}{lived}", worker)
         case Gone(worker, _, killed, _) if killed:
             return Description("killed", f"{count(killed, 'process', 'processes')} had to be killed", worker)
         case Refused(worker, _, why, _):
@@ -68,7 +69,8 @@ def _describe_decision(event: Event) -> Description | None:
             text = f"starts again in {duration(max(0.0, until - at))}, failure {attempt} in a row: {reason}"
             return Description("delayed", text, worker)
         case Retired(worker, _, why, _, reason):
-            return Description("retired", f"{_RESTING[why]}: {reason}", worker)
+            kind = "gave_up" if why is Resting.FAILED else "rests"
+            return Description(kind, f"{_RESTING[why]}: {reason}", worker)
         case ConfigureRequested(worker, _, _, _, reason):
             return Description("configured", f"settings renewed: {reason}", worker)
         case IntentChanged(_, reason):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from procq.describe import describe
 from procq.events import Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
+from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
 from procq.wire import EventView
 
@@ -37,8 +38,8 @@ class History:
         """How often a slot was taken again."""
         return self._restarts
 
-    def record(self, event: Event, ran_for: float | None = None) -> None:
-        """Remembers an event of the engine, if it says something to a person. `ran_for`: seconds a worker lived."""
+    def record(self, event: Event, life: Life = UNKNOWN) -> None:
+        """Remembers an event of the engine, if it says something to a person. `life` is what an exit ended."""
         match event:
             case Snapshot(workers=workers):
                 known = {worker for worker, _ in workers}
@@ -53,7 +54,7 @@ class History:
             case Forgotten(worker=worker):
                 self._last_exits.pop(worker, None)
                 self._restarts.pop(worker, None)
-        described = describe(event, ran_for)
+        described = describe(event, life)
         if described is not None:
             self.note(described.kind, described.text, described.worker)
 

@@ -30,7 +30,7 @@ from procq.errors import ProcqError
 from procq.events import Event
 from procq.history import History
 from procq.intent import Intent
-from procq.lifetimes import Lifetimes
+from procq.lives import Lives
 from procq.manifest import load
 from procq.model import Manifest, Queue, RestartPolicy, StopPolicy
 from procq.views import Memory, worker_view
@@ -70,7 +70,7 @@ class Manager:
         self._engine = Engine(self._port, time.monotonic)
         self._engine.adopt(first, "the manager was made")
         self._history = History()
-        self._lifetimes = Lifetimes()
+        self._lives = Lives()
         self._engine.subscribe(self._record)
         self._thread = EngineThread(self._engine, self._port)
 
@@ -204,4 +204,4 @@ class Manager:
 
     def _record(self, events: Sequence[Event]) -> None:
         for event in events:
-            self._history.record(event, self._lifetimes.ended(event))
+            self._history.record(event, self._lives.look(event))

@@ -32,5 +32,5 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
                 )
             case Stopped(killed):
                 note = f", {count(killed, 'process', 'processes')} had to be killed" if killed else ""
-                terminal.line(f"stopped {count(total, 'worker')}{note}")
+                terminal.line(f"stopped {count(total, 'worker')}{note}" if total else f"stopped{note}")
     return 0

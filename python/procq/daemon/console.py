@@ -10,13 +10,12 @@ from procq.events import (
     Delayed,
     Event,
     Exited,
-    Gone,
     Retired,
     ShuttingDown,
     SpawnFailed,
     SpawnRequested,
-    StopRequested,
 )
+from procq.lives import Life
 from procq.model import Manifest, WorkerId
 from procq.plan.diff import QueueDiff
 from procq.state import Resting
@@ -32,7 +31,6 @@ class Console:
     def __init__(self, prefix_width: int, color: bool) -> None:
         self._width = prefix_width
         self._style = Style(color)
-        self._asked: set[tuple[WorkerId, int]] = set()
         self._ended: dict[WorkerId, tuple[str, str]] = {}
         self._quiet = False
 
@@ -81,19 +79,14 @@ class Console:
 
     # --- crashes ------------------------------------------------------------------------------------------------
 
-    def happened(self, event: Event, ran_for: float | None) -> Iterator[str]:
-        """The lines, if any, that `event` leads to. `ran_for` are the seconds a worker lived."""
+    def happened(self, event: Event, life: Life) -> Iterator[str]:
+        """The lines, if any, that `event` leads to. `life` is what an exit ended."""
         if self._quiet:
             return
         match event:
-            case StopRequested(worker=worker, generation=generation):
-                self._asked.add((worker, generation))
-            case Gone(worker=worker, generation=generation):
-                self._asked.discard((worker, generation))
-            case Exited(worker=worker, generation=generation, status=status):
-                if (worker, generation) not in self._asked:
-                    lived = "" if ran_for is None else f"after {duration(ran_for)}, "
-                    self._ended[worker] = ("↻" if status.success else "✗", f"{status}    {lived}")
+            case Exited(worker=worker, status=status) if not life.asked:
+                lived = "" if life.seconds is None else f"after {duration(life.seconds)}, "
+                self._ended[worker] = ("↻" if status.success else "✗", f"{status}    {lived}")
             case SpawnFailed(worker=worker, failure=failure):
                 self._ended[worker] = ("✗", f"cannot start: {plain(str(failure))}    ")
             case ShuttingDown():

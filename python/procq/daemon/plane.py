@@ -25,7 +25,7 @@ from procq.errors import ExitCode, ManifestError, ProcqError
 from procq.events import Event, Incompatible, ReloadAsked
 from procq.history import History
 from procq.intent import Intent
-from procq.lifetimes import Lifetimes
+from procq.lives import Lives
 from procq.state import Starting
 from procq.version import version
 from procq.wire import PlanView
@@ -48,7 +48,7 @@ class ControlPlane:
         self._options = options
         self._console = Console(options.prefix_width, options.color)
         self._news = News()
-        self._lifetimes = Lifetimes()
+        self._lives = Lives()
         self._misfit: Incompatible | None = None
         self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
         engine.subscribe(self._happened)
@@ -127,9 +127,9 @@ class ControlPlane:
     def _happened(self, events: Sequence[Event]) -> None:
         lines: list[str] = []
         for event in events:
-            ran_for = self._lifetimes.ended(event)
-            self.history.record(event, ran_for)
-            lines += self._console.happened(event, ran_for)
+            life = self._lives.look(event)
+            self.history.record(event, life)
+            lines += self._console.happened(event, life)
             match event:
                 case Incompatible():
                     self._misfit = event

@@ -20,7 +20,7 @@ from procq.engine.view import StateView
 from procq.events import Event
 from procq.history import History
 from procq.intent import Intent
-from procq.lifetimes import Lifetimes
+from procq.lives import Lives
 from procq.model import Manifest
 from procq.paths import Project
 from procq.testing import Rig
@@ -38,12 +38,12 @@ class RigControl:
         self.history = History(clock=lambda: 1_800_000_000.0)
         self.on_disk: Manifest | Exception = rig.engine.intent.manifest if rig.engine.intent else Manifest("", {})
         self.manifest_error: str | None = None
-        self._lifetimes = Lifetimes()
+        self._lives = Lives()
         rig.engine.subscribe(self._record)
 
     def _record(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.history.record(event, self._lifetimes.ended(event))
+            self.history.record(event, self._lives.look(event))
 
     def view(self) -> StateView:
         return self.rig.engine.snapshot()

@@ -11,7 +11,7 @@ _SIGNS = {
     "started": ("●", "green"),
     "exited": ("✗", "red"),
     "start_failed": ("✗", "red"),
-    "retired": ("✗", "red"),
+    "gave_up": ("✗", "red"),
     "reload_failed": ("✗", "red"),
     "delayed": ("↻", "yellow"),
     "log_trouble": ("!", "yellow"),
