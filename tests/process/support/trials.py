@@ -1,0 +1,34 @@
+"""How often the repeated tests repeat: a few dozen here, hundreds in tests/soak, the same code."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+
+SEED = int(os.environ.get("PROCQ_TEST_SEED", "20260101"))
+"""Every random moment follows from it; a failing test prints it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Repetitions by kind."""
+
+    control_kills: int
+    keeper_kills: int
+    sentinel_kills: int
+    downs: int
+    spawns: int
+    early_stops: int
+    garbage: int
+
+    def times(self, factor: int) -> Trials:
+        """The same, more often."""
+        return Trials(**{field.name: factor * int(getattr(self, field.name)) for field in fields(self)})
+
+
+CI = Trials(control_kills=20, keeper_kills=20, sentinel_kills=20, downs=20, spawns=1000, early_stops=200, garbage=200)
+
+
+def bound(trials: int) -> str:
+    """What so many trials without a failure show: the rule of three."""
+    return f"{trials} trials, 0 failures: at most {3 / trials:.2%} fail (95 % confidence)"
