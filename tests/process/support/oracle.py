@@ -77,11 +77,13 @@ def settled(leaks: Callable[[], list[str]], seconds: float = _PATIENCE) -> list[
     return found
 
 
-def keeper_excess(pid: int, baseline: Counter[str], workers: int) -> list[str]:
-    """Descriptors of a keeper above its baseline, less what each of its running workers needs, and its zombies."""
+def keeper_excess(pid: int, baseline: Counter[str], workers: int, logs: bool = False) -> list[str]:
+    """Descriptors of a keeper above its baseline, less what each of `workers` more needs, and its zombies.
+
+    `logs`: workers run that may have a log file open each.
+    """
     allowance = {"anon_inode:[pidfd]": workers, "pipe": 2 * workers}
     extra = processes.descriptors(pid) - baseline
-    # A running worker may have its log file open.
-    excess = {kind: n - allowance.get(kind, min(workers, 1) * kind.startswith("/")) for kind, n in extra.items()}
+    excess = {kind: n - allowance.get(kind, int(logs and kind.startswith("/"))) for kind, n in extra.items()}
     found = [f"{n} × {kind} too many in the keeper" for kind, n in excess.items() if n > 0]
     return found + [f"zombie {zombie.pid} ({zombie.name}) of the keeper" for zombie in processes.zombies_of(pid)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +74,16 @@ class Procq:
                 **more,
             )
         return self.began(workers)
+
+    def start_by(self, command: Sequence[str], hosting: dict[str, Any], *, began: bool = True) -> Procq:
+        """Runs a program that becomes procq as the `hosting` that it reads says."""
+        with open(self.output, "ab") as output, tempfile.TemporaryFile() as told:
+            marshal.dump(hosting, told)
+            told.seek(0)
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdin=told, stdout=output, stderr=subprocess.STDOUT
+            )
+        return self.began() if began else self
 
     def began(self, workers: int | None = None) -> Procq:
         """Waits until it is ready, however it was started."""
@@ -209,6 +222,6 @@ class Procq:
     def _excess(self) -> list[str]:
         assert self.baseline is not None
         info, running = self.info(), sum(1 for each in self.status().workers if each.pid is not None)
-        found = keeper_excess(info.pid, self.baseline.keeper, max(0, running - self.baseline.workers))
+        found = keeper_excess(info.pid, self.baseline.keeper, max(0, running - self.baseline.workers), running > 0)
         opened = sum(processes.descriptors(self.control_plane()).values())
         return found + [f"{opened} descriptors of the control plane"] * (opened > self.baseline.control_plane)
