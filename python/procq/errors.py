@@ -89,6 +89,11 @@ class Problem:
         """`file:line:column`, or only the file."""
         return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
 
+    @property
+    def offending(self) -> str:
+        """The text that is wrong, as it stands in the file."""
+        return self.source_line[self.column - 1 : self.column - 1 + self.length] if self.line else ""
+
 
 class ManifestError(ProcqError):
     """A manifest does not load. `problems` holds all of them, in the order of the file."""

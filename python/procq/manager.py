@@ -32,8 +32,9 @@ from procq.history import History
 from procq.intent import Intent
 from procq.lives import Lives
 from procq.manifest import load
-from procq.model import Manifest, Queue, RestartPolicy, StopPolicy
-from procq.views import Memory, worker_view
+from procq.meter import Load, Meter
+from procq.model import Manifest, Queue, RestartPolicy, StopPolicy, WorkerId
+from procq.views import About, worker_view
 from procq.wire import WorkerView
 
 __all__ = ["Manager", "ManagerClosed", "StillRunning"]
@@ -71,6 +72,7 @@ class Manager:
         self._engine.adopt(first, "the manager was made")
         self._history = History()
         self._lives = Lives()
+        self._meter = Meter(core.usage)
         self._engine.subscribe(self._record)
         self._thread = EngineThread(self._engine, self._port)
 
@@ -142,8 +144,11 @@ class Manager:
         )
 
     def status(self, *names: str) -> list[WorkerView]:
-        """The workers of `names`, all without."""
-        return self._call(lambda: self._status(names or ("*",)))
+        """The workers of `names`, all without, with what they use of the machine."""
+        queues = self._call(lambda: self._engine.snapshot().observed.queues)
+        # Measured in the caller's thread: the other one must not wait.
+        loads = self._meter.measure(queues, self._engine.now)
+        return self._call(lambda: self._status(names or ("*",), loads))
 
     def wait_until_running(self, timeout: float | None = None) -> bool:
         """Blocks until every worker that is wanted runs; False when some do not after `timeout` seconds."""
@@ -163,17 +168,17 @@ class Manager:
         self._port.close()
         self._keeper.wait()
 
-    def _status(self, names: Sequence[str]) -> list[WorkerView]:
+    def _status(self, names: Sequence[str], loads: Mapping[WorkerId, Load]) -> list[WorkerView]:
         view, now = self._engine.snapshot(), self._engine.now
-        memory = Memory(self._history.last_exits, self._history.restarts)
+        about = About(loads, self._history.last_exits, self._history.restarts)
         found = []
         for worker in targets.workers(view, targets.resolve(view, names)):
             desired = intent.desired_queue(view.intent, worker.queue) if view.intent else None
-            found.append(worker_view(worker, desired, view.worker(worker), now, memory))
+            found.append(worker_view(worker, desired, view.worker(worker), now, about))
         return found
 
     def _in_state(self, states: set[str]) -> Callable[[], bool]:
-        return lambda: all(worker.state in states for worker in self._status(("*",)))
+        return lambda: all(worker.state in states for worker in self._status(("*",), {}))
 
     def _about(self, names: Sequence[str], change: Callable[[Intent, Targets], Intent], done: str) -> None:
         def act() -> None:

@@ -50,6 +50,19 @@ def wants_color(environ: Mapping[str, str], is_terminal: bool) -> bool:
     return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
+def size(count: int) -> str:
+    """An amount of memory in three digits at most: `410M`, `3.9G`."""
+    amount, units = float(count), "BKMGT"
+    while amount >= 999.5 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    return f"{amount:.1f}{units[0]}" if amount < 9.95 and units[0] in "MGT" else f"{amount:.0f}{units[0]}"
+
+
+def percent(cores: float) -> str:
+    """Cores in use as `top` says it: 100% is one of them."""
+    return f"{cores * 100:.0f}%"
+
+
 def duration(seconds: float) -> str:
     """A length of time in at most two units: `41 ms`, `12 s`, `3m 4s`, `3d 4h`."""
     if seconds < 0.9995:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from procq.intent import DesiredQueue, desired_queue
+from procq.meter import Load
 from procq.model import WorkerId
 from procq.state import (
     CALM,
@@ -34,9 +35,10 @@ _RESTING = {Resting.STOPPED: "stopped", Resting.COMPLETED: "finished", Resting.F
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What is remembered about workers beyond their present state."""
+class About:
+    """What is known of workers beyond their present state."""
 
+    loads: Mapping[WorkerId, Load] = field(default_factory=dict)
     last_exits: Mapping[WorkerId, str] = field(default_factory=dict)
     restarts: Mapping[WorkerId, int] = field(default_factory=dict)
 
@@ -55,8 +57,9 @@ def slots(view: StateView, name: str) -> list[int]:
     return sorted({*wanted, *view.queue(name).workers})
 
 
-def queue_view(view: StateView, name: str, now: float) -> QueueView:
+def queue_view(view: StateView, name: str, now: float, about: About) -> QueueView:
     """One queue. `now` is on the clock of the engine."""
+    loads = [load for worker, load in about.loads.items() if worker.queue == name]
     desired = desired_queue(view.intent, name) if view.intent else None
     observed = view.queue(name)
     states = Counter(_worker_state(desired, slot, observed.workers.get(slot)) for slot in slots(view, name))
@@ -73,24 +76,19 @@ def queue_view(view: StateView, name: str, now: float) -> QueueView:
         waiting=states["waiting"],
         stopped=states["stopped"],
         restarts=view.restarts.get(name, 0),
+        cpu=sum(load.cpu for load in loads) if loads else None,
+        memory=sum(load.memory for load in loads) if loads else None,
         problem=_problem(desired, observed, now),
     )
 
 
-def worker_views(view: StateView, name: str, now: float, memory: Memory) -> Iterator[WorkerView]:
-    """The workers of a queue by slot."""
-    desired = desired_queue(view.intent, name) if view.intent else None
-    workers = view.queue(name).workers
-    for slot in slots(view, name):
-        yield worker_view(WorkerId(name, slot), desired, workers.get(slot), now, memory)
-
-
 def worker_view(
-    worker: WorkerId, desired: DesiredQueue | None, state: WorkerState | None, now: float, memory: Memory
+    worker: WorkerId, desired: DesiredQueue | None, state: WorkerState | None, now: float, about: About
 ) -> WorkerView:
     """One slot. `state` is None where it is vacant."""
     end = _end(state)
     since = _since(state)
+    load = about.loads.get(worker)
     return WorkerView(
         id=str(worker),
         queue=worker.queue,
@@ -99,9 +97,11 @@ def worker_view(
         pid=(state.pid or None) if isinstance(state, Running | Stopping) else None,
         generation=state.generation if state else None,
         age=None if since is None else max(0.0, now - since),
-        restarts=memory.restarts.get(worker, 0),
-        last_exit=str(end.outcome) if end else memory.last_exits.get(worker),
+        restarts=about.restarts.get(worker, 0),
+        last_exit=str(end.outcome) if end else about.last_exits.get(worker),
         retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
+        cpu=load.cpu if load else None,
+        memory=load.memory if load else None,
     )
 
 

@@ -38,6 +38,10 @@ class WorkerView:
     """How the generation before ended, in words."""
     retry_in: float | None = None
     """Seconds until it starts again, while it waits."""
+    cpu: float | None = None
+    """Cores that its process tree keeps busy, a mean since the last look; None while nothing runs."""
+    memory: int | None = None
+    """Resident bytes of its process tree, shared pages counted for each process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,9 @@ class QueueView:
     waiting: int = 0
     stopped: int = 0
     restarts: int = 0
+    cpu: float | None = None
+    """As of a worker, all of them together."""
+    memory: int | None = None
     problem: str | None = None
     """What is wrong, in words."""
 

@@ -12,6 +12,7 @@ from procq.wire import PlanView
 if TYPE_CHECKING:
     from procq.engine.view import StateView
     from procq.history import History
+    from procq.views import About
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class Control(Protocol):
 
     def facts(self) -> Facts:
         """About the process itself."""
+
+    async def about(self) -> About:
+        """What workers use, and what is remembered of them."""
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, for a reason that is remembered. Exceptions of `change` pass through."""

@@ -27,14 +27,15 @@ _NUMBER = re.compile(r"([+-]?)(\d{1,6})", re.ASCII)
 async def list_queues(request: Request) -> Response:
     """GET /v1/queues."""
     control = control_of(request)
+    about = await control.about()
     view, now = control.view(), control.now()
-    return respond(wire.QueueList(tuple(queue_view(view, name, now) for name in queue_names(view))))
+    return respond(wire.QueueList(tuple(queue_view(view, name, now, about) for name in queue_names(view))))
 
 
 async def get_queue(request: Request) -> Response:
     """GET /v1/queues/{name}."""
     control = control_of(request)
-    return _queue(control, _existing(control, request))
+    return await _queue(control, _existing(control, request))
 
 
 async def patch_queue(request: Request) -> Response:
@@ -54,7 +55,7 @@ async def patch_queue(request: Request) -> Response:
             raise _leaving(name) from None
         except ValueError as error:
             raise bad_request(str(error)) from None
-    return _queue(control, name)
+    return await _queue(control, name)
 
 
 def _existing(control: Control, request: Request) -> str:
@@ -85,5 +86,6 @@ def _leaving(name: str) -> ApiError:
     return ApiError(HTTPStatus.CONFLICT, f'"{name}" is being emptied: it is no longer in the manifest')
 
 
-def _queue(control: Control, name: str) -> Response:
-    return respond(queue_view(control.view(), name, control.now()))
+async def _queue(control: Control, name: str) -> Response:
+    about = await control.about()
+    return respond(queue_view(control.view(), name, control.now(), about))

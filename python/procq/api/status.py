@@ -14,6 +14,7 @@ from procq.views import queue_names, queue_view
 async def get_status(request: Request) -> Response:
     """GET /v1/status: queues, and the workers of `?target=`."""
     control = control_of(request)
+    about = await control.about()
     view, now, facts = control.view(), control.now(), control.facts()
     chosen = targets.workers(view, targets_of(request, control, ()))
     return respond(
@@ -27,8 +28,8 @@ async def get_status(request: Request) -> Response:
             control_plane_starts=view.epoch,
             shutting_down=view.observed.shutting_down,
             manifest_error=facts.manifest_error,
-            queues=tuple(queue_view(view, name, now) for name in queue_names(view)),
-            workers=tuple(views(control, chosen)),
+            queues=tuple(queue_view(view, name, now, about) for name in queue_names(view)),
+            workers=tuple(views(control, chosen, about)),
         )
     )
 

@@ -15,14 +15,15 @@ from procq.api.respond import control_of, respond, targets_of
 from procq.api.running import set_running
 from procq.intent import desired_queue
 from procq.model import WorkerId
-from procq.views import Memory, worker_view
+from procq.views import About, worker_view
 
 
 async def list_workers(request: Request) -> Response:
     """GET /v1/workers."""
     control = control_of(request)
+    about = await control.about()
     chosen = targets.workers(control.view(), targets_of(request, control, ("*",)))
-    return respond(wire.WorkerList(tuple(views(control, chosen))))
+    return respond(wire.WorkerList(tuple(views(control, chosen, about))))
 
 
 async def patch_workers(request: Request) -> Response:
@@ -40,17 +41,17 @@ async def patch_workers(request: Request) -> Response:
 async def get_worker(request: Request) -> Response:
     """GET /v1/workers/{id}."""
     control = control_of(request)
+    about = await control.about()
     text = str(request.path_params["id"])
     for found in targets.workers(control.view(), targets.resolve(control.view(), (text,))):
         if str(found) == text:
-            return respond(next(views(control, (found,))))
+            return respond(next(views(control, (found,), about)))
     raise not_found(f'"{text}" is not one worker')
 
 
-def views(control: Control, chosen: Iterable[WorkerId]) -> Iterator[wire.WorkerView]:
+def views(control: Control, chosen: Iterable[WorkerId], about: About) -> Iterator[wire.WorkerView]:
     """The views of some workers."""
     view, now = control.view(), control.now()
-    memory = Memory(control.history.last_exits, control.history.restarts)
     for worker in chosen:
         desired = desired_queue(view.intent, worker.queue) if view.intent else None
-        yield worker_view(worker, desired, view.worker(worker), now, memory)
+        yield worker_view(worker, desired, view.worker(worker), now, about)

@@ -65,7 +65,9 @@ class Console:
         lines = []
         for problem in error.problems[:_MOST_LINES]:
             where = f"line {problem.line}   " if problem.line else ""
-            text = printable(f"{where}{problem.message}: {problem.expected}")
+            # A line without its source below it has to show the value itself.
+            quoted = "" if problem.offending in problem.message else f' ("{problem.offending}")'
+            text = printable(f"{where}{problem.message}{quoted}: {problem.expected}")
             lines.append(self._line(file, "✗", "red", text))
         if not lines:
             lines.append(self._line(file, "✗", "red", printable(error.message)))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from procq import core
 from procq.api.control import Control, Facts
 from procq.api.differences import plan_view
 from procq.daemon.console import Console
@@ -26,8 +27,10 @@ from procq.events import Event, Incompatible, ReloadAsked
 from procq.history import History
 from procq.intent import Intent
 from procq.lives import Lives
+from procq.meter import Meter
 from procq.state import Starting
 from procq.version import version
+from procq.views import About
 from procq.wire import PlanView
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class ControlPlane:
         self._console = Console(options.prefix_width, options.color)
         self._news = News()
         self._lives = Lives()
+        self._meter = Meter(core.usage)
         self._misfit: Incompatible | None = None
         self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
         engine.subscribe(self._happened)
@@ -166,6 +170,13 @@ class ControlPlane:
             control_plane_pid=os.getpid(),
             manifest_error=self._manifests.error,
         )
+
+    async def about(self) -> About:
+        """What workers use, and what is remembered of them."""
+        queues = self._engine.snapshot().observed.queues
+        # In a thread, because it reads a file for every process of the machine.
+        loads = await asyncio.to_thread(self._meter.measure, queues, self._engine.now)
+        return About(loads, self.history.last_exits, self.history.restarts)
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, and acts on it before the answer is written."""

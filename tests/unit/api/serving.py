@@ -21,9 +21,11 @@ from procq.events import Event
 from procq.history import History
 from procq.intent import Intent
 from procq.lives import Lives
+from procq.meter import Meter
 from procq.model import Manifest
 from procq.paths import Project
 from procq.testing import Rig
+from procq.views import About
 from procq.wire import PlanView
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class RigControl:
         self.on_disk: Manifest | Exception = rig.engine.intent.manifest if rig.engine.intent else Manifest("", {})
         self.manifest_error: str | None = None
         self._lives = Lives()
+        self._meter = Meter(lambda pids: [(1.0, 1 << 20, 1) for _ in pids])
         rig.engine.subscribe(self._record)
 
     def _record(self, events: Sequence[Event]) -> None:
@@ -53,6 +56,10 @@ class RigControl:
 
     def facts(self) -> Facts:
         return Facts("shop", "/srv/shop/procq.yaml", 1_800_000_000.0, 3600.0, 11, 12, self.manifest_error)
+
+    async def about(self) -> About:
+        loads = self._meter.measure(self.view().observed.queues, self.now())
+        return About(loads, self.history.last_exits, self.history.restarts)
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         self.rig.engine.change(change, reason)

@@ -36,7 +36,7 @@ def check(lines: list[str], expected: str) -> None:
 
 def test_status() -> None:
     queues = (
-        QueueView("emails", "x", "steady", 5, 5, 2, override=5, restarts=1),
+        QueueView("emails", "x", "steady", 5, 5, 2, override=5, restarts=1, cpu=0.384, memory=430_000_000),
         QueueView("thumbnails", "x", "growing", 12, 18, 18, starting=6),
         QueueView("imports", "x", "crashing", 0, 2, 2, restarts=1234, problem="exit code 1, 4 times in a row"),
         QueueView("web", "x", "stopped", 0, 1, 1, stopped=1),
@@ -47,11 +47,11 @@ def test_status() -> None:
         """
         shop   up 3d 4h · procq.yaml in force since 11:59:00 · 17 of 26 workers
 
-        QUEUE        STATE        WORKERS   RESTARTS
-        emails       ● steady      5 of 5          1
-        thumbnails   ↑ growing    12 → 18          –
-        imports      ✗ crashing    0 of 2      1,234   exit code 1, 4 times in a row
-        web          ■ stopped     0 of 1          –
+        QUEUE        STATE        WORKERS   CPU    MEM   RESTARTS
+        emails       ● steady      5 of 5   38%   410M          1
+        thumbnails   ↑ growing    12 → 18     –      –          –
+        imports      ✗ crashing    0 of 2     –      –      1,234   exit code 1, 4 times in a row
+        web          ■ stopped     0 of 1     –      –          –
 
         the control plane was started again 2 times; no worker was touched
         emails is overridden to 5 (manifest says 2): `procq scale emails=auto` gives it back
@@ -85,17 +85,17 @@ def test_status_while_the_manifest_is_broken() -> None:
 
 def test_workers() -> None:
     workers = [
-        WorkerView("emails.1", "emails", 1, "running", 4711, 7, 3700.0, 0),
+        WorkerView("emails.1", "emails", 1, "running", 4711, 7, 3700.0, 0, cpu=1.5, memory=5 << 20),
         WorkerView("emails.2", "emails", 2, "waiting", None, 9, 0.25, 12, "exit code 1", 3.2),
         WorkerView("emails.3", "emails", 3, "stopped"),
     ]
     check(
         worker_lines(workers, PLAIN),
         """
-        WORKER     STATE            PID      FOR   RESTARTS   LAST EXIT
-        emails.1   ● running       4711    1h 1m          –   –
-        emails.2   ↻ waiting 3 s      –   250 ms         12   exit code 1
-        emails.3   ■ stopped          –        –          –   –
+        WORKER     STATE            PID      FOR    CPU    MEM   RESTARTS   LAST EXIT
+        emails.1   ● running       4711    1h 1m   150%   5.0M          –   –
+        emails.2   ↻ waiting 3 s      –   250 ms      –      –         12   exit code 1
+        emails.3   ■ stopped          –        –      –      –          –   –
         """,
     )
 

@@ -100,3 +100,19 @@ def test_colour_only_on_a_terminal_that_wants_it(environ: dict[str, str], termin
 def test_a_worker_keeps_its_colour() -> None:
     assert Style(True).prefix("emails.1", 10) == Style(True).prefix("emails.1", 10)
     assert Style(False).prefix("emails.1", 10) == "emails.1  "
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0B"),
+        (999, "999B"),
+        (1000, "1K"),
+        (430_000_000, "410M"),
+        (5 << 20, "5.0M"),
+        (4 << 30, "4.0G"),
+        (9 << 40, "9.0T"),
+    ],
+)
+def test_size(count: int, shown: str) -> None:
+    assert text.size(count) == shown

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from time import localtime, strftime
 
-from procq.text import Style, duration, plain, table
+from procq.text import Style, duration, percent, plain, size, table
 from procq.wire import QueueView, StatusView, WorkerView
 
 _NOTHING = "–"
@@ -32,9 +32,9 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
     """The head line, a row a queue, then what a person should know. `now` is in seconds since the Unix epoch."""
     lines = [_head(status, style, now), ""]
     if status.queues:
-        rows = [tuple(style(title, "dim") for title in ("QUEUE", "STATE", "WORKERS", "RESTARTS", ""))]
+        rows = [tuple(style(title, "dim") for title in ("QUEUE", "STATE", "WORKERS", "CPU", "MEM", "RESTARTS", ""))]
         rows += [_queue_row(queue, style) for queue in status.queues]
-        lines += table(rows, right=(2, 3))
+        lines += table(rows, right=(2, 3, 4, 5))
     else:
         lines.append("no queues: add some to the manifest and save it")
     notes = _notes(status)
@@ -43,10 +43,10 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
 
 def worker_lines(workers: Sequence[WorkerView], style: Style) -> list[str]:
     """A row a worker."""
-    titles = ("WORKER", "STATE", "PID", "FOR", "RESTARTS", "LAST EXIT")
+    titles = ("WORKER", "STATE", "PID", "FOR", "CPU", "MEM", "RESTARTS", "LAST EXIT")
     rows = [tuple(style(title, "dim") for title in titles)]
     rows += [_worker_row(worker, style) for worker in workers]
-    return table(rows, right=(2, 3, 4))
+    return table(rows, right=(2, 3, 4, 5, 6))
 
 
 def _head(status: StatusView, style: Style, now: float) -> str:
@@ -71,7 +71,13 @@ def _queue_row(queue: QueueView, style: Style) -> tuple[str, ...]:
     else:
         workers = f"{queue.running} → {queue.desired}"
     restarts = f"{queue.restarts:,}" if queue.restarts else _NOTHING
-    return (plain(queue.name), _state(queue.state, style), workers, restarts, plain(queue.problem or ""))
+    problem = plain(queue.problem or "")
+    return (plain(queue.name), _state(queue.state, style), workers, *_load(queue), restarts, problem)
+
+
+def _load(view: QueueView | WorkerView) -> tuple[str, str]:
+    cpu = _NOTHING if view.cpu is None else percent(view.cpu)
+    return cpu, _NOTHING if view.memory is None else size(view.memory)
 
 
 def _worker_row(worker: WorkerView, style: Style) -> tuple[str, ...]:
@@ -83,6 +89,7 @@ def _worker_row(worker: WorkerView, style: Style) -> tuple[str, ...]:
         state,
         str(worker.pid or _NOTHING),
         _NOTHING if worker.age is None else duration(worker.age),
+        *_load(worker),
         f"{worker.restarts:,}" if worker.restarts else _NOTHING,
         plain(worker.last_exit or _NOTHING),
     )
