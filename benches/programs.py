@@ -84,6 +84,12 @@ class Ear:
             raise Stuck(f"expected {what!r}, heard {''.join(word.what for word in words)!r}")
         return words
 
+    def forget(self) -> None:
+        """What was said and not heard."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._fd, 1 << 16):
+                pass
+
     def flood(self, count: int) -> float:
         """Lets `count` flooding workers write once: seconds from the first's begin to the last's end."""
         os.write(self._go, b"!" * count)
@@ -95,7 +101,10 @@ class Watched:
     """Processes whose end is awaited by pidfds: exact, and without touching them."""
 
     def __init__(self, pids: Sequence[int]) -> None:
-        self._fds = [os.pidfd_open(pid) for pid in pids]
+        self._fds = []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                self._fds.append(os.pidfd_open(pid))
 
     def ended(self, patience: float = PATIENCE) -> float:
         """When the last of them had ended, seconds of the monotonic clock. Raises Stuck."""
