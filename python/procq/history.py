@@ -11,6 +11,7 @@ from procq.describe import describe
 from procq.events import Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
+from procq.state import Draining, Ended, ExitStatus, SpawnFailure, WorkerState
 from procq.wire import EventView
 
 LENGTH = 2_000
@@ -27,6 +28,7 @@ class History:
         self._news = asyncio.Event()
         self._last_exits: dict[WorkerId, str] = {}
         self._restarts: dict[WorkerId, int] = {}
+        self._ends: dict[WorkerId, int] = {}
 
     @property
     def last_exits(self) -> dict[WorkerId, str]:
@@ -45,18 +47,32 @@ class History:
                 known = {worker for worker, _ in workers}
                 self._restarts = {worker: n for worker, n in self._restarts.items() if worker in known}
                 self._last_exits = {worker: text for worker, text in self._last_exits.items() if worker in known}
-            case Exited(worker=worker, status=status):
-                self._last_exits[worker] = str(status)
-            case SpawnFailed(worker=worker, failure=failure):
-                self._last_exits[worker] = str(failure)
+                self._ends = {worker: generation for worker, generation in self._ends.items() if worker in known}
+                for worker, state in workers:
+                    self._learn(worker, state)
+            case Exited(worker, generation, outcome, _) | SpawnFailed(worker, generation, outcome, _):
+                self._last_exits[worker] = str(outcome)
+                self._ends[worker] = generation
             case SpawnRequested(worker=worker) if worker in self._last_exits:
                 self._restarts[worker] = self._restarts.get(worker, 0) + 1
             case Forgotten(worker=worker):
                 self._last_exits.pop(worker, None)
                 self._restarts.pop(worker, None)
+                self._ends.pop(worker, None)
         described = describe(event, life)
         if described is not None:
             self.note(described.kind, described.text, described.worker)
+
+    def _learn(self, worker: WorkerId, state: WorkerState) -> None:
+        """An end that came while nobody was there to be told, or whose event was lost."""
+        if not isinstance(state, Draining | Ended) or state.generation <= self._ends.get(worker, 0):
+            return
+        end, life = state.end, Life(state.end.ran, state.end.asked)
+        match end.outcome:
+            case ExitStatus() as status:
+                self.record(Exited(worker, state.generation, status, end.at), life)
+            case SpawnFailure() as failure:
+                self.record(SpawnFailed(worker, state.generation, failure, end.at), life)
 
     def note(self, kind: str, text: str, worker: WorkerId | None = None) -> None:
         """Remembers something that is not an event of the engine."""
