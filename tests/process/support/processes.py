@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 COOKIE = "PROCQ_TEST_COOKIE"
@@ -21,9 +21,9 @@ class Stat:
     """Some of /proc/PID/stat; `started` in clock ticks since boot tells two processes of one number apart."""
 
     pid: int
-    name: str
-    state: str
-    parent: int
+    name: str = field(compare=False)
+    state: str = field(compare=False)
+    parent: int = field(compare=False)
     group: int
     session: int
     started: int
