@@ -166,14 +166,10 @@ def to_data(view: object) -> dict[str, Any]:
     return {"version": VERSION, **_plain(view)}
 
 
-def to_json(view: object) -> str:
-    """One line of JSON."""
-    return json.dumps(to_data(view), separators=(",", ":"), ensure_ascii=False)
-
-
-def to_pretty_json(view: object) -> str:
-    """Indented JSON, for people and files."""
-    return json.dumps(to_data(view), indent=2, ensure_ascii=False)
+def to_json(view: object, *, indented: bool = False) -> str:
+    """One line of JSON, or many for people (which takes several times as long)."""
+    layout: dict[str, Any] = {"indent": 2} if indented else {"separators": (",", ":")}
+    return json.dumps(to_data(view), ensure_ascii=False, **layout)
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:

@@ -192,15 +192,15 @@ def test_a_link_to_another_directory_is_followed_at_both_ends(tmp_path: Path) ->
 def test_a_slow_writer_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Truncated and half written, with pauses longer than the settling time: the half is never yielded."""
     refusals = asyncio.Semaphore(0)
-    real = watch._being_written
+    real = watch._open_for_writing
 
-    def counted(path: Path) -> bool:
+    def counted(path: Path) -> bool | None:
         busy = real(path)
         if busy:
             refusals.release()
         return busy
 
-    monkeypatch.setattr(watch, "_being_written", counted)
+    monkeypatch.setattr(watch, "_open_for_writing", counted)
 
     async def body(seen: Seen) -> None:
         assert await seen.next() == b"one"

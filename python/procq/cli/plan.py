@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Shows the differences; the exit code says whether there are any."""
     plan = client_of(options).plan(options.draft)
     if options.json:
-        terminal.line(wire.to_pretty_json(plan))
+        terminal.line(wire.to_json(plan, indented=terminal.is_terminal))
     else:
         terminal.lines(plan_lines(plan, terminal.style))
     return ExitCode.DIFFERENCES if plan.changes else ExitCode.DONE

@@ -31,7 +31,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Shows the state once, or until interrupted."""
     client = client_of(options)
     if options.json:
-        terminal.line(wire.to_pretty_json(client.status(options.targets or ["*"])))
+        status = client.status(options.targets or ["*"])
+        terminal.line(wire.to_json(status, indented=terminal.is_terminal))
         return 0
     if not options.watch:
         terminal.lines(_lines(client.status(options.targets), options, terminal))
