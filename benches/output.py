@@ -23,6 +23,7 @@ _BLOCK = 65_520
 """What a writer writes at once: whole lines, just below 64 KiB."""
 _BYTES = 1 << 29
 _REPEATS = 5
+_PAIRS = 9
 _SETTLE = 0.2
 _WRITERS = (1, 8)
 
@@ -48,8 +49,7 @@ def run(scratch: Path) -> list[Row]:
             ("prefixed into a pipe", bench.console_pipe, 100e6),
         )
         rows = [_row(f"{what}, {n} writing", way(n), floors[n], aim) for what, way, aim in ways for n in _WRITERS]
-        alone, beside = bench.stopped_reader()
-    ratio = beside.rate / alone.rate
+        alone, beside, ratio = bench.stopped_reader()
     what = "log file beside a stopped `logs -f` (floor: without)"
     return [*rows, Row(what, _shown(beside), rate(alone.rate, 1), times(ratio), "1×", ratio > 0.9)]
 
@@ -111,27 +111,36 @@ class _Bench:
             memory = peak(keeper)
         return _Passed(read_number(self._count) * _LINE / seconds, memory)
 
-    def stopped_reader(self) -> tuple[_Passed, _Passed]:
-        """A log file without and with a `procq logs -f` that does not run."""
+    def stopped_reader(self) -> tuple[_Passed, _Passed, float]:
+        """A log file without and with a `procq logs -f` that does not run, in turns; and the median of their ratios."""
+        alone, beside = [], []
         with self._stack(1, "gone", log=True) as stack:
             keeper = stack.ready().keeper
-            alone = self._repeat(1, self._logs(1), keeper)
-            reader = stack.start("logs", "-f")
-            try:
-                assert reader.stdout is not None
-                reader.stdout.read(1)
-                reader.send_signal(signal.SIGSTOP)
-                beside = self._repeat(1, self._logs(1), keeper)
-            finally:
-                reader.kill()
-                reader.communicate()
-        return alone, beside
+            self._repeat(1, self._logs(1), repeats=1)
+            forget_peak(keeper)
+            for _ in range(_PAIRS):
+                alone.append(self._repeat(1, self._logs(1), repeats=1).rate)
+                reader = stack.start("logs", "-f")
+                try:
+                    assert reader.stdout is not None
+                    reader.stdout.read(1)
+                    reader.send_signal(signal.SIGSTOP)
+                    beside.append(self._repeat(1, self._logs(1), repeats=1).rate)
+                finally:
+                    reader.kill()
+                    reader.communicate()
+            memory = peak(keeper)
+        ratios = [with_ / without for with_, without in zip(beside, alone, strict=True)]
+        medians = [_Passed(statistics.median(rates), memory) for rates in (alone, beside)]
+        return medians[0], medians[1], statistics.median(ratios)
 
-    def _repeat(self, writers: int, files: Sequence[Path], keeper: int | None = None) -> _Passed:
+    def _repeat(
+        self, writers: int, files: Sequence[Path], keeper: int | None = None, repeats: int = _REPEATS
+    ) -> _Passed:
         rates = []
         if keeper is not None:
             forget_peak(keeper)
-        for _ in range(_REPEATS):
+        for _ in range(repeats):
             for file in files:
                 if file.exists():
                     os.truncate(file, 0)
