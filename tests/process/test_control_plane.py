@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
-from procq.cli.hosting import hosting
 from tests.process.support import processes, writers
 from tests.process.support.fixtures import Procqs
+from tests.process.support.hosted import start_hosted
 from tests.process.support.keeper import program
 from tests.process.support.project import Procq
 from tests.process.support.trials import CI, SEED
@@ -131,17 +131,10 @@ def test_a_stop_goes_on_without_a_control_plane(procqs: Procqs) -> None:
     assert procq.wait_running(1)["a.1"] != before
 
 
-HOST = """\
-import marshal, sys
-from procq import core
-core.exec_host(core.Hosting(**marshal.load(sys.stdin.buffer)))
-"""
-
-
 def test_a_control_plane_that_hangs_is_replaced(procqs: Procqs) -> None:
     """With a ping every 50 ms, so that 500 ms of silence are enough to know."""
     procq = procqs(writers.manifest(5))
-    start_watched(procq, ping=0.05, silence=0.5)
+    start_hosted(procq, ping=0.05, silence=0.5).began()
     procq.wait_running(5)
     before, info = procq.workers(), procq.info()
     assert info.control_plane is not None
@@ -158,18 +151,8 @@ def test_a_control_plane_that_hangs_is_replaced(procqs: Procqs) -> None:
 
 def test_one_that_answers_is_left_alone(procqs: Procqs) -> None:
     procq = procqs("queues:\n  a: sleep 1000\n")
-    start_watched(procq, ping=0.05, silence=0.5)
+    start_hosted(procq, ping=0.05, silence=0.5).began()
     throughout(1.5, lambda: procq.info().starts == 1, "the first control plane")
-
-
-def start_watched(procq: Procq, ping: float, silence: float) -> None:
-    """As `procq up`, with less patience for the control plane."""
-    procq.project.prepare()
-    told = hosting(procq.project, None, color=False)
-    procq.start_by(
-        [sys.executable, "-c", HOST],
-        {name: getattr(told, name) for name in told.__slots__} | {"ping": ping, "silence": silence, "environ": None},
-    )
 
 
 def test_faults_45_a_control_plane_that_comes_back_during_a_shutdown_revives_nobody(procqs: Procqs) -> None:
@@ -190,10 +173,7 @@ def test_faults_45_a_control_plane_that_comes_back_during_a_shutdown_revives_nob
 
 def test_a_control_plane_that_cannot_start_does_not_keep_procq_for_ever(procqs: Procqs) -> None:
     procq = procqs("queues:\n  a: sleep 1000\n")
-    procq.project.prepare()
-    told = hosting(procq.project, None, color=False)
-    values = {name: getattr(told, name) for name in told.__slots__} | {"environ": None}
-    values["control"] = [sys.executable, "-S", "-c", "raise SystemExit('nothing works here')"]
-    assert procq.start_by([sys.executable, "-c", HOST], values, began=False).wait() == 1
+    control = [sys.executable, "-S", "-c", "raise SystemExit('nothing works here')"]
+    assert start_hosted(procq, may_fail=True, control=control).wait() == 1
     assert "nothing works here" in procq.said()
     assert "giving up" in procq.said()

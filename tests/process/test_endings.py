@@ -75,7 +75,7 @@ def down_leaves_nothing(procqs: Procqs, oracle: Oracle) -> None:
     assert f"stopped {POLITE + 2} workers, 2 processes had to be killed" in said
 
 
-@pytest.mark.parametrize("trial", range(CI.downs // 4))
+@pytest.mark.parametrize("trial", range(CI.downs))
 def test_down_leaves_nothing_and_lets_every_handler_finish(procqs: Procqs, oracle: Oracle, trial: int) -> None:
     down_leaves_nothing(procqs, oracle)
 

@@ -8,6 +8,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,9 @@ import pytest
 
 from tests.process.support import processes
 from tests.process.support.fixtures import Keepers, Procqs
-from tests.process.support.keeper import Keeper
+from tests.process.support.hosted import start_hosted
+from tests.process.support.keeper import WORKERS, Keeper
+from tests.process.support.processes import Stat
 from tests.process.support.project import PROCQ, Procq
 from tests.process.support.trials import CI, SEED
 from tests.process.support.waiting import throughout, until
@@ -252,6 +255,24 @@ def test_garbage_from_the_owner_is_the_end_of_a_conversation_and_a_graceful_stop
         assert keeper.sentinel.wait(20) == 0
         assert not processes.exists(pid)
         keeper.link.close()
+
+
+def test_garbage_from_a_control_plane_costs_no_worker(procqs: Procqs) -> None:
+    procq = procqs("")
+    hostile = [sys.executable, str(WORKERS / "hostile.py"), procq.oracle.cookie]
+    start_hosted(procq, may_fail=True, control=hostile)
+    (worker,) = until(lambda: _sleepers(procq), "the worker")
+    until(lambda: procq.info().starts > 5, "five kinds of garbage")
+    assert processes.is_the_same(worker)
+    assert procq.info().workers == 1
+    assert "sent what is no command" in procq.said()
+    procq.command("down")
+    assert procq.wait() == 0
+
+
+def _sleepers(procq: Procq) -> list[Stat]:
+    found = (processes.stat(pid) for pid in procq.oracle.alive())
+    return [stat for stat in found if stat is not None and stat.name == "sleep"]
 
 
 def _is_link(fd: int, keeper: Keeper) -> bool:

@@ -75,7 +75,7 @@ class Procq:
             )
         return self.began(workers)
 
-    def start_by(self, command: Sequence[str], hosting: dict[str, Any], *, began: bool = True) -> Procq:
+    def start_by(self, command: Sequence[str], hosting: dict[str, Any]) -> None:
         """Runs a program that becomes procq as the `hosting` that it reads says."""
         with open(self.output, "ab") as output, tempfile.TemporaryFile() as told:
             marshal.dump(hosting, told)
@@ -83,7 +83,6 @@ class Procq:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdin=told, stdout=output, stderr=subprocess.STDOUT
             )
-        return self.began() if began else self
 
     def began(self, workers: int | None = None) -> Procq:
         """Waits until it is ready, however it was started."""
@@ -207,7 +206,7 @@ class Procq:
         if process is None:
             return
         try:
-            if process.poll() is None and self.ready() and not self.info().shutting_down:
+            if self.baseline and process.poll() is None and self.ready() and not self.info().shutting_down:
                 assert settled(self._excess) == []
         finally:
             if process.poll() is None:

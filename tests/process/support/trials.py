@@ -26,9 +26,13 @@ class Trials:
         return Trials(**{field.name: factor * int(getattr(self, field.name)) for field in fields(self)})
 
 
-CI = Trials(control_kills=20, keeper_kills=20, sentinel_kills=20, downs=20, spawns=1000, early_stops=200, garbage=200)
+CI = Trials(control_kills=20, keeper_kills=20, sentinel_kills=20, downs=20, spawns=10_000, early_stops=200, garbage=200)
 
 
 def bound(trials: int) -> str:
     """What so many trials without a failure show: the rule of three."""
     return f"{trials} trials, 0 failures: at most {3 / trials:.2%} fail (95 % confidence)"
+
+
+SOAK = CI.times(10)
+"""What tests/soak repeats."""

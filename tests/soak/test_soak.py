@@ -1,0 +1,81 @@
+"""The long trials, `make soak`: the code of tests/process, ten times as often, and what only length can show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.process.support import processes, writers
+from tests.process.support.fixtures import Keepers, Procqs
+from tests.process.support.household import kill_keeper, kill_sentinel, move_in
+from tests.process.support.keeper import Keeper
+from tests.process.support.oracle import Oracle
+from tests.process.support.trials import SEED, SOAK, bound
+from tests.process.test_control_plane import KILLS, WORKERS, prove_that_a_control_plane_may_die
+from tests.process.test_endings import down_leaves_nothing
+from tests.process.test_exits import spawn_many, stop_at_once
+
+pytestmark = [pytest.mark.soak, pytest.mark.process]
+
+GRACE = 0.3
+BATCHES = 20
+LEAK = 0.5
+"""Bytes a spawn: what a keeper that forgets nothing would show after a year."""
+
+
+def test_kill_9_of_the_keeper(keepers: Keepers, oracle: Oracle, tmp_path: Path) -> None:
+    longest = 0.0
+    for trial in range(SOAK.keeper_kills):
+        keeper = keepers()
+        household = move_in(keeper, tmp_path / str(trial))
+        longest = max(longest, kill_keeper(keeper, oracle, household, Random(SEED + trial)))
+    print(f"kill -9 of the keeper: {bound(SOAK.keeper_kills)}; the slowest took {longest * 1000:.0f} ms")
+
+
+def test_kill_9_of_the_sentinel(keepers: Keepers, oracle: Oracle, tmp_path: Path) -> None:
+    for trial in range(SOAK.sentinel_kills):
+        keeper = keepers()
+        household = move_in(keeper, tmp_path / str(trial), GRACE)
+        kill_sentinel(keeper, oracle, household, GRACE)
+    print(f"kill -9 of the sentinel: {bound(SOAK.sentinel_kills)}")
+
+
+def test_kill_9_of_the_control_plane(procqs: Procqs) -> None:
+    lives = SOAK.control_kills // KILLS
+    for life in range(lives):
+        procq = procqs(writers.manifest(WORKERS)).start(WORKERS)
+        prove_that_a_control_plane_may_die(procq, KILLS, SEED + life)
+    print(f"kill -9 of the control plane: {bound(lives * KILLS)}")
+
+
+def test_down(procqs: Procqs, oracle: Oracle) -> None:
+    for _ in range(SOAK.downs):
+        down_leaves_nothing(procqs, oracle)
+    print(f"procq down: {bound(SOAK.downs)}")
+
+
+def test_stop_right_after_the_spawn(keeper: Keeper) -> None:
+    stop_at_once(keeper, SOAK.early_stops)
+    print(f"stop right after the spawn: {bound(SOAK.early_stops)}")
+
+
+def test_many_spawns_leave_the_keeper_as_it_was(keeper: Keeper) -> None:
+    spawn_many(keeper, SOAK.spawns // BATCHES)
+    used = []
+    for _ in range(BATCHES):
+        spawn_many(keeper, SOAK.spawns // BATCHES)
+        used.append(processes.memory(keeper.pid))
+        assert processes.zombies_of(keeper.pid) == []
+    leak = slope(used) / (SOAK.spawns // BATCHES)
+    print(f"{SOAK.spawns} spawns: {leak:+.2f} bytes of memory each, {used[-1] / 1e6:.1f} MB in the end")
+    assert leak < LEAK
+
+
+def slope(values: list[int]) -> float:
+    """Of the line through the values that fits best: their growth from one to the next."""
+    middle, mean = (len(values) - 1) / 2, sum(values) / len(values)
+    return sum((n - middle) * (value - mean) for n, value in enumerate(values)) / sum(
+        (n - middle) ** 2 for n in range(len(values))
+    )
