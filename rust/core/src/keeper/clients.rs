@@ -119,20 +119,27 @@ impl Keeper {
     }
 
     fn flush_client(&mut self, id: u64) {
-        self.fetch_output(id);
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.channel.flush_with(&self.poller, Token::Client(id).into()).is_err() {
-            self.drop_client(id);
+        loop {
+            let more = self.fetch_output(id);
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            match client.channel.flush_with(&self.poller, Token::Client(id).into()) {
+                // The connection took it all, so nobody will tell us that it has room: the rest goes now.
+                Ok(true) if more => {}
+                Ok(_) => return,
+                Err(_) => return self.drop_client(id),
+            }
         }
     }
 
-    fn fetch_output(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let Some(subscription) = client.subscription else { return };
+    /// Moves what fits into a connection. True when there may be more.
+    fn fetch_output(&mut self, id: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        let Some(subscription) = client.subscription else { return false };
         while client.channel.pending() < MOST_PENDING {
-            let Some(piece) = self.output.next_delivery(subscription) else { break };
+            let Some(piece) = self.output.next_delivery(subscription) else { return false };
             let _ = client.channel.push(&Reply::from(piece));
         }
+        true
     }
 
     /// Wakes the readers for whom output has come.
