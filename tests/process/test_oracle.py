@@ -39,13 +39,15 @@ def leak(argv: list[str], environ: dict[str, str], mark: int | None = None) -> I
     with subprocess.Popen([*marked, *argv], env=environ, start_new_session=True) as process:
         try:
             # prlimit and env execute the command in their own place.
-            until(
-                lambda: mark is None or not processes.command(process.pid).startswith(("prlimit", "env")),
-                "the planted process to run",
-            )
+            until(lambda: _name(process.pid) not in ("prlimit", "env"), "the planted process to run")
             yield process.pid
         finally:
             process.kill()
+
+
+def _name(pid: int) -> str:
+    found = processes.stat(pid)
+    return found.name if found else "gone"
 
 
 def test_a_clean_house_is_clean(planted: Oracle) -> None:

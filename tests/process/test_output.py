@@ -183,6 +183,18 @@ def test_faults_33_what_a_slow_reader_gets_and_what_it_is_told_to_miss_is_everyt
     assert missing > 0
 
 
+def test_a_long_tail_arrives_whole_while_nothing_new_is_written(served: tuple[Keeper, Client]) -> None:
+    """More than a connection takes at once: nobody but the reader itself wakes the rest of it."""
+    keeper, client = served
+    workers, lines = 20, 500
+    code = f"for n in range({lines}):\n os.write(1, b'z' * 99 + b'\\n')"
+    keeper.all_of([keeper.spawn(python(code), f"w.{n}") for n in range(workers)], "gone")
+    for _ in range(20):
+        pieces = list(client.logs(tail=lines))
+        assert not [piece for piece in pieces if not isinstance(piece, Output)]
+        assert sum(piece.data.count(b"\n") for piece in pieces if isinstance(piece, Output)) == workers * lines
+
+
 def test_faults_20_39_the_file_is_complete_over_the_death_of_the_control_plane(procqs: Procqs) -> None:
     procq = flood(procqs)
     log = procq.folder / "w.log"
