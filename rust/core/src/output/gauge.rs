@@ -29,7 +29,8 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Gauge {
     policy: Policy,
-    capacity: usize,
+    /// May change while data waits.
+    pub capacity: usize,
     /// Bytes admitted and not yet delivered.
     pending: usize,
     /// Bytes lost since the trouble or the congestion began.

@@ -14,6 +14,10 @@ use super::slab::Slab;
 
 /// Bytes waiting for one file before its workers have to wait.
 pub(super) const FILE_QUEUE: usize = 4 * 1024 * 1024;
+/// Bytes waiting for all files together before each gets only a small queue.
+const ALL_FILE_QUEUES: usize = 32 * 1024 * 1024;
+/// The queue of a file while there is that much.
+const CROWDED_FILE_QUEUE: usize = 128 * 1024;
 /// Room for procq's own lines on a console that is full.
 const OWN_LINES: usize = 256 * 1024;
 /// Spare buffers kept while data flows, so that a busy queue does not go through the allocator.
@@ -62,6 +66,8 @@ pub(super) struct ConsoleQueue {
 #[derive(Debug)]
 pub(super) struct State {
     pub files: Slab<FileQueue>,
+    /// Bytes waiting for all files.
+    queued: usize,
     by_path: HashMap<Arc<Path>, u32>,
     pub listed: VecDeque<u32>,
     pub console: ConsoleQueue,
@@ -108,6 +114,7 @@ impl Shared {
         };
         let state = State {
             files: Slab::default(),
+            queued: 0,
             by_path: HashMap::new(),
             listed: VecDeque::new(),
             console,
@@ -231,8 +238,10 @@ impl State {
     /// Queues data for a file.
     pub fn push_file(&mut self, id: u32, data: &[u8]) -> Admission {
         let Some(file) = self.files.get_mut(id) else { return Admission::Drop };
+        file.gauge.capacity = if self.queued < ALL_FILE_QUEUES { FILE_QUEUE } else { CROWDED_FILE_QUEUE };
         let admission = file.gauge.offer(data.len());
         if admission != Admission::Drop {
+            self.queued += data.len();
             if file.data.capacity() == 0 {
                 file.data = self.spares.pop().unwrap_or_default();
             }
@@ -288,6 +297,7 @@ impl State {
     /// A file took data. True if that is news for the reactor.
     pub fn file_delivered(&mut self, id: u32, length: usize, now: Instant) -> bool {
         let Some(file) = self.files.get_mut(id) else { return false };
+        self.queued -= length;
         let recovered = file.gauge.deliver(length, now);
         if let Some(dropped) = recovered {
             let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
@@ -342,5 +352,32 @@ impl State {
         let console_done =
             console.closed || console.gauge.in_trouble() || console.gauge.pending() == 0 && console.lost_lines == 0;
         console_done && self.files.iter().all(|(_, file)| file.gauge.pending() == 0 || file.gauge.in_trouble())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_flooded_files_together_stay_within_a_bound_and_lose_nothing() {
+        const CHUNK: usize = 64 * 1024;
+        let bell = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let console = Gauge::new(Policy::Drop, 0, Instant::now());
+        let shared = Shared::new(console, 0, bell(), bell());
+        let mut state = shared.lock();
+        let owner = Arc::from("w.1");
+        let files: Vec<u32> = (0..200).map(|n| state.attach(Path::new(&format!("/log/{n}")), &owner)).collect();
+        for &id in &files {
+            while state.push_file(id, &[b'x'; CHUNK]) == Admission::Take {}
+        }
+        assert!(state.queued <= ALL_FILE_QUEUES + FILE_QUEUE + 200 * (CROWDED_FILE_QUEUE + CHUNK), "{}", state.queued);
+        let pending: usize = files.iter().filter_map(|id| Some(state.files.get(*id)?.gauge.pending())).sum();
+        assert_eq!(pending, state.queued);
+        for &id in &files {
+            let length = state.files.get(id).map_or(0, |file| file.gauge.pending());
+            state.file_delivered(id, length, Instant::now());
+        }
+        assert_eq!((state.queued, state.released.len()), (0, 200));
     }
 }
