@@ -41,8 +41,8 @@ async def changes(path: Path, settle: float = 0.05, known: bytes | None = None) 
     """
     last = known
     while True:
-        links = _directories(path)
-        async with aclosing(_wakes([directory for directory, _ in links])) as wakes:
+        links, names = _directories(path)
+        async with aclosing(_wakes([directory for directory, _ in links], names)) as wakes:
             async for _ in wakes:
                 content = _read(path)
                 if content is not None and content != last:
@@ -50,17 +50,18 @@ async def changes(path: Path, settle: float = 0.05, known: bytes | None = None) 
                     if content is not None and content != last:
                         last = content
                         yield content
-                if _directories(path) != links:
+                if _directories(path) != (links, names):
                     break
 
 
-async def _wakes(directories: Sequence[str]) -> AsyncGenerator[None, None]:
-    """One wake when the watch is in place, then one for every burst of events, and one for every slow check."""
+async def _wakes(directories: Sequence[str], names: Sequence[str]) -> AsyncGenerator[None, None]:
+    """One wake when the watch is in place, one for every burst of events about `names`, and one for every slow check."""
     from watchfiles import awatch
 
     events = awatch(
         *directories,
-        watch_filter=None,
+        # Workers may log beside the manifest: what happens to other files must not wake anybody.
+        watch_filter=lambda _, changed: any(f"{name}/".startswith(f"{changed}/") for name in names),
         debounce=_DEBOUNCE_MS,
         step=_STEP_MS,
         rust_timeout=_SLOW_CHECK_MS,
@@ -136,15 +137,17 @@ def _open_for_writing(path: Path) -> bool | None:
     return False
 
 
-def _directories(path: Path) -> list[tuple[str, tuple[int, int]]]:
-    """The directories in which a change may change what `path` leads to, each with its identity.
+def _directories(path: Path) -> tuple[list[tuple[str, tuple[int, int]]], list[str]]:
+    """The directories in which a change may change what `path` leads to, each with its identity, and the paths that do.
 
-    That of the path, and that of every symbolic link on the way to the real file. Where one does not exist, its nearest
-    ancestor stands in.
+    The directory of the path, and that of every symbolic link on the way to the real file. Where one does not exist,
+    its nearest ancestor stands in.
     """
     found: dict[str, tuple[int, int]] = {}
+    names = []
     pending = os.path.abspath(path)
     for _ in range(_MAX_LINKS):
+        names.append(pending)
         link = _first_link(pending)
         directory, identity = _existing(os.path.dirname(link or pending))
         found[directory] = identity
@@ -155,7 +158,7 @@ def _directories(path: Path) -> list[tuple[str, tuple[int, int]]]:
         if link is None or target is None:
             break
         pending = os.path.normpath(os.path.join(os.path.dirname(link), target)) + pending[len(link) :]
-    return list(found.items())
+    return list(found.items()), names
 
 
 def _first_link(path: str) -> str | None:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from watchfiles import awatch
 
 from procq import watch
 
@@ -286,3 +287,40 @@ def test_links_that_lead_nowhere_do_not_stop_the_watch(tmp_path: Path, loop: boo
         assert await following == b"one"
 
     follow(path, body)
+
+
+def test_other_files_beside_it_wake_nobody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    real = watch._look
+
+    def counted(path: Path) -> object:
+        nonlocal looks
+        looks += 1
+        return real(path)
+
+    monkeypatch.setattr(watch, "_look", counted)
+
+    async def written(log: Path, noisy: AsyncIterator[object]) -> None:
+        """Writes to the log until a watch of everything has told of it."""
+        told = asyncio.ensure_future(anext(noisy))
+        while not told.done():
+            with log.open("a") as out:
+                out.write("a line\n")
+            await asyncio.sleep(0.01)
+
+    async def body(seen: Seen) -> None:
+        assert await seen.next() == b"one"
+        following = asyncio.ensure_future(seen.next())
+        noisy = awatch(file.parent, watch_filter=None, debounce=50, step=10, recursive=False)
+        log = file.with_name("emails.1.log")
+        for _ in range(10):  # longer than it takes the watch to get in place and look once more
+            await written(log, noisy)
+        before = looks
+        for _ in range(10):
+            await written(log, noisy)
+        assert looks == before
+        await noisy.aclose()
+        replace(file, b"two")
+        assert await following == b"two"
+
+    follow(file, body)
