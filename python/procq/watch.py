@@ -55,7 +55,7 @@ async def changes(path: Path, settle: float = 0.05, known: bytes | None = None) 
 
 
 async def _wakes(directories: Sequence[str], names: Sequence[str]) -> AsyncGenerator[None, None]:
-    """One wake when the watch is in place, one for every burst of events about `names`, and one for every slow check."""
+    """A wake when the watch is in place, for every burst of events about `names`, and for every slow check."""
     from watchfiles import awatch
 
     events = awatch(

@@ -235,7 +235,7 @@ def test_the_slow_check_sees_what_no_event_told(file: Path, monkeypatch: pytest.
     elsewhere = file.parent / "elsewhere"
     elsewhere.mkdir()
     status = elsewhere.stat()
-    monkeypatch.setattr(watch, "_directories", lambda _: [(str(elsewhere), (status.st_dev, status.st_ino))])
+    monkeypatch.setattr(watch, "_directories", lambda _: ([(str(elsewhere), (status.st_dev, status.st_ino))], []))
     monkeypatch.setattr(watch, "_SLOW_CHECK_MS", 100)
 
     async def body(seen: Seen) -> None:
