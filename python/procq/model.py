@@ -7,12 +7,14 @@ Nothing here knows where a value came from, how it is shown, or what runs.
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+_PLACEHOLDER = re.compile(r"\{(?:\{|queue\}|slot\})")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -50,9 +52,19 @@ class RestartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LogPolicy:
-    """Where output goes besides memory. `file` is an absolute path that may hold `{queue}` and `{slot}`."""
+    """Where output goes besides memory.
+
+    `file` is an absolute path that may hold `{queue}` and `{slot}`; `{{` stands for a brace that is a part of it.
+    """
 
     file: str | None = None
+
+    def path(self, worker: WorkerId) -> str | None:
+        """The file that takes the output of `worker`; None: memory only."""
+        if self.file is None:
+            return None
+        values = {"{{": "{", "{queue}": worker.queue, "{slot}": str(worker.slot)}
+        return _PLACEHOLDER.sub(lambda found: values[found[0]], self.file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class LocalKeeper:
                 return [{"t": "stop", "worker": str(worker), "generation": generation}]
             case ConfigureWorker(worker, generation, settings):
                 message = {"t": "configure", "worker": str(worker), "generation": generation}
-                return [message | {"stop": _stop(settings.stop), "log": log_file(settings.logs, worker)}]
+                return [message | {"stop": _stop(settings.stop), "log": _log(settings.logs, worker)}]
             case ForgetWorker(worker, generation):
                 return [{"t": "forget", "worker": str(worker), "generation": generation}]
             case SaveIntent(data):
@@ -121,15 +121,13 @@ class LocalKeeper:
             "env": self._environments.of(queue, command.worker, command.generation),
             "directory": os.fsencode(queue.directory),
             "stop": _stop(queue.stop),
-            "log": log_file(queue.logs, command.worker),
+            "log": _log(queue.logs, command.worker),
         }
 
 
-def log_file(logs: LogPolicy, worker: WorkerId) -> bytes | None:
-    """The file that takes the output of `worker`, its placeholders filled in; None: memory only."""
-    if logs.file is None:
-        return None
-    return os.fsencode(logs.file.replace("{queue}", worker.queue).replace("{slot}", str(worker.slot)))
+def _log(logs: LogPolicy, worker: WorkerId) -> bytes | None:
+    path = logs.path(worker)
+    return None if path is None else os.fsencode(path)
 
 
 def _stop(policy: StopPolicy) -> Message:

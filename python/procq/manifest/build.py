@@ -137,11 +137,15 @@ class Builder:
             restart=RestartPolicy(
                 restart.value(schema.POLICY, RestartWhen.ALWAYS), restart.value(schema.BACKOFF, Backoff())
             ),
-            logs=LogPolicy(self._absolute(file) if file else None),
+            logs=LogPolicy(self._log_file(file) if file else None),
         )
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self._directory, path))
+
+    def _log_file(self, path: str) -> str:
+        """Braces in the directory are not placeholders."""
+        return os.path.normpath(os.path.join(self._directory.replace("{", "{{"), path))
 
     def _at(self, node: Node, message: str, expected: str) -> None:
         length = node.length if isinstance(node, Scalar) else 1

@@ -121,7 +121,7 @@ class _Builder:
         self._refuse_decoration(event)
         match event:
             case yaml.ScalarEvent():
-                return _scalar(event)
+                return self._scalar(event)
             case yaml.CollectionStartEvent(flow_style=True):
                 return self._flow(event)
             case yaml.MappingStartEvent():
@@ -155,6 +155,11 @@ class _Builder:
             sequence.items.append(self._node(start, depth + 1))
         return sequence
 
+    def _scalar(self, event: yaml.Event) -> Scalar:
+        if "\0" in event.value:
+            self._refuse(event, _length(event), r"the character NUL (\0) cannot be given to a program", "take it out")
+        return Scalar(*_at(event), _length(event), event.value.replace("\0", ""), not event.style)
+
     def _flow(self, start: yaml.Event) -> Faulty:
         """Reports a flow collection and skips it."""
         kind, line = ("{…}", "key: value") if isinstance(start, yaml.MappingStartEvent) else ("[…]", "- item")
@@ -175,10 +180,6 @@ class _Builder:
 
     def _refuse(self, event: yaml.Event, length: int, message: str, expected: str) -> None:
         self._source.problem(*_at(event), length, message, expected)
-
-
-def _scalar(event: yaml.Event) -> Scalar:
-    return Scalar(*_at(event), _length(event), event.value, not event.style)
 
 
 def _at(event: yaml.Event) -> tuple[int, int]:

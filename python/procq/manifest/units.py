@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal as signals
 from decimal import Decimal
@@ -18,6 +19,8 @@ _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST_PATH = 4095
+"""Bytes: the kernel takes no more."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}?")
 PLACEHOLDERS = ("queue", "slot")
 """What may stand in braces in `logs.file`."""
@@ -129,6 +132,8 @@ def directory(value: str) -> str:
         raise Refused
     if value.startswith("~"):
         raise Refused("~ is not expanded here", "write ${HOME}")
+    if len(os.fsencode(value)) > _LONGEST_PATH:
+        raise Refused("the path is longer than the system allows", f"at most {_LONGEST_PATH} bytes")
     return value
 
 

@@ -12,7 +12,7 @@ import strictyaml
 
 from procq.errors import ManifestError
 from procq.manifest import load_text
-from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy, WorkerId
 
 PATH = Path("/srv/shop/procq.yaml")
 ENVIRON = {"HOME": "/home/shop", "COUNT": "3", "TWO": "a b; c", "EMPTY": ""}
@@ -238,3 +238,18 @@ def test_readers_that_disagree_are_a_problem(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(strictyaml, "load", lambda text, schema: other)
     with pytest.raises(ManifestError, match="do not agree"):
         read("queues:\n  emails: a command of this test\n")
+
+
+@pytest.mark.parametrize("home", ["/srv/{queue}", "/srv/{slot}{", "/srv/{{queue}}", "/srv/}{"])
+def test_braces_in_the_directory_are_not_filled_in(home: str) -> None:
+    text = b"queues:\n  emails:\n    command: work\n    logs:\n      file: logs/{queue}/{slot}.log\n"
+    found = load_text(text, Path(home) / "procq.yaml", {}).queues["emails"]
+    assert found.logs.path(WorkerId("emails", 3)) == f"{home}/logs/emails/3.log"
+
+
+@pytest.mark.parametrize("key", ["directory", "logs.file"])
+def test_a_path_has_a_length_that_the_system_takes(key: str) -> None:
+    section, _, name = key.rpartition(".")
+    head = f"    {section}:\n      {name}" if section else f"    {name}"
+    with pytest.raises(ManifestError, match="longer than the system allows"):
+        read(f"queues:\n  emails:\n    command: work\n{head}: {'x/' * 2048}y\n")
