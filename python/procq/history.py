@@ -92,7 +92,10 @@ class History:
 
     def since(self, last: int) -> list[EventView]:
         """What came after the event `last`. Begins with a `gap` where some of it is forgotten."""
-        if not self._events or last >= self._next - 1:
+        if last >= self._next:
+            # An id of a control plane before this one: nothing here has been seen.
+            last = 0
+        if not self._events or last == self._next - 1:
             return []
         first = self._events[0].id
         missed = first - last - 1

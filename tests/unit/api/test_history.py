@@ -1,0 +1,76 @@
+"""What is remembered, and what a reader is told that comes late."""
+
+from __future__ import annotations
+
+import asyncio
+
+from procq.describe import describe
+from procq.events import Executing, Exited, Retired, SpawnRequested, StopRequested
+from procq.history import History
+from procq.lives import Lives
+from procq.model import LogPolicy, StopPolicy
+from procq.state import ExitStatus, Resting, Settings
+from tests.queues import EMAILS_1
+
+SETTINGS = Settings(StopPolicy(), LogPolicy())
+
+
+def history(notes: int, length: int = 5) -> History:
+    made = History(clock=lambda: 1.0, length=length)
+    for n in range(1, notes + 1):
+        made.note("test", str(n))
+    return made
+
+
+def test_readers_get_what_they_have_not_seen() -> None:
+    assert [event.text for event in history(3).since(0)] == ["1", "2", "3"]
+    assert [event.text for event in history(3).since(2)] == ["3"]
+    assert history(3).since(3) == []
+    assert history(0).since(0) == []
+
+
+def test_a_reader_that_fell_behind_is_told_how_far() -> None:
+    late = history(9).since(2)
+    assert (late[0].kind, late[0].text) == ("gap", "2 events before this are forgotten")
+    assert [event.text for event in late[1:]] == ["5", "6", "7", "8", "9"]
+    assert [event.id for event in late] == [4, 5, 6, 7, 8, 9]
+    assert [event.kind for event in history(9).since(0)] == ["test"] * 5
+
+
+def test_an_id_from_before_a_restart_hides_nothing() -> None:
+    assert [event.text for event in history(3).since(1000)] == ["1", "2", "3"]
+
+
+def test_followers_wait_without_missing_anything() -> None:
+    async def story() -> list[str]:
+        remembered = history(1)
+        following = remembered.follow(0, heartbeat=0.01)
+        seen = [event.text for event in await anext(following)]
+        assert await anext(following) == []
+        for text in ("2", "3"):
+            remembered.note("test", text)
+        seen += [event.text for event in await anext(following)]
+        await following.aclose()  # type: ignore[attr-defined]
+        return seen
+
+    assert asyncio.run(story()) == ["1", "2", "3"]
+
+
+def test_an_exit_that_was_asked_for_is_no_crash() -> None:
+    remembered, lives = History(), Lives()
+    for event in (
+        Executing(EMAILS_1, 1, 4711, at=10.0),
+        Exited(EMAILS_1, 1, ExitStatus(1), at=22.0),
+        SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 22.0, "it ended"),
+        Executing(EMAILS_1, 2, 4712, at=22.5),
+        StopRequested(EMAILS_1, 2, 33.0, 23.0, "somebody stopped it"),
+        Exited(EMAILS_1, 2, ExitStatus(-15), at=23.5),
+        Retired(EMAILS_1, 2, Resting.STOPPED, 23.5, "somebody stopped it"),
+    ):
+        remembered.record(event, lives.look(event))
+    told = [(event.kind, event.text) for event in remembered.since(0)]
+    assert ("exited", "exit code 1 after 12 s") in told
+    assert ("left", "SIGTERM after 1 s") in told
+    assert told[-1] == ("rests", "stays stopped: somebody stopped it")
+    assert remembered.restarts == {EMAILS_1: 1}
+    assert describe(SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 22.0, "it ended")) is None
