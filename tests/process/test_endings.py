@@ -220,3 +220,21 @@ def test_children_that_were_there_before_procq_are_none_of_its_business(procqs: 
         assert processes.exists(before)
     finally:
         os.kill(before, signal.SIGKILL)
+
+
+def test_faults_11_kill_9_of_the_keeper_of_a_whole_procq_leaves_nothing(procqs: Procqs, oracle: Oracle) -> None:
+    procq = start(procqs)
+    os.kill(procq.info().pid, signal.SIGKILL)
+    within(1.0, lambda: not oracle.alive(), "the end of everything after the keeper")
+    assert procq.wait() == 128 + signal.SIGKILL
+    # The sockets that are left behind are no obstacle for the next one.
+    (procq.folder / "ledger").unlink()
+    settled(procq.start(POLITE + 2))
+
+
+def test_kill_9_of_the_sentinel_of_a_whole_procq_is_a_graceful_stop(procqs: Procqs, oracle: Oracle) -> None:
+    procq = start(procqs)
+    procq.signal(signal.SIGKILL)
+    procq.wait()
+    within(GRACE + 1.0, lambda: not oracle.alive(), "the end of everything after the sentinel")
+    assert every_job_was_finished(procq)
