@@ -8,10 +8,13 @@ Messages cross as dictionaries with the key `t` naming their kind; kinds and fie
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, final
 
-__all__ = ["PROTOCOL", "Link", "host", "usage"]
+__all__ = ["PROTOCOL", "VERSION", "Link", "host", "usage"]
 
 PROTOCOL: int
 """The newest protocol this build speaks."""
+
+VERSION: str
+"""The version of procq."""
 
 @final
 class Link:

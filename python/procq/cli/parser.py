@@ -53,9 +53,9 @@ class Parser(argparse.ArgumentParser):
             at += 2 if arguments[at] in {"-f", "--file", "--name"} else 1
         given = self.parse_args(arguments[:at])
         if given.version:
-            from procq.version import version
+            from procq.core import VERSION
 
-            print(f"procq {version()}")
+            print(f"procq {VERSION}")
             sys.exit(0)
         return given, list(arguments[at:])
 

@@ -29,7 +29,6 @@ from procq.intent import Intent
 from procq.lives import Lives
 from procq.meter import Meter
 from procq.state import Starting
-from procq.version import version
 from procq.views import About
 from procq.wire import PlanView
 
@@ -100,7 +99,7 @@ class ControlPlane:
             self._announce(error.render(self._options.color).splitlines())
             self._engine.send(ShutDown("the manifest is not valid", exit_code=ExitCode.MANIFEST))
             return False
-        self._announce(self._console.started(version(), self._project(intent), intent.manifest))
+        self._announce(self._console.started(core.VERSION, self._project(intent), intent.manifest))
         return True
 
     async def _serve(self, listening: asyncio.Event) -> None:

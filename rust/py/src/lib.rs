@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", messages::VERSION)?;
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<link::Link>()?;
     module.add_function(wrap_pyfunction!(usage, module)?)?;
     module.add_function(wrap_pyfunction!(host, module)?)
