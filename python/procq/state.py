@@ -25,6 +25,7 @@ All times are seconds on the monotonic clock. Nothing here reads a clock.
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,8 +80,19 @@ class SpawnFailure:
     transient: bool
 
     def __str__(self) -> str:
-        where = f" ({self.path})" if self.path else ""
-        return f"{self.stage}: {strerror(self.errno)}{where}"
+        where = f' "{self.path}"' if self.path else ""
+        match self.stage, self.errno:
+            case "exec", errno.ENOENT if "/" not in self.path:
+                return f"command{where} not found in the PATH of its environment"
+            case "interpreter", _:
+                return f"the interpreter that the first line of{where} names does not exist"
+            case "exec", errno.ENOEXEC:
+                return f"cannot execute{where}: neither a program nor a script with a #! line"
+            case "exec", _:
+                return f"cannot execute{where}: {strerror(self.errno)}"
+            case "directory", _:
+                return f"cannot enter the directory{where}: {strerror(self.errno)}"
+        return f"cannot prepare it ({self.stage}){where}: {strerror(self.errno)}"
 
 
 @dataclass(frozen=True, slots=True)

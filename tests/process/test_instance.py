@@ -155,10 +155,10 @@ def test_faults_24_the_api_answers_while_descriptors_are_short(procq: Procq) -> 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("no-such-program-anywhere", "No such file"),
+        ("no-such-program-anywhere", '"no-such-program-anywhere" not found in the PATH'),
         ("./plain", "Permission denied"),
         ("./orphaned", "interpreter"),
-        ("./data", "Exec format error"),
+        ("./data", "neither a program nor a script"),
     ],
 )
 def test_faults_23_42_status_names_what_cannot_be_executed_and_no_loop_is_tight(

@@ -237,5 +237,18 @@ def test_states_and_outcomes_can_be_read() -> None:
     assert str(ExitStatus(3)) == "exit code 3"
     assert str(ExitStatus(-15)) == "SIGTERM"
     assert str(ExitStatus(-99)) == "signal 99"
-    assert str(FAILURE) == "exec: No such file or directory (work)"
+    assert str(FAILURE) == 'command "work" not found in the PATH of its environment'
+    assert str(SpawnFailure("exec", 2, "/x/work", False)) == 'cannot execute "/x/work": No such file or directory'
+    assert (
+        str(SpawnFailure("exec", 8, "/x", False))
+        == 'cannot execute "/x": neither a program nor a script with a #! line'
+    )
+    assert (
+        str(SpawnFailure("interpreter", 2, "/x", False))
+        == 'the interpreter that the first line of "/x" names does not exist'
+    )
+    assert (
+        str(SpawnFailure("directory", 2, "/no", False)) == 'cannot enter the directory "/no": No such file or directory'
+    )
+    assert str(SpawnFailure("clone", 11, "", True)) == "cannot prepare it (clone): Resource temporarily unavailable"
     assert str(Refusal("no")) == "refused: no"

@@ -141,7 +141,10 @@ fn faults_23_every_failure_has_its_stage_and_number() {
                 ..Image::default()
             };
             let (verdict, exit, _) = finish(start(&mut Spawner::new(strategy), copy, &[]));
-            let Verdict::Failed { stage: at, errno: number, .. } = verdict else { panic!("{:?} ran", image.argv) };
+            let Verdict::Failed { stage: at, errno: number, path } = verdict else { panic!("{:?} ran", image.argv) };
+            let about = if stage == Stage::Directory { image.directory.as_ref() } else { image.argv.first() };
+            assert!(path.ends_with(about.unwrap().as_bytes()), "{path:?} is not about {about:?}");
+            assert!(!path.is_empty() && (path[0] == b'/' || stage == Stage::Exec && errno == libc::ENOENT));
             assert_eq!((at, number, exit), (stage, errno, Exit::Code(127)), "{:?} {strategy:?}", image.argv[0]);
         }
     }

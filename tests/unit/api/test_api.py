@@ -67,7 +67,7 @@ def test_status_tells_of_every_queue_and_of_the_workers_asked_for(client: Client
 def test_a_queue_that_cannot_start_says_why(client: Client) -> None:
     broken = client.queue("broken")
     assert broken.problem is not None
-    assert "No such file" in broken.problem
+    assert "not found in the PATH" in broken.problem
     (worker,) = client.workers(["broken"])
     assert worker.state == "waiting"
     assert worker.retry_in is not None

@@ -425,7 +425,8 @@ unsafe fn place_streams(a: &mut Arguments) {
 }
 
 unsafe fn execute(a: &Arguments) -> ! {
-    let mut worst = (libc::ENOENT as isize, 0u8, Stage::Exec);
+    // Found nowhere: no candidate, but the name itself, is what to tell.
+    let mut worst = (libc::ENOENT as isize, u8::MAX, Stage::Exec);
     let mut index = 0;
     // SAFETY: see `child_main`; the lists end with a null pointer.
     unsafe {
