@@ -82,3 +82,8 @@ def test_only_core_imports_the_extension() -> None:
 
 def _names_it(node: ast.ImportFrom, package: str) -> bool:
     return node.module == package and any(each.name == "_core" for each in node.names)
+
+
+def test_both_halves_have_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"] == project
