@@ -104,6 +104,11 @@ class ManifestError(ProcqError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(f"{p.place}: {p.message} ({p.expected})" for p in self.problems))
 
+    @classmethod
+    def whole(cls, path: str, message: str, expected: str) -> ManifestError:
+        """A single problem, of the file as a whole."""
+        return cls([Problem(path, 0, 0, 0, message, expected)])
+
     def render(self, color: bool = False) -> str:
         """The problems as a person reads them: place, message, offending line, carets, what was expected."""
         width = max((len(p.place) for p in self.problems), default=0)

@@ -44,7 +44,7 @@ async def changes(path: Path, settle: float = 0.05, known: bytes | None = None) 
         links, names = _directories(path)
         async with aclosing(_wakes([directory for directory, _ in links], names)) as wakes:
             async for _ in wakes:
-                content = _read(path)
+                content = read(path)
                 if content is not None and content != last:
                     content = await _settled(path, settle)
                     if content is not None and content != last:
@@ -110,7 +110,8 @@ def _look(path: Path) -> tuple[tuple[int, ...], bytes] | None:
         return None
 
 
-def _read(path: Path) -> bytes | None:
+def read(path: Path) -> bytes | None:
+    """The content, as much as a manifest may have and a byte more; None where it cannot be read. Never waits."""
     found = _look(path)
     return None if found is None else found[1]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from procq import manifest
+from procq import manifest, watch
 from procq.api.differences import told
 from procq.daemon.console import Console
 from procq.daemon.news import News
+from procq.engine.blob import TooLarge
 from procq.engine.loop import Engine
 from procq.engine.port import Announce
 from procq.errors import ManifestError
@@ -22,7 +24,6 @@ from procq.model import Manifest
 from procq.plan.diff import Mark, QueueDiff
 from procq.state import Starting
 
-_MOST_BYTES = (1 << 20) + 1
 _REPORT_AFTER = 1.0
 """Seconds after which a reload is reported though some of its workers have not started yet."""
 _WATCH_AGAIN_AFTER = 10.0
@@ -49,24 +50,13 @@ class Manifests:
 
     def first(self) -> Intent:
         """Loads the file and puts it in force. Raises ManifestError."""
-        self._known = _read(self._path)
-        if self._known is None:
-            loaded = manifest.load(self._path, os.environ)
-        else:
-            loaded = manifest.load_text(self._known, self._path, os.environ)
-        self.in_force_since = time.time()
-        return self._engine.adopt(loaded, f"{self._path.name} taken at the start")
+        self._known = watch.read(self._path)
+        loaded = _load(self._known, self._path, self._path)
+        return self._put_in_force(loaded, f"{self._path.name} taken at the start")
 
     async def on_disk(self, path: Path) -> Manifest:
         """What `path` says now, read as if it were where the manifest is. Raises ManifestError."""
-
-        def load() -> Manifest:
-            content = _read(path)
-            if content is None:
-                return manifest.load(path, os.environ)
-            return manifest.load_text(content, self._path.with_name(path.name), os.environ)
-
-        return await asyncio.to_thread(load)
+        return await asyncio.to_thread(lambda: _load(watch.read(path), path, self._path.with_name(path.name)))
 
     def ask(self) -> None:
         """Looks at the file again, whether or not it seems to have changed."""
@@ -79,11 +69,9 @@ class Manifests:
             tasks.create_task(self._obey())
 
     async def _follow(self) -> None:
-        from procq.watch import changes
-
         while True:
             try:
-                async with aclosing(changes(self._path, known=self._known)) as contents:
+                async with aclosing(watch.changes(self._path, known=self._known)) as contents:
                     async for content in contents:
                         self._known = content
                         await self._take(content)
@@ -96,21 +84,18 @@ class Manifests:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            content = await asyncio.to_thread(_read, self._path)
-            if content is not None:
-                await self._take(content)
+            await self._take(await asyncio.to_thread(watch.read, self._path))
 
-    async def _take(self, content: bytes) -> None:
+    async def _take(self, content: bytes | None) -> None:
         async with self._one_at_a_time:
             began = time.monotonic()
             try:
                 # In a thread: a large manifest takes seconds, and workers that end meanwhile are replaced meanwhile.
-                loaded = await asyncio.to_thread(manifest.load_text, content, self._path, os.environ)
+                loaded = await asyncio.to_thread(_load, content, self._path, self._path)
+                self._adopt(loaded, began)
+                self.error = None
             except ManifestError as error:
                 self._refuse(error)
-                return
-            self.error = None
-            self._adopt(loaded, began)
 
     def _refuse(self, error: ManifestError) -> None:
         self.error = error.render() if error.problems else error.message
@@ -125,12 +110,20 @@ class Manifests:
             return
         changed = [queue for queue in told(self._engine.preview(loaded), before) if queue.mark is not Mark.SAME]
         names = ", ".join(f"{queue.mark.value} {queue.name}" for queue in changed)
-        self._engine.adopt(loaded, f"{self._path.name} saved: {names or 'no queue changes'}")
+        self._put_in_force(loaded, f"{self._path.name} saved: {names or 'no queue changes'}")
         self._engine.step()
-        self.in_force_since = time.time()
         report = asyncio.create_task(self._report(changed, began))
         self._reports.add(report)
         report.add_done_callback(self._reports.discard)
+
+    def _put_in_force(self, loaded: Manifest, reason: str) -> Intent:
+        try:
+            intent = self._engine.adopt(loaded, reason)
+        except TooLarge as error:
+            shared = "what all queues share counts for each of them"
+            raise ManifestError.whole(str(self._path), str(error), shared) from None
+        self.in_force_since = time.time()
+        return intent
 
     async def _report(self, changed: Sequence[QueueDiff], began: float) -> None:
         finished = await self._news.until(lambda: not self._starting(changed), _REPORT_AFTER)
@@ -146,10 +139,14 @@ class Manifests:
             self._engine.send(Announce(tuple(lines)))
 
 
-def _read(path: Path) -> bytes | None:
-    """The content, as much as a manifest may have and a byte more; None where it cannot be read."""
+def _load(content: bytes | None, found: Path, path: Path) -> Manifest:
+    """The manifest in `content`, read from `found`, as if it were at `path`. Raises ManifestError and nothing else."""
     try:
-        with path.open("rb") as file:
-            return file.read(_MOST_BYTES)
-    except OSError:
-        return None
+        return manifest.load(found, os.environ) if content is None else manifest.load_text(content, path, os.environ)
+    except ManifestError:
+        raise
+    except Exception as error:
+        # A control plane that ended here would end again and again, and nobody would replace workers that crash.
+        traceback.print_exc()
+        message = f"procq failed to read it ({type(error).__name__}: {error})"
+        raise ManifestError.whole(str(path), message, "a fault of procq: please report it, with the file") from error

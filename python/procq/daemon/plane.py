@@ -86,6 +86,8 @@ class ControlPlane:
     async def _take_up(self) -> bool:
         """What the control plane before this one intended, else the manifest. False where there is nothing to do."""
         view = self._engine.snapshot()
+        if self._engine.unreadable is not None:
+            self.history.note("intent_lost", f"{self._engine.unreadable}; what was changed by hand is forgotten")
         if self._engine.intent is not None:
             self._announce(self._console.recovered(view.epoch))
             return True

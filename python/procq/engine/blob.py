@@ -22,6 +22,12 @@ LIMIT: Final = 4 * 1024 * 1024
 """Most bytes that the keeper holds for us."""
 _FOR_COUNTERS: Final = 1024 * 1024
 _UNPACKED_LIMIT: Final = 64 * 1024 * 1024
+_UNPACKED_INTENT: Final = 32 * 1024 * 1024
+
+
+class TooLarge(ValueError):
+    """The intent does not fit into what the keeper holds for us."""
+
 
 Streaks = Mapping[str, Mapping[int, Streak]]
 
@@ -36,21 +42,31 @@ class Memory:
 
 
 def check_size(intent: Intent) -> None:
-    """Raises ValueError when the intent leaves too little of what the keeper holds for us to the counters."""
-    size, most = len(pack(Memory(intent))), LIMIT - _FOR_COUNTERS
-    if size > most:
-        raise ValueError(f"the queues take {size} bytes when saved, the keeper holds {most}: shorten commands and env")
+    """Raises TooLarge when the intent leaves too little of what the keeper holds for us to the counters."""
+    text = _text(Memory(intent))
+    for size, most, when in (
+        (len(text), _UNPACKED_INTENT, "unpacked"),
+        (len(zlib.compress(text, 1)), LIMIT - _FOR_COUNTERS, "saved"),
+    ):
+        if size > most:
+            raise TooLarge(
+                f"the queues take {size} bytes when {when}, the keeper holds {most}: shorten commands and env"
+            )
 
 
 def pack(memory: Memory) -> bytes:
     """The memory as bytes."""
+    return zlib.compress(_text(memory), 1)
+
+
+def _text(memory: Memory) -> bytes:
     streaks = {
         name: [[slot, s.crashes, s.misses, s.generation] for slot, s in slots.items()]
         for name, slots in memory.streaks.items()
         if slots
     }
     plain = {"intent": intent_codec.encode(memory.intent), "streaks": streaks, "restarts": dict(memory.restarts)}
-    return zlib.compress(json.dumps(plain, separators=(",", ":")).encode("ascii"), 1)
+    return json.dumps(plain, separators=(",", ":")).encode("ascii")
 
 
 def unpack(data: bytes) -> Memory:

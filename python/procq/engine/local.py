@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol, assert_never
 
 from procq.engine.blob import cut
@@ -26,10 +27,14 @@ from procq.engine.port import (
     StopWorker,
 )
 from procq.engine.reading import Reader
-from procq.events import Attached, KeeperEvent
+from procq.events import Attached, KeeperEvent, Refused
 from procq.model import LogPolicy, StopPolicy, WorkerId
 
 PROTOCOL: Final = 1
+_LARGEST_SPAWN: Final = 1_000_000
+"""Bytes of arguments, environment and paths: a frame takes a mebibyte."""
+_LONGEST_LINE: Final = 4096
+"""Characters of a line for the terminal."""
 Message = dict[str, Any]
 
 
@@ -59,6 +64,7 @@ class LocalKeeper:
         self._link = link
         self._environments = Environments(environ, project)
         self._reader = Reader()
+        self._too_large: dict[int, str] = {}
         link.send([{"t": "hello", "oldest": PROTOCOL, "newest": PROTOCOL}])
 
     def fileno(self) -> int:
@@ -68,9 +74,12 @@ class LocalKeeper:
     def receive(self) -> list[KeeperEvent]:
         """The events that have arrived. Raises ConnectionError when the keeper is gone, ValueError for garbage."""
         events = self._reader.read(self._link.drain())
-        for event in events:
-            if isinstance(event, Attached):
-                self._environments.instance = event.instance
+        for place, event in enumerate(events):
+            match event:
+                case Attached():
+                    self._environments.instance = event.instance
+                case Refused(generation=generation) if generation in self._too_large:
+                    events[place] = replace(event, why=self._too_large.pop(generation))
         return events
 
     def send(self, commands: Sequence[Command]) -> None:
@@ -100,25 +109,32 @@ class LocalKeeper:
                     {"t": "blob", "part": p.part, "parts": p.parts, "crc": p.crc, "data": p.data} for p in cut(data)
                 ]
             case Announce(lines):
-                return [{"t": "console", "lines": list(lines)}]
+                return [{"t": "console", "lines": [_line(line) for line in lines]}]
             case DeclareReady():
                 return [{"t": "ready"}]
             case AnswerPing(number):
                 return [{"t": "pong", "n": number}]
             case ShutDown(reason, fast, exit_code):
-                return [{"t": "shutdown", "fast": fast, "exit_code": exit_code, "reason": reason}]
+                return [{"t": "shutdown", "fast": fast, "exit_code": exit_code, "reason": _line(reason)}]
             case _:
                 assert_never(command)
 
     def _spawn(self, command: SpawnWorker) -> Message:
         queue = command.queue
+        argv = [os.fsencode(word) for word in queue.argv]
+        env = self._environments.of(queue, command.worker, command.generation)
+        size = sum(map(len, argv)) + sum(map(len, env)) + 5 * (len(argv) + len(env))
+        if size > _LARGEST_SPAWN:
+            # Without a command the keeper refuses it, which uses up the generation and needs no way of its own.
+            self._too_large[command.generation] = f"command and environment take {size} bytes: shorten them"
+            argv, env = [], []
         return {
             "t": "spawn",
             "worker": str(command.worker),
             "generation": command.generation,
             "fingerprint": command.fingerprint,
-            "argv": [os.fsencode(word) for word in queue.argv],
-            "env": self._environments.of(queue, command.worker, command.generation),
+            "argv": argv,
+            "env": env,
             "directory": os.fsencode(queue.directory),
             "stop": _stop(queue.stop),
             "log": _log(queue.logs, command.worker),
@@ -128,6 +144,12 @@ class LocalKeeper:
 def _log(logs: LogPolicy, worker: WorkerId) -> bytes | None:
     path = logs.path(worker)
     return None if path is None else os.fsencode(path)
+
+
+def _line(text: str) -> str:
+    """`text` as a frame takes it: names of files need not be Unicode, nor short."""
+    short = text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…"
+    return short.encode("utf-8", "replace").decode()
 
 
 def _stop(policy: StopPolicy) -> Message:

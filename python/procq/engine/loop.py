@@ -168,7 +168,7 @@ class Engine:
     def change(self, alter: Callable[[Intent], Intent], reason: str) -> Intent:
         """Replaces the intent by what `alter` makes of it, and returns that.
 
-        Raises NoIntent, ValueError for one that is too large to be saved, and what `alter` raises. `reason` says who
+        Raises NoIntent, TooLarge for one that cannot be saved, and what `alter` raises. `reason` says who
         or what asked, for the journal. The workers follow with the next step.
         """
         if self._intent is None:
@@ -179,7 +179,7 @@ class Engine:
     def adopt(self, manifest: Manifest, reason: str) -> Intent:
         """Puts `manifest` in force; wishes about queues it does not have are dropped.
 
-        Raises ValueError for one that is too large to be saved.
+        Raises TooLarge for one that cannot be saved.
         """
         self._replace(Intent(manifest) if self._intent is None else adopt(self._intent, manifest), reason)
         assert self._intent is not None
@@ -282,10 +282,10 @@ class Engine:
 
     def _replace(self, intent: Intent, reason: str) -> None:
         old = self._intent
-        self.unreadable = None
         if old == intent:
             return
         check_size(intent)
+        self.unreadable = None
         self._intent = intent
         self._unsaved, self._save_at = [self._packed()], None
         self._news.append(IntentChanged(self.now, reason))

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from procq.errors import ManifestError, Problem
+from procq.errors import ManifestError
 from procq.manifest import nodes, procfile
 from procq.manifest.build import Builder
 from procq.manifest.check import check
@@ -48,17 +48,13 @@ def _bytes(path: Path) -> bytes:
     try:
         with open(path, "rb", opener=_open) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ManifestError([_whole(path, "this is not a regular file", "name a file")])
+                raise ManifestError.whole(str(path), "this is not a regular file", "name a file")
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         what = f"the file cannot be read: {error.strerror}"
-        raise ManifestError([_whole(path, what, "check its name and permissions")]) from error
+        raise ManifestError.whole(str(path), what, "check its name and permissions") from error
 
 
 def _open(path: str, flags: int) -> int:
     # A FIFO would block without O_NONBLOCK, before it can be seen to be one.
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-
-
-def _whole(path: Path, message: str, expected: str) -> Problem:
-    return Problem(str(path), 0, 0, 0, message, expected)

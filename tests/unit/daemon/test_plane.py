@@ -7,12 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from procq.client import Client
 from procq.engine.port import DeclareReady, ShutDown, SpawnWorker, StopWorker
+from procq.events import ReloadAsked
 from procq.paths import Project
 from procq.testing import NOT_FOUND, Script, everyone
 from tests.unit.daemon.pretended import Pretended, control_plane
@@ -197,6 +199,72 @@ def test_crashes_are_told_with_what_follows(manifest: Path) -> None:
     assert lines[0].endswith("restarting now")
     assert "failure 2 in a row" in lines[1]
     keeper.close()
+
+
+TOO_LARGE = (
+    "defaults:\n  env:\n    A: '"
+    + Random(1).randbytes(60_000).hex()
+    + "'\nqueues:\n"
+    + "".join(f"  q{n}: work\n" for n in range(100))
+)
+
+
+def test_a_manifest_too_large_to_be_kept_changes_nothing(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            before = keeper.keeper.alive()
+            manifest.write_text(TOO_LARGE)
+            await keeper.until(lambda: plane.facts().manifest_error, "the error")
+            assert "when saved" in str(plane.facts().manifest_error)
+            manifest.write_text(FIVE)
+            await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the next edit")
+            assert before.items() <= keeper.keeper.alive().items()
+
+    go(story())
+
+
+def test_a_first_manifest_too_large_to_be_kept_ends_procq(manifest: Path, keeper: Pretended) -> None:
+    manifest.write_text(TOO_LARGE)
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: keeper.sent(ShutDown), "the end")
+
+    go(story())
+    assert keeper.sent(ShutDown) == [ShutDown("the manifest is not valid", exit_code=4)]
+    assert any("when saved" in line for line in keeper.said())
+
+
+def test_a_manifest_that_cannot_be_read_for_a_fault_of_ours_changes_nothing(
+    manifest: Path, keeper: Pretended, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            with monkeypatch.context() as patched:
+                patched.setattr("procq.manifest.load_text", lambda *_: 1 / 0)
+                manifest.write_text(FIVE)
+                await keeper.until(lambda: plane.facts().manifest_error, "the error")
+                assert "ZeroDivisionError" in str(plane.facts().manifest_error)
+            manifest.write_text(FIVE + "\n")
+            await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the next edit")
+
+    go(story())
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_asking_for_a_manifest_that_is_not_there_is_told(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            manifest.unlink()
+            keeper.report(ReloadAsked())
+            await keeper.until(lambda: plane.facts().manifest_error, "the error")
+            assert "cannot be read" in str(plane.facts().manifest_error)
+
+    go(story())
+    assert not keeper.sent(StopWorker)
 
 
 def _project(manifest: Path) -> Project:

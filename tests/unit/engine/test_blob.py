@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from procq.engine.blob import LIMIT, Assembly, Memory, Part, check_size, cut, pack, unpack
+from procq.engine.blob import LIMIT, Assembly, Memory, Part, TooLarge, check_size, cut, pack, unpack
 from procq.intent import Intent
 from procq.intent_codec import Unreadable
+from procq.model import Queue
 from procq.state import Streak
 from tests.queues import manifest, queue
 
@@ -65,6 +67,21 @@ def test_cut_short_at_every_byte_and_with_flipped_bits() -> None:
 
 def test_there_is_a_limit() -> None:
     noise = random.Random(1).randbytes(LIMIT).hex()
-    with pytest.raises(ValueError, match="the keeper holds 3145728: shorten"):
+    with pytest.raises(TooLarge, match="the keeper holds 3145728: shorten"):
         check_size(Intent(manifest(queue(command=noise))))
     check_size(MEMORY.intent)
+
+
+def test_what_is_allowed_can_be_read_again() -> None:
+    """What repeats itself packs well, and is large nevertheless once it is unpacked."""
+    large = Queue("emails", "work", ("work",), env={"A": "a" * 1_000_000})
+    for number in (10, 100):
+        intent = Intent(manifest(*(replace(large, name=f"q{n}") for n in range(number))))
+        try:
+            check_size(intent)
+        except TooLarge:
+            continue
+        assert unpack(pack(Memory(intent))).intent == intent
+    assert number == 100
+    with pytest.raises(TooLarge, match="unpacked"):
+        check_size(intent)

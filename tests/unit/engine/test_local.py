@@ -287,3 +287,28 @@ def test_garbage_is_an_error() -> None:
         received({"t": "exited", "worker": "emails.1", "generation": 8, "at": 1})
     with pytest.raises(ValueError, match="phase unknown here: 'asleep'"):
         received({"t": "workers", "items": [record("asleep")]})
+
+
+def test_text_that_is_no_unicode_is_told_nevertheless() -> None:
+    """The name of a file need not be UTF-8, and what is said about it must not end the conversation."""
+    (message,) = sent(Announce(("caf\udce9.yaml", "x" * 10_000)))
+    assert message["lines"] == ["caf?.yaml", "x" * 4095 + "…"]
+    (message,) = sent(ShutDown("\udce9"))
+    assert message["reason"] == "?"
+
+
+def test_a_worker_that_no_frame_can_carry_is_refused() -> None:
+    """The link takes a mebibyte; what does not fit must not end the conversation."""
+    link = FakeLink()
+    keeper = LocalKeeper(link, {b"LARGE": b"x" * 900_000}, "shop")
+    large = Queue("emails", "work", ("work",), env={"A": "x" * 200_000})
+    keeper.send([SpawnWorker(EMAILS_1, 8, large, "f"), SpawnWorker(EMAILS_2, 9, QUEUE, "f")])
+    _, first, second = link.sent
+    assert sum(map(len, first["env"])) + sum(map(len, first["argv"])) == 0
+    assert (first["generation"], second["generation"]) == (8, 9)
+    assert second["argv"] != []
+    link.arrived.append({"t": "refused", "worker": "emails.1", "generation": 8, "why": "the command is empty"})
+    (refused,) = keeper.receive()
+    assert isinstance(refused, Refused)
+    assert refused.generation == 8
+    assert refused.why.startswith("command and environment take 1100")
