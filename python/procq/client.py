@@ -151,7 +151,7 @@ class Client:
     ) -> T:
         import json
 
-        text = urlencode(query, doseq=True) if query else ""
+        text = urlencode(query, doseq=True, errors="surrogateescape") if query else ""
         payload = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         with self._request(method, f"{path}?{text}" if text else path, payload, headers, self._timeout) as response:

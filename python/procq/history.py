@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from procq.describe import describe
-from procq.events import Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
+from procq.events import Attached, Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
 from procq.state import Draining, Ended, ExitStatus, SpawnFailure, WorkerState
@@ -16,6 +16,8 @@ from procq.wire import EventView
 
 LENGTH = 2_000
 """Events that are remembered."""
+_IDS = 1_000_000_000
+"""Ids of events that each control plane has for itself: a reader that goes on with the next one misses nothing."""
 
 
 class History:
@@ -43,6 +45,8 @@ class History:
     def record(self, event: Event, life: Life = UNKNOWN) -> None:
         """Remembers an event of the engine, if it says something to a person. `life` is what an exit ended."""
         match event:
+            case Attached(epoch=epoch) if epoch > 1:
+                self._next = max(self._next, (epoch - 1) * _IDS + 1)
             case Snapshot(workers=workers):
                 known = {worker for worker, _ in workers}
                 self._restarts = {worker: n for worker, n in self._restarts.items() if worker in known}
@@ -101,9 +105,9 @@ class History:
         missed = first - last - 1
         found = [event for event in self._events if event.id > last]
         if missed > 0 and last > 0:
-            found.insert(
-                0, EventView(first - 1, self._events[0].at, "gap", f"{missed} events before this are forgotten")
-            )
+            same_control_plane = first // _IDS == last // _IDS
+            what = f"{missed} events" if same_control_plane else "events of the control plane"
+            found.insert(0, EventView(first - 1, self._events[0].at, "gap", f"{what} before this are forgotten"))
         return found
 
     async def follow(self, last: int, heartbeat: float) -> AsyncIterator[list[EventView]]:

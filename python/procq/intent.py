@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from procq.model import Manifest, Queue, WorkerId
+from procq.model import MAX_WORKERS, Manifest, Queue, WorkerId
 from procq.state import Settings
 
-MAX_WORKERS = 10_000
-"""Most workers a queue can be scaled to."""
+
+class NoIntent(RuntimeError):
+    """There is no manifest in force yet: none was recovered, and none was adopted."""
 
 
 @dataclass(frozen=True, slots=True)

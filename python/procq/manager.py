@@ -16,12 +16,14 @@ import contextlib
 import os
 import shlex
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from procq import core, intent, targets
+from procq.engine.blob import TooLarge
 from procq.engine.local import LocalKeeper
 from procq.engine.loop import Engine
 from procq.engine.port import ShutDown
@@ -33,7 +35,7 @@ from procq.intent import Intent
 from procq.lives import Lives
 from procq.manifest import load
 from procq.meter import Load, Meter
-from procq.model import Manifest, Queue, RestartPolicy, StopPolicy, WorkerId
+from procq.model import MAX_WORKERS, NAME_RULE, Manifest, Queue, RestartPolicy, StopPolicy, WorkerId, is_name
 from procq.views import About, worker_view
 from procq.wire import WorkerView
 
@@ -42,6 +44,7 @@ __all__ = ["Manager", "ManagerClosed", "StillRunning"]
 T = TypeVar("T")
 Targets = tuple[targets.Target, ...]
 _GONE = {"stopped", "finished", "failed"}
+_made: weakref.WeakSet[Manager] = weakref.WeakSet()
 
 
 class ManagerClosed(ProcqError):
@@ -60,21 +63,31 @@ class Manager:
     """Runs queues of workers. Every method may be called from every thread; none blocks but those that say so.
 
     `manifest` is a file, or nothing for queues that `add` brings. `output` shows what the workers write on standard
-    output, one name in front of each line.
+    output, one name in front of each line. A child that the program forks has no manager: there, everything raises
+    ManagerClosed.
     """
 
     def __init__(self, manifest: str | os.PathLike[str] | None = None, *, output: bool = True) -> None:
-        """Starts the keeper, and the workers of `manifest`. Raises ManifestError where that does not load."""
+        """Starts the keeper, and the workers of `manifest`.
+
+        Raises ManifestError where that does not load, TooLarge where it is more than a keeper holds.
+        """
         first = Manifest("manager", {}, os.getcwd()) if manifest is None else load(Path(manifest), os.environ)
         link, self._keeper = core.start_owned(core.Hosting(environ=dict(os.environ), prefix=output))
         self._port = LocalKeeper(link, os.environb, first.name)
         self._engine = Engine(self._port, time.monotonic)
-        self._engine.adopt(first, "the manager was made")
+        try:
+            self._engine.adopt(first, "the manager was made")
+        except TooLarge:
+            self._port.close()
+            self._keeper.wait()
+            raise
         self._history = History()
         self._lives = Lives()
         self._meter = Meter(core.usage)
         self._engine.subscribe(self._record)
         self._thread = EngineThread(self._engine, self._port)
+        _made.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -100,8 +113,10 @@ class Manager:
         """Adds a queue, or replaces the one of that name; workers that stay the same are not touched.
 
         `command` is an argument vector, `directory` this process's own by default, `env` what is added to its
-        environment.
+        environment. Raises ValueError for a queue that cannot be, TypeError for a command that is not a list.
         """
+        if isinstance(command, str):
+            raise TypeError("a command is a list of words, as in ['rq', 'worker', 'emails']")
         queue = Queue(
             name=name,
             command=shlex.join(command),
@@ -112,7 +127,13 @@ class Manager:
             stop=stop or StopPolicy(),
             restart=restart or RestartPolicy(),
         )
-        self._alter_queues(lambda queues: {**queues, name: queue}, f"{name} added")
+        _check(queue)
+
+        def with_it(queues: Mapping[str, Queue]) -> Mapping[str, Queue]:
+            _check_neighbours(name, queues)
+            return {**queues, name: queue}
+
+        self._alter_queues(with_it, f"{name} added")
 
     def remove(self, name: str) -> None:
         """Takes a queue away; its workers leave. Raises KeyError where there is none of that name."""
@@ -182,7 +203,7 @@ class Manager:
 
     def _about(self, names: Sequence[str], change: Callable[[Intent, Targets], Intent], done: str) -> None:
         def act() -> None:
-            found = targets.resolve(self._engine.snapshot(), names or ("*",))
+            found = targets.resolve(self._engine.snapshot(), names or ("*",), wanted_only=True)
             self._engine.change(lambda wanted: change(wanted, found), f"{', '.join(names) or 'everything'} {done}")
 
         self._call(act)
@@ -210,3 +231,42 @@ class Manager:
     def _record(self, events: Sequence[Event]) -> None:
         for event in events:
             self._history.record(event, self._lives.look(event))
+
+    def _abandon(self) -> None:
+        """In a forked child: the conversation is the parent's alone, and must end with it."""
+        self._thread.abandon()
+        self._port.close()
+
+
+def _check(queue: Queue) -> None:
+    if not is_name(queue.name):
+        raise ValueError(f'"{queue.name}" is not the name of a queue: {NAME_RULE}')
+    if not queue.argv or not queue.argv[0]:
+        raise ValueError("the command names no program")
+    if not 0 <= queue.workers <= MAX_WORKERS:
+        raise ValueError(f"a queue has between 0 and {MAX_WORKERS} workers, not {queue.workers}")
+    texts = (*queue.argv, queue.directory, *queue.env, *queue.env.values())
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"commands, paths and environments are text, not {type(text).__name__}")
+        if "\0" in text:
+            raise ValueError("the character NUL cannot be given to a program")
+    for variable in queue.env:
+        if not variable or "=" in variable:
+            raise ValueError(f'"{variable}" is not the name of a variable')
+
+
+def _check_neighbours(name: str, queues: Mapping[str, Queue]) -> None:
+    """A queue must not be called like a worker of another one."""
+    for one, other in [(name, queue) for queue in queues] + [(queue, name) for queue in queues]:
+        owner, _, slot = one.rpartition(".")
+        if owner == other and slot.isdecimal():
+            raise ValueError(f'"{one}" is also worker {slot} of the queue {owner}')
+
+
+def _after_fork() -> None:
+    for manager in _made:
+        manager._abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

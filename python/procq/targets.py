@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from procq.errors import ProcqError, did_you_mean
 from procq.model import WorkerId
-from procq.views import queue_names, slots
+from procq.views import queue_names, slots, wanted_names
 
 if TYPE_CHECKING:
     from procq.engine.view import StateView
@@ -22,15 +22,20 @@ class NoSuchTarget(ProcqError):
     """A word means no queue and no worker."""
 
 
-def resolve(view: StateView, words: Sequence[str]) -> tuple[Target, ...]:
-    """Queues and workers that `words` mean, each once. Raises NoSuchTarget where one means nothing."""
+def resolve(view: StateView, words: Sequence[str], *, wanted_only: bool = False) -> tuple[Target, ...]:
+    """Queues and workers that `words` mean, each once. Raises NoSuchTarget where one means nothing.
+
+    `wanted_only`: patterns pass over queues that are only being emptied, about which nothing can be wanted.
+    """
+    names = queue_names(view)
+    patterns = wanted_names(view) if wanted_only else names
     if len(words) > _MOST:
         raise NoSuchTarget(f"{len(words)} targets are more than {_MOST}", hint="Use patterns.")
     found: dict[Target, None] = {}
     for word in words:
         if len(word) > _LONGEST:
             raise NoSuchTarget(f'"{word[:20]}…" has more than {_LONGEST} characters: no name is as long')
-        found |= dict.fromkeys(_meant(view, word))
+        found |= dict.fromkeys(_meant(view, word, names, patterns))
     return tuple(target for target in found if isinstance(target, str) or target.queue not in found)
 
 
@@ -45,17 +50,16 @@ def workers(view: StateView, targets: Iterable[Target]) -> list[WorkerId]:
     return list(found)
 
 
-def _meant(view: StateView, word: str) -> list[Target]:
-    names = queue_names(view)
+def _meant(view: StateView, word: str, names: Sequence[str], patterns: Sequence[str]) -> list[Target]:
     if word in names:
         return [word]
     if word == "*":
-        return list(names)
+        return list(patterns)
     if any(sign in word for sign in "*?["):
-        queues = [name for name in names if fnmatchcase(name, word)]
+        queues = [name for name in patterns if fnmatchcase(name, word)]
         if queues:
             return list(queues)
-        return _required([worker for worker in workers(view, names) if fnmatchcase(str(worker), word)], word, names)
+        return _required([worker for worker in workers(view, patterns) if fnmatchcase(str(worker), word)], word, names)
     try:
         worker = WorkerId.parse(word)
     except ValueError:

@@ -45,9 +45,14 @@ class About:
 
 def queue_names(view: StateView) -> list[str]:
     """All queues: those of the manifest in its order, then those that are being emptied."""
-    wanted = list(view.intent.manifest.queues) if view.intent else []
+    wanted = wanted_names(view)
     leaving = sorted(name for name, queue in view.observed.queues.items() if queue.workers and name not in wanted)
     return [*wanted, *leaving]
+
+
+def wanted_names(view: StateView) -> list[str]:
+    """The queues of the manifest, in its order."""
+    return list(view.intent.manifest.queues) if view.intent else []
 
 
 def slots(view: StateView, name: str) -> list[int]:

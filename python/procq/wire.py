@@ -8,6 +8,7 @@ since the Unix epoch, ages and delays are relative to the moment of the answer.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
@@ -19,6 +20,7 @@ MANIFEST_PROBLEM = "tag:procq,2026:manifest"
 """Type of the problem details that carry the errors of a manifest."""
 
 T = TypeVar("T")
+_NO_UNICODE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,13 @@ def to_data(view: object) -> dict[str, Any]:
 
 
 def to_json(view: object, *, indented: bool = False) -> str:
-    """One line of JSON, or many for people (which takes several times as long)."""
+    """One line of JSON, or many for people (which takes several times as long).
+
+    Bytes of file names that are no Unicode become replacement characters.
+    """
     layout: dict[str, Any] = {"indent": 2} if indented else {"separators": (",", ":")}
-    return json.dumps(to_data(view), ensure_ascii=False, **layout)
+    text = json.dumps(to_data(view), ensure_ascii=False, **layout)
+    return text if text.isascii() else _NO_UNICODE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from procq.intent import (
-    MAX_WORKERS,
     Auto,
     Intent,
     Marks,
@@ -20,6 +19,7 @@ from procq.intent import (
     start,
     stop,
 )
+from procq.model import MAX_WORKERS
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
 
 INTENT = Intent(manifest(queue("emails", 3), queue("thumbs", 1)))

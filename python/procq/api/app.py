@@ -8,8 +8,9 @@ from starlette.routing import Route
 
 from procq.api import events, plan, queues, restarts, status, workers
 from procq.api.control import Control
-from procq.api.problems import on_http_error, on_procq_error
+from procq.api.problems import on_fault, on_http_error, on_no_intent, on_procq_error
 from procq.errors import ProcqError
+from procq.intent import NoIntent
 
 ROUTES = [
     Route("/healthz", status.get_health, methods=["GET"]),
@@ -28,7 +29,12 @@ ROUTES = [
 
 def create_app(control: Control) -> Starlette:
     """The API of one control plane."""
-    handlers = {ProcqError: on_procq_error, HTTPException: on_http_error}
+    handlers = {
+        ProcqError: on_procq_error,
+        HTTPException: on_http_error,
+        NoIntent: on_no_intent,
+        Exception: on_fault,
+    }
     app = Starlette(routes=ROUTES, exception_handlers=handlers)
     app.state.control = control
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -57,3 +58,19 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     response = problem(error.status_code, f"{error.detail}: {request.method} {request.url.path}")
     response.headers.update(error.headers or {})
     return response
+
+
+async def on_no_intent(request: Request, error: Exception) -> Response:
+    """What the control plane before this one wanted is lost, and the manifest does not load."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "no manifest is in force: nothing can be changed",
+        "Mend the manifest and save it; `procq check` says what is wrong. Workers are not affected.",
+    )
+
+
+async def on_fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: what the server raises afterwards is logged nowhere."""
+    traceback.print_exception(error)
+    detail = f"a fault of procq: {type(error).__name__}: {error}"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, "Please report it, with what the control plane printed.")

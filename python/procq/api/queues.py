@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from functools import partial
-from http import HTTPStatus
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,14 +11,13 @@ from starlette.responses import Response
 from procq import intent, wire
 from procq.api.bodies import read_object
 from procq.api.control import Control
-from procq.api.problems import ApiError, bad_request
+from procq.api.problems import bad_request
 from procq.api.respond import control_of, respond
-from procq.api.running import set_running
-from procq.intent import Intent
+from procq.api.running import Change, apply, running_change
 from procq.targets import resolve
 from procq.views import queue_names, queue_view
 
-_NUMBER = re.compile(r"([+-]?)(\d{1,6})", re.ASCII)
+_NUMBER = re.compile(r"([+-]?)(\d{1,9})", re.ASCII)
 
 
 async def list_queues(request: Request) -> Response:
@@ -45,16 +41,12 @@ async def patch_queue(request: Request) -> Response:
     changes = await read_object(request, {"workers", "running"})
     if not changes:
         raise bad_request("nothing to change", hint='Send "workers", "running", or both.')
-    scaled = _scaling(name, changes)
+    wanted = []
+    if "workers" in changes:
+        wanted.append(_scaling(name, changes["workers"]))
     if "running" in changes:
-        set_running(control, (name,), changes["running"])
-    if scaled is not None:
-        try:
-            control.change(scaled, f"{name} scaled to {changes['workers']} by hand")
-        except KeyError:
-            raise _leaving(name) from None
-        except ValueError as error:
-            raise bad_request(str(error)) from None
+        wanted.append(running_change(control, (name,), changes["running"]))
+    apply(control, name, wanted)
     return await _queue(control, name)
 
 
@@ -66,24 +58,18 @@ def _existing(control: Control, request: Request) -> str:
     return name
 
 
-def _scaling(name: str, changes: Mapping[str, Any]) -> Callable[[Intent], Intent] | None:
-    if "workers" not in changes:
-        return None
-    wanted = changes["workers"]
+def _scaling(name: str, wanted: object) -> Change:
     text = str(wanted) if isinstance(wanted, str | int) and not isinstance(wanted, bool) else ""
+    done = f"scaled to {text}"
     if text == "auto":
-        return partial(intent.scale, queue=name, how=intent.Auto())
+        return partial(intent.scale, queue=name, how=intent.Auto()), done
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise bad_request('"workers" must be a number, as 6, "+2" or "-1", or "auto"')
     number = int(found[2])
     if not found[1]:
-        return partial(intent.scale, queue=name, how=intent.ScaleTo(number))
-    return partial(intent.scale, queue=name, how=intent.ScaleBy(number if found[1] == "+" else -number))
-
-
-def _leaving(name: str) -> ApiError:
-    return ApiError(HTTPStatus.CONFLICT, f'"{name}" is being emptied: it is no longer in the manifest')
+        return partial(intent.scale, queue=name, how=intent.ScaleTo(number)), done
+    return partial(intent.scale, queue=name, how=intent.ScaleBy(number if found[1] == "+" else -number)), done
 
 
 async def _queue(control: Control, name: str) -> Response:

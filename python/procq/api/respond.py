@@ -17,9 +17,11 @@ def control_of(request: Request) -> Control:
     return cast("Control", request.app.state.control)
 
 
-def targets_of(request: Request, control: Control, default: tuple[str, ...]) -> tuple[Target, ...]:
-    """What `?target=…&target=…` means. Raises NoSuchTarget where one means nothing."""
-    return resolve(control.view(), request.query_params.getlist("target") or default)
+def targets_of(
+    request: Request, control: Control, default: tuple[str, ...], *, wanted_only: bool = False
+) -> tuple[Target, ...]:
+    """What `?target=…&target=…` means; see `procq.targets.resolve`."""
+    return resolve(control.view(), request.query_params.getlist("target") or default, wanted_only=wanted_only)
 
 
 def respond(view: object, status: int = 200) -> Response:

@@ -22,4 +22,4 @@ async def create_restart(request: Request) -> Response:
         raise bad_request(
             '"targets" must be a list of queues, workers or patterns', hint='As in {"targets": ["emails"]}.'
         )
-    return respond(restart(control, resolve(control.view(), words)), HTTPStatus.ACCEPTED)
+    return respond(restart(control, resolve(control.view(), words, wanted_only=True)), HTTPStatus.ACCEPTED)

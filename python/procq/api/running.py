@@ -13,31 +13,51 @@ from procq.intent import Intent
 from procq.targets import Target, workers
 from procq.text import listing
 
+Change = tuple[Callable[[Intent], Intent], str]
+"""What becomes of the intent, and how that is called afterwards."""
 
-def set_running(control: Control, targets: Sequence[Target], running: object) -> wire.Affected:
-    """Starts or stops `targets`. Raises ApiError where `running` is not a boolean, or a queue is being emptied."""
+
+def running_change(control: Control, targets: Sequence[Target], running: object) -> Change:
+    """Starts or stops `targets`. Raises ApiError where `running` is not a boolean."""
     if not isinstance(running, bool):
         raise bad_request('"running" must be true or false')
     if running:
-        return _apply(control, targets, partial(intent.start, targets=targets, now=control.now()), "started")
-    return _apply(control, targets, partial(intent.stop, targets=targets), "stopped")
+        return partial(intent.start, targets=targets, now=control.now()), "started"
+    return partial(intent.stop, targets=targets), "stopped"
+
+
+def set_running(control: Control, targets: Sequence[Target], running: object) -> wire.Affected:
+    """As `running_change`, and does it."""
+    return _about(control, targets, running_change(control, targets, running))
 
 
 def restart(control: Control, targets: Sequence[Target]) -> wire.Affected:
     """Replaces the workers of `targets` that run now."""
     generation = control.view().last_generation
-    return _apply(control, targets, partial(intent.restart, targets=targets, generation=generation), "restarted")
+    return _about(control, targets, (partial(intent.restart, targets=targets, generation=generation), "restarted"))
 
 
-def _apply(control: Control, targets: Sequence[Target], change: Callable[[Intent], Intent], done: str) -> wire.Affected:
+def apply(control: Control, subject: str, changes: Sequence[Change]) -> None:
+    """Makes all of `changes` or none. Raises ApiError for a queue that is being emptied and for what is no number."""
+
+    def all_of_them(wanted: Intent) -> Intent:
+        for change, _ in changes:
+            wanted = change(wanted)
+        return wanted
+
+    try:
+        control.change(all_of_them, f"{subject} {listing([done for _, done in changes])} by hand")
+    except KeyError as error:
+        why = f'"{error.args[0]}" is being emptied: it is no longer in the manifest'
+        raise ApiError(HTTPStatus.CONFLICT, why) from None
+    except ValueError as error:
+        raise bad_request(str(error)) from None
+
+
+def _about(control: Control, targets: Sequence[Target], change: Change) -> wire.Affected:
     affected = affected_by(control, targets)
     if targets:
-        try:
-            control.change(change, f"{listing([str(target) for target in targets])} {done} by hand")
-        except KeyError as error:
-            raise ApiError(
-                HTTPStatus.CONFLICT, f'"{error.args[0]}" is being emptied: it is no longer in the manifest'
-            ) from None
+        apply(control, listing([str(target) for target in targets]), [change])
     return affected
 
 

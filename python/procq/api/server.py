@@ -8,10 +8,13 @@ import os
 import socket
 import struct
 from collections.abc import Generator
+from http import HTTPStatus
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from procq.api.problems import problem
 
 _CREDENTIALS = struct.Struct("3i")
 _CONNECTIONS = 256
@@ -34,12 +37,29 @@ class _Protocol(H11Protocol):
             transport.abort()
 
 
+def bounded(app: ASGIApp) -> ASGIApp:
+    """Answers a head of more than `_HEADER_BYTES` with 431; h11 bounds only one that arrives in pieces."""
+
+    async def refuse_large(scope: Scope, receive: Receive, send: Send) -> None:
+        size = len(scope["raw_path"]) + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in scope["headers"])
+        if size <= _HEADER_BYTES:
+            await app(scope, receive, send)
+        else:
+            refusal = problem(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head has more than {_HEADER_BYTES} bytes"
+            )
+            await refusal(scope, receive, send)
+
+    return refuse_large
+
+
 class ApiServer(Server):
     """A server without a clock: it does nothing while nobody asks. Signals are not its business."""
 
     def __init__(self, app: ASGIApp) -> None:
         config = Config(
-            app,
+            bounded(app),
             loop="none",
             http=_Protocol,
             ws="none",

@@ -29,7 +29,7 @@ async def list_workers(request: Request) -> Response:
 async def patch_workers(request: Request) -> Response:
     """PATCH /v1/workers?target=…: `running`."""
     control = control_of(request)
-    chosen = targets_of(request, control, ())
+    chosen = targets_of(request, control, (), wanted_only=True)
     changes = await read_object(request, {"running"})
     if not chosen:
         raise bad_request("no target", hint="Say which, as in /v1/workers?target=emails; `*` is all.")

@@ -43,7 +43,7 @@ from procq.events import (
     Stray,
 )
 from procq.fold import Slots, by_queue
-from procq.intent import DesiredQueue, Intent, adopt, desired_queue
+from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue
 from procq.intent_codec import Unreadable
 from procq.model import Manifest
 from procq.plan import Action, Reason, Spawn, plan_queue
@@ -55,10 +55,6 @@ SAVE_EVERY: Final = 2.0
 _MOST_STRAYS: Final = 100
 
 Subscriber = Callable[[Sequence[Event]], None]
-
-
-class NoIntent(RuntimeError):
-    """There is no manifest in force yet: none was recovered, and none was adopted."""
 
 
 class Engine:

@@ -74,6 +74,11 @@ class EngineThread:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def abandon(self) -> None:
+        """In a forked child: the thread is not there, nobody will answer."""
+        self._news = threading.Condition()
+        self._over = True
+
     def _wait_for_step(self, seen: int, timeout: float | None) -> None:
         with self._news:
             self._news.wait_for(lambda: self._steps != seen or self._over, timeout)

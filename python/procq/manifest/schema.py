@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from procq.manifest import units
 from procq.manifest.keys import Command, Section, Table, Value
+from procq.model import NAME_RULE
 
-_NAME_RULE = "letters, digits, dots, dashes and underscores, beginning with a letter or digit, at most 64 of them"
 _DURATION_RULE = "expected a number with a unit, as in 500ms, 30s or 5m"
 
 VERSION = Value("version", units.version, "a version", "write 1", "Version of the format; 1 is the only one.")
 NAME = Value(
-    "name", units.name, "a valid name", _NAME_RULE, "Name of the project; the manifest's directory if left out."
+    "name", units.name, "a valid name", NAME_RULE, "Name of the project; the manifest's directory if left out."
 )
 WORKERS = Value("workers", units.workers, "a whole number", "expected a whole number, 0 or more", "How many workers.")
 SHELL = Value("shell", units.yes_or_no, "yes or no", "expected yes or no", "Whether /bin/sh runs the command.")
@@ -42,7 +42,7 @@ VARIABLE = Value(
     "letters, digits and underscores, not beginning with a digit",
     "",
 )
-QUEUE_NAME = Value("queue", units.name, "the name of a queue", _NAME_RULE, "")
+QUEUE_NAME = Value("queue", units.name, "the name of a queue", NAME_RULE, "")
 
 COMMAND = Command("command", "What a worker runs.")
 ENV = Table("env", VARIABLE, Value("value", units.text, "text", "", ""), "Variables added to the environment.")

@@ -8,16 +8,13 @@ import signal as signals
 from decimal import Decimal
 
 from procq.errors import did_you_mean
-from procq.model import Backoff, RestartWhen
+from procq.model import MAX_WORKERS, Backoff, RestartWhen, is_name
 
-MAX_WORKERS = 10_000
-"""More workers than this in one queue is a typing mistake."""
 _NUMBERS = frozenset(int(number) for number in signals.valid_signals())
 _SIGNALS = {known.name.removeprefix("SIG"): int(known) for known in signals.Signals}
 _LONGEST_MS = 365 * 86_400_000
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_PATH = 4095
 """Bytes: the kernel takes no more."""
@@ -51,7 +48,7 @@ def version(value: str) -> int:
 
 def name(value: str) -> str:
     """The name of a queue or project."""
-    if not _NAME.fullmatch(value):
+    if not is_name(value):
         raise Refused
     return value
 

@@ -40,6 +40,7 @@ class RigControl:
         self.history = History(clock=lambda: 1_800_000_000.0)
         self.on_disk: Manifest | Exception = rig.engine.intent.manifest if rig.engine.intent else Manifest("", {})
         self.manifest_error: str | None = None
+        self.planned: str | None = None
         self._lives = Lives()
         self._meter = Meter(lambda pids: [(1.0, 1 << 20, 1) for _ in pids])
         rig.engine.subscribe(self._record)
@@ -66,6 +67,7 @@ class RigControl:
         self.rig.settle()
 
     async def plan(self, file: str | None) -> PlanView:
+        self.planned = file
         if isinstance(self.on_disk, Exception):
             raise self.on_disk
         return plan_view(self.rig.engine.preview(self.on_disk), file or "/srv/shop/procq.yaml", self.rig.engine.intent)

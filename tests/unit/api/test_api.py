@@ -18,7 +18,10 @@ from procq import wire
 from procq.api import server as server_module
 from procq.client import Client, InvalidManifest, Refused
 from procq.errors import ManifestError, NotRunning, Problem
-from procq.testing import NOT_FOUND, Rig, Script
+from procq.events import Attached
+from procq.history import History
+from procq.intent import NoIntent
+from procq.testing import NOT_FOUND, Rig, Script, everyone
 from tests.queues import manifest, queue
 from tests.unit.api.serving import PATIENCE, Served, served
 
@@ -131,6 +134,42 @@ def test_stop_and_start(shop: Served, client: Client) -> None:
     assert client.queue("emails").state == "steady"
 
 
+def test_all_can_be_stopped_while_a_removed_queue_is_being_emptied(short_path: Path) -> None:
+    rig = Rig(SHOP, everyone(Script(ignore_term=True)))
+    rig.advance(1)
+    rig.adopt(manifest(queue("emails", 2)))
+    with served(rig, short_path) as running:
+        client = Client(running.project, timeout=PATIENCE)
+        assert client.restart(["*"]).queues == ("emails",)
+        assert client.set_running(["*"], False).queues == ("emails",)
+        assert client.set_running(["[er]*"], True).queues == ("emails",)
+        with pytest.raises(Refused, match='"reports" is being emptied'):
+            client.set_running(["reports"], True)
+        assert {worker.queue for worker in client.workers()} == {"emails", "reports", "broken"}
+
+
+def test_a_change_is_made_whole_or_not_at_all(shop: Served, client: Client) -> None:
+    assert shop.request("PATCH", "/v1/queues/emails", {"running": False, "workers": 99_999})[0] == 400
+    shop.call(lambda: shop.control.rig.advance(1))
+    assert client.queue("emails").stopped == 0
+    assert shop.request("PATCH", "/v1/queues/emails", {"running": False, "workers": 3})[0] == 200
+    shop.call(lambda: shop.control.rig.advance(1))
+    assert (client.queue("emails").stopped, client.queue("emails").desired) == (3, 3)
+
+
+def test_nothing_can_be_changed_before_a_manifest_is_in_force(
+    shop: Served, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(*_: object) -> None:
+        raise NoIntent
+
+    monkeypatch.setattr(shop.control, "change", change)
+    with pytest.raises(Refused, match="no manifest is in force"):
+        client.scale("emails", "3")
+    with pytest.raises(Refused, match="no manifest is in force"):
+        client.restart(["emails"])
+
+
 def test_restart_replaces_the_workers_meant_and_no_others(shop: Served, client: Client) -> None:
     before = {w.id: w.generation for w in client.workers()}
     assert client.restart(["emails.*"]).workers == ("emails.1", "emails.2")
@@ -217,6 +256,21 @@ def test_open_streams_neither_hold_up_the_end_nor_anybody_else(shop: Served, cli
         stream.close()
 
 
+def test_events_are_resumed_over_a_control_plane_that_was_replaced() -> None:
+    history = History()
+    for _ in range(3):
+        history.note("changed", "before")
+    last = history.since(0)[-1].id
+    after = History()
+    after.record(Attached(2, 5, 0, False))
+    after.note("changed", "after")
+    found = after.since(last)
+    assert [event.kind for event in found] == ["gap", "control_plane", "changed"]
+    assert "control plane" in found[0].text
+    assert last < found[0].id < found[1].id < found[2].id
+    assert [event.kind for event in after.since(0)] == ["control_plane", "changed"]
+
+
 @pytest.mark.parametrize("last", ["x", "-1", "9" * 30, "1e3"])
 def test_an_event_id_that_is_none(shop: Served, last: str) -> None:
     assert shop.request("GET", "/v1/events?follow=false", headers={"Last-Event-ID": last})[0] == 400
@@ -243,6 +297,8 @@ def test_an_event_id_that_is_none(shop: Served, last: str) -> None:
         ("PATCH", "/v1/workers?target=emails", {}, {}, 400),
         ("PATCH", "/v1/queues/emails", {"workers": 3}, {"Content-Type": "text/plain"}, 415),
         ("PATCH", "/v1/queues/emails", b" " * ((1 << 20) + 1), {}, 413),
+        ("GET", "/v1/plan?file=draft.yaml", None, {}, 400),
+        ("GET", "/v1/plan?file=/draft%00.yaml", None, {}, 400),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_problem_details(
@@ -254,6 +310,30 @@ def test_what_cannot_be_done_is_refused_with_problem_details(
     assert problem["status"] == status
     assert problem["title"]
     assert Client(shop.project).queue("emails") == replace(Client(shop.project).queue("emails"), desired=2, stopped=0)
+
+
+def test_a_fault_of_ours_is_told_and_shown(
+    shop: Served, client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shop.control, "facts", lambda: 1 / 0)
+    status, problem, headers = shop.request("GET", "/v1/status")
+    assert (status, headers["content-type"]) == (500, "application/problem+json")
+    assert "ZeroDivisionError" in problem["detail"]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert client.queue("emails").desired == 2
+
+
+def test_a_head_that_is_too_large_is_refused(shop: Served) -> None:
+    assert shop.request("GET", "/healthz", headers={"X-Large": "x" * 4_000})[0] == 200
+    assert shop.request("GET", "/healthz", headers={"X-Large": "x" * 20_000})[0] == 431
+    assert shop.request("GET", "/healthz?" + "x" * 20_000)[0] == 431
+
+
+def test_a_path_that_is_no_unicode_can_be_answered(shop: Served, client: Client) -> None:
+    shop.control.manifest_error = "caf\udce9.yaml"
+    assert client.status().manifest_error == "caf\ufffd.yaml"
+    client.plan("/srv/caf\udce9.yaml")
+    assert shop.control.planned == "/srv/caf\udce9.yaml"
 
 
 def test_others_are_cut_off_before_they_are_heard(shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:

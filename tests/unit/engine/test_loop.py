@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from procq.engine.loop import SAVE_EVERY, Engine, NoIntent
+from procq.engine.loop import SAVE_EVERY, Engine
 from procq.engine.port import (
     Announce,
     AnswerPing,
@@ -32,7 +32,7 @@ from procq.events import (
     SpawnRequested,
     Stray,
 )
-from procq.intent import ScaleTo, restart, scale, start
+from procq.intent import NoIntent, ScaleTo, restart, scale, start
 from procq.model import WorkerId
 from procq.plan.diff import Counts
 from procq.state import Backoff, ExitStatus, Running, Starting
