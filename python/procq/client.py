@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OTHER_VERSION = "Is it a procq of another version?"
 _NOT_THERE = {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}
 
 
@@ -155,7 +156,11 @@ class Client:
         payload = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         with self._request(method, f"{path}?{text}" if text else path, payload, headers, self._timeout) as response:
-            return wire.from_json(kind, response.read())
+            answer = response.read()
+        try:
+            return wire.from_json(kind, answer)
+        except ValueError as error:
+            raise Refused(f"the API answered what is not understood here ({error})", hint=_OTHER_VERSION) from None
 
     @contextlib.contextmanager
     def _request(
@@ -275,7 +280,8 @@ class Client:
             sock.connect(path)
         except OSError as error:
             sock.close()
-            if error.errno in _NOT_THERE:
+            # No number: the path is longer than a socket's can be, so nothing can run there.
+            if error.errno is None or error.errno in _NOT_THERE:
                 raise NotRunning(f"{self._project.name} is not running", hint="`procq up` starts it.") from None
             raise ProcqError(f"cannot connect to {path}: {error.strerror}") from error
         return sock
@@ -285,7 +291,7 @@ def _refusal(status: int, body: bytes) -> ProcqError:
     try:
         problem = wire.from_json(wire.ProblemView, body)
     except ValueError:
-        return Refused(f"the API answered {status}", hint="Is it a procq of another version?")
+        return Refused(f"the API answered {status}", hint=_OTHER_VERSION)
     if problem.type == wire.MANIFEST_PROBLEM:
         return InvalidManifest(problem.detail, hint=problem.hint)
     return Refused(problem.detail or problem.title, hint=problem.hint)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from procq.errors import NoManifest, ProcqError, UsageError
+from procq.model import NAME_RULE, is_name
 
 MANIFESTS = ("procq.yaml", "procq.yml", "Procfile")
 """File names looked for when none is given, the first that exists wins."""
@@ -23,7 +24,6 @@ MANIFESTS = ("procq.yaml", "procq.yml", "Procfile")
 SOCKET_PATH_MAX = 107
 """Bytes a unix socket's path may have, its final NUL not counted."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _READABLE = 20
 
 
@@ -65,6 +65,7 @@ class Project:
         _check_socket_path(self.api_socket if len(self.api_socket) > len(self.keeper_socket) else self.keeper_socket)
         private_directory(os.path.dirname(self.run_dir))
         private_directory(self.run_dir)
+        private_directory(os.path.dirname(self.state_dir))
         private_directory(self.state_dir)
 
 
@@ -81,10 +82,10 @@ def locate(
     Without `file`, a manifest that runs is preferred to one that merely exists. Raises ProcqError where there is
     nothing to choose from, or where `must_exist` and the file does not; UsageError for a bad `instance`.
     """
-    if instance is not None and not _NAME.fullmatch(instance):
+    if instance is not None and not is_name(instance):
         raise UsageError(
             f'"{instance}" cannot be a name',
-            hint="Use letters, digits, dots, dashes and underscores, at most 64, starting with a letter or digit.",
+            hint=f"Use {NAME_RULE}.",
         )
     if file is None:
         project = _find(instance, environ, directory, prefer_running=not must_exist)
@@ -140,12 +141,14 @@ def run_root(environ: Mapping[str, str]) -> str:
 
 
 def state_root(environ: Mapping[str, str]) -> str:
-    """Directory of all state directories of this user."""
+    """Directory of all state directories of this user: beside the sockets for one without a home."""
     base = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(base):
-        home = environ.get("HOME") or os.path.expanduser("~")
-        base = os.path.join(home, ".local", "state")
-    return os.path.join(base, "procq")
+    if os.path.isabs(base):
+        return os.path.join(base, "procq")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if os.path.isabs(home):
+        return os.path.join(home, ".local", "state", "procq")
+    return os.path.join(run_root(environ), "state")
 
 
 def private_directory(path: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from procq.errors import ExitCode, ProcqError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    _prepare_output()
     terminal = Terminal(os.environ)
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments), terminal)
@@ -22,12 +25,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.clear_progress()
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Nothing may be written any more, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        # The reader (`| head`) has seen enough.
+        _silence()
+        return ExitCode.FAILED
+    except OSError as error:
+        _silence()
+        what = error.strerror or str(error)
+        terminal.fail(ProcqError(f"{error.filename}: {what}" if error.filename else what))
+        return ExitCode.FAILED
     except ProcqError as error:
         terminal.fail(error)
         return error.exit_code
+
+
+def _prepare_output() -> None:
+    """Standard output may be closed, or have an encoding without our signs: neither is a reason to fail."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _silence() -> None:
+    """Nothing may be written to standard output any more, not even at exit."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str], terminal: Terminal) -> int:

@@ -19,11 +19,12 @@ from procq.text import count
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines what may follow `procq check`."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="the manifest (default: the one here)")
+    parser.add_argument("manifest", nargs="?", metavar="FILE", help="the manifest (default: the one here)")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Loads the manifest; a ManifestError carries all its problems."""
+    options.file = options.manifest or options.file
     project = project_of(options, must_exist=True)
     from procq import manifest
 

@@ -19,8 +19,8 @@ def project_of(options: argparse.Namespace, *, must_exist: bool = False) -> path
     return paths.locate(options.file, options.name, os.environ, must_exist=must_exist)
 
 
-def client_of(options: argparse.Namespace) -> Client:
-    """A client of that project's procq."""
+def client_of(options: argparse.Namespace, timeout: float = 10.0) -> Client:
+    """A client of that project's procq, which waits so many seconds for an answer."""
     from procq.client import Client
 
-    return Client(project_of(options))
+    return Client(project_of(options), timeout)

@@ -27,4 +27,6 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     client = client_of(options)
     before = {worker.id: worker.generation for worker in client.workers(targets)}
     affected = client.restart(targets)
-    return wait_for(client, affected, terminal, until={"running"}, done="replaced", options=options, newer_than=before)
+    return wait_for(
+        client, affected, terminal, until={"running", "finished"}, done="replaced", options=options, newer_than=before
+    )

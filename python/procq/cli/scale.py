@@ -18,7 +18,7 @@ from procq.cli.terminal import Terminal
 from procq.errors import UsageError
 from procq.text import count
 
-_CHANGE = re.compile(r"(?P<queue>[^=]+)=(?P<workers>[+-]?\d+|auto)")
+_CHANGE = re.compile(r"(?P<queue>[^=]+)=(?P<workers>[+-]?[0-9]+|auto)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

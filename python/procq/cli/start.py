@@ -24,4 +24,4 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     targets = chosen(options, "start")
     client = client_of(options)
     affected = client.set_running(targets, True)
-    return wait_for(client, affected, terminal, until={"running"}, done="running", options=options)
+    return wait_for(client, affected, terminal, until={"running", "finished"}, done="running", options=options)

@@ -10,7 +10,7 @@ from procq import wire
 from procq.cli.project import TARGETS
 from procq.cli.terminal import Terminal
 from procq.client import Client
-from procq.errors import UsageError
+from procq.errors import ExitCode, UsageError
 from procq.text import count, listing
 
 _EVERY = 0.05
@@ -60,22 +60,27 @@ def wait_for(
     started = time.monotonic()
     while True:
         workers = [worker for worker in client.workers(affected.queues) if worker.id in set(affected.workers)]
-        failed = [worker for worker in workers if _failed(worker, until)]
+        failures = [worker for worker in workers if failed(worker, until)]
         settled = [worker for worker in workers if worker.state in until and _is_new(worker, newer_than)]
-        pending = [worker.id for worker in workers if worker not in failed and worker not in settled]
+        pending = [worker.id for worker in workers if worker not in failures and worker not in settled]
         if not pending:
             break
         terminal.progress(f"{total - len(pending)}/{total} {done}, waiting for {listing(pending)}")
         time.sleep(_EVERY)
-    terminal.line(f"{count(total - len(failed), 'worker')} {done}{_took(started)}")
-    for worker in failed:
-        reason = worker.last_exit or worker.state
-        terminal.line(f"{terminal.style(worker.id, 'bold')}   {terminal.style(worker.state, 'red')}   {reason}")
-    return 1 if failed else 0
+    finished = [worker for worker in workers if worker.state == "finished"] if "running" in until else []
+    succeeded = total - len(failures) - len(finished)
+    if succeeded or not (failures or finished):
+        terminal.line(f"{count(succeeded, 'worker')} {done}{_took(started)}")
+    for worker in (*failures, *finished):
+        state = terminal.style(worker.state, "red" if worker in failures else "dim")
+        terminal.line(f"{terminal.style(worker.id, 'bold')}   {state}   {worker.last_exit or worker.state}")
+    return ExitCode.FAILED if failures else ExitCode.DONE
 
 
-def _failed(worker: wire.WorkerView, until: set[str]) -> bool:
-    return worker.state in {"failed", "waiting"} and worker.state not in until
+def failed(worker: wire.WorkerView, until: set[str]) -> bool:
+    """Whether it did not become what was asked for. An end that nobody has looked at yet may still be answered."""
+    gave_up = worker.state == "failed" or (worker.state == "waiting" and worker.retry_in is not None)
+    return gave_up and worker.state not in until
 
 
 def _is_new(worker: wire.WorkerView, newer_than: Mapping[str, int | None] | None) -> bool:

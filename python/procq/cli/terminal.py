@@ -54,9 +54,16 @@ class Terminal:
     def progress(self, text: str) -> None:
         """Shows how far something is, in a line that is overwritten; nothing where standard error is not a terminal."""
         if self._progress_on and text != self._progress:
-            sys.stderr.write(_ERASE + text)
+            sys.stderr.write(_ERASE + self._narrow(text))
             sys.stderr.flush()
             self._progress = text
+
+    def _narrow(self, text: str) -> str:
+        """A line that wraps could not be overwritten."""
+        try:
+            return cut(text, os.get_terminal_size(sys.stderr.fileno()).columns)
+        except OSError:
+            return text
 
     def clear_progress(self) -> None:
         """Takes the line of progress away."""

@@ -1,7 +1,6 @@
 """Manifests: the file that says which queues there are, and what each deserves.
 
     load, load_text    a file, or its content, to `procq.model.Manifest`; all problems at once as ManifestError
-    find               the manifest of a directory
 
 The parsers are imported when the first file is loaded.
 """
@@ -11,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from procq.errors import NoManifest
 from procq.model import Manifest
 
-NAMES = ("procq.yaml", "procq.yml", "Procfile")
-"""The names `find` looks for, the first match wins."""
-
-__all__ = ["NAMES", "find", "load", "load_text"]
+__all__ = ["load", "load_text"]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Manifest:
@@ -35,11 +30,3 @@ def load_text(text: bytes, path: Path, environ: Mapping[str, str]) -> Manifest:
     from procq.manifest import reading
 
     return reading.load_text(text, path, environ)
-
-
-def find(directory: Path) -> Path:
-    """The manifest in `directory`. Raises NoManifest."""
-    for name in NAMES:
-        if (directory / name).exists():
-            return directory / name
-    raise NoManifest(str(directory), NAMES)

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from procq import cli, paths, wire
+from procq.cli.targets import failed
+from procq.cli.terminal import Terminal
 from procq.cli.verbs import ALIASES, VERBS
-from procq.testing import Rig
+from procq.client import Client, Output
+from procq.testing import Rig, Script, everyone
 from tests.queues import manifest, queue
 from tests.unit.api.serving import Served, served
 
@@ -196,3 +200,80 @@ def test_status_imports_nothing_heavy(shop: Shop) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "emails" in done.stdout
     assert HEAVY & set(done.stderr.split()) == set()
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_a_worker_that_finishes_at_once_is_not_waited_for(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    project = paths.locate(None, None, os.environ)
+    project.prepare()
+    rig = Rig(manifest(queue("once", 1, when="never")), everyone(Script(run_for=0.01)))
+    rig.advance(1)
+    with served(rig, Path(project.run_dir)) as api:
+        control, change = api.control, api.control.change
+        monkeypatch.setattr(control, "change", lambda *how: (change(*how), rig.advance(1)))
+        assert "once.1   finished   exit code 0" in Shop(api, capsys).type(verb, "once")
+
+
+def test_an_end_that_nobody_has_looked_at_yet_is_no_failure() -> None:
+    ended = wire.WorkerView("emails.1", "emails", 1, "waiting", last_exit="exit code 0")
+    assert not failed(ended, {"running"})
+    assert failed(replace(ended, retry_in=3.0), {"running"})
+    assert failed(replace(ended, state="failed"), {"running"})
+
+
+def test_the_manifest_to_check_can_be_named_as_everywhere(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = os.path.abspath("procq.yaml")
+    monkeypatch.chdir("/")
+    for arguments in (["check", file], ["check", "--file", file], ["check", "-f", file], ["-f", file, "check"]):
+        assert cli.main(arguments) == 0
+        assert "is valid: 1 queue" in capsys.readouterr().out
+
+
+def run(redirection: str, **environ: str) -> tuple[int, str]:
+    """`procq status`, as a shell runs it; what it said on standard error."""
+    command = ["/bin/sh", "-c", f'exec "$0" -m procq.cli status {redirection}', sys.executable]
+    done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_every_kind_of_output_is_taken(shop: Shop) -> None:
+    assert run("> /dev/null", PYTHONIOENCODING="ascii") == (0, "")
+    assert run(">&-") == (0, "")
+    assert run("2>&-") == (0, "")
+    code, said = run("> /dev/full")
+    assert code == 1
+    assert said == "procq: No space left on device\n"
+
+
+def test_digits_of_other_scripts_are_no_number(shop: Shop) -> None:
+    assert "is not a change" in shop.type("scale", "emails=٣", code=64)
+    assert "between 0 and 10000" in shop.type("scale", "emails=99999999", code=1)
+
+
+def test_output_of_nobody_is_a_mistake(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "logs", lambda *_: iter(()))
+    assert shop.type("logs", "emails") == ""
+    assert shop.type("logs") == ""
+    assert 'Did you mean "emails"?' in shop.type("logs", "emials", code=1)
+    assert 'Did you mean "emails"?' in shop.type("logs", "-f", "emials")
+
+
+def test_output_is_shown_though_there_is_no_control_plane(
+    directory: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "logs", lambda *_: iter((Output("emails.1", "out", 0.0, b"hello\n", False),)))
+    assert cli.main(["logs", "-f", "emails"]) == 0
+    assert b"| hello\n" in capfdbinary.readouterr().out
+
+
+def test_progress_stays_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal({})
+    monkeypatch.setattr(terminal, "_progress_on", True)
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((30, 10)))
+    terminal.progress("12/40 stopped, waiting for thumbnails.13, thumbnails.14")
+    assert capsys.readouterr().err == "\r\x1b[2K12/40 stopped, waiting for th…"

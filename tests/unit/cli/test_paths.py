@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from procq import manifest, paths
-from procq.errors import NoManifest, ProcqError, UsageError
+from procq import paths
+from procq.client import Client
+from procq.errors import NoManifest, NotRunning, ProcqError, UsageError
 
 
 @pytest.fixture
@@ -24,10 +25,6 @@ def shop(tmp_path: Path) -> Path:
     directory.mkdir()
     (directory / "procq.yaml").touch()
     return directory
-
-
-def test_the_names_looked_for_are_those_that_the_manifest_knows() -> None:
-    assert paths.MANIFESTS == manifest.NAMES
 
 
 def test_a_project_is_found_without_reading_its_manifest(shop: Path, environ: dict[str, str]) -> None:
@@ -128,3 +125,26 @@ def test_socket_paths_that_are_too_long_are_refused_before_anything_is_made(shop
 def test_the_longest_names_leave_room_for_the_socket(tmp_path: Path) -> None:
     project = paths.locate("procq.yaml", "x" * 64, {"XDG_RUNTIME_DIR": "/nowhere"}, directory=str(tmp_path))
     assert len(project.keeper_socket) < 80
+
+
+def test_without_a_home_the_state_is_beside_the_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user that nobody has heard of."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    assert paths.state_root(environ) == str(tmp_path / "procq" / "state")
+    assert paths.state_root({**environ, "HOME": "relative"}) == str(tmp_path / "procq" / "state")
+
+
+def test_nothing_can_run_where_no_socket_can_be(tmp_path: Path) -> None:
+    project = paths.Project(str(tmp_path / "procq.yaml"), "shop", str(tmp_path / ("x" * 120)), str(tmp_path))
+    with pytest.raises(NotRunning):
+        Client(project).status()
+
+
+def test_no_directory_of_the_state_is_open_to_others(shop: Path, environ: dict[str, str]) -> None:
+    before = os.umask(0)
+    try:
+        paths.locate(None, None, environ, directory=str(shop)).prepare()
+    finally:
+        os.umask(before)
+    assert (Path(environ["XDG_STATE_HOME"]) / "procq").stat().st_mode & 0o077 == 0

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procq.errors import ManifestError, NoManifest
-from procq.manifest import find, load, load_text
+from procq.errors import ManifestError
+from procq.manifest import load, load_text
 from procq.manifest.source import MAX_PROBLEMS
 from procq.model import Manifest
 
@@ -170,11 +170,3 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(ManifestError) as caught:
             load(tmp_path / name, {})
         assert [p.message for p in caught.value.problems] == [message]
-
-
-def test_find(tmp_path: Path) -> None:
-    with pytest.raises(NoManifest, match=r"looked for procq.yaml, procq.yml, Procfile"):
-        find(tmp_path)
-    for name in ("Procfile", "procq.yml", "procq.yaml"):
-        (tmp_path / name).touch()
-        assert find(tmp_path) == tmp_path / name
