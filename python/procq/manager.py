@@ -35,7 +35,8 @@ from procq.intent import Intent
 from procq.lives import Lives
 from procq.manifest import load
 from procq.meter import Load, Meter
-from procq.model import MAX_WORKERS, NAME_RULE, Manifest, Queue, RestartPolicy, StopPolicy, WorkerId, is_name
+from procq.model import MAX_WORKERS, Manifest, Queue, RestartPolicy, StopPolicy, WorkerId
+from procq.names import NAME_RULE, is_name
 from procq.views import About, worker_view
 from procq.wire import WorkerView
 

@@ -15,19 +15,11 @@ from enum import StrEnum
 from types import MappingProxyType
 
 _PLACEHOLDER = re.compile(r"\{(?:\{|queue\}|slot\})")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
-NAME_RULE = "letters, digits, dots, dashes and underscores, beginning with a letter or digit, at most 64 of them"
-"""What `is_name` asks for, in words."""
 MAX_WORKERS = 10_000
 """Most workers of a queue: more are a typing mistake."""
-
-
-def is_name(text: str) -> bool:
-    """Whether a queue or a project can be named so."""
-    return _NAME.fullmatch(text) is not None
 
 
 class RestartWhen(StrEnum):

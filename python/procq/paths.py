@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from procq.errors import NoManifest, ProcqError, UsageError
-from procq.model import NAME_RULE, is_name
+from procq.names import NAME_RULE, is_name
 
 MANIFESTS = ("procq.yaml", "procq.yml", "Procfile")
 """File names looked for when none is given, the first that exists wins."""

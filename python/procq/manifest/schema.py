@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procq.manifest import units
 from procq.manifest.keys import Command, Section, Table, Value
-from procq.model import NAME_RULE
+from procq.names import NAME_RULE
 
 _DURATION_RULE = "expected a number with a unit, as in 500ms, 30s or 5m"
 

@@ -8,7 +8,8 @@ import signal as signals
 from decimal import Decimal
 
 from procq.errors import did_you_mean
-from procq.model import MAX_WORKERS, Backoff, RestartWhen, is_name
+from procq.model import MAX_WORKERS, Backoff, RestartWhen
+from procq.names import is_name
 
 _NUMBERS = frozenset(int(number) for number in signals.valid_signals())
 _SIGNALS = {known.name.removeprefix("SIG"): int(known) for known in signals.Signals}

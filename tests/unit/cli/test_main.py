@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,7 +193,17 @@ def test_a_reader_that_has_seen_enough(shop: Shop) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-HEAVY = {"asyncio", "starlette", "uvicorn", "watchfiles", "strictyaml", "subprocess", "pathlib", "importlib.metadata"}
+HEAVY = {
+    "procq.model",
+    "asyncio",
+    "starlette",
+    "uvicorn",
+    "watchfiles",
+    "strictyaml",
+    "subprocess",
+    "pathlib",
+    "importlib.metadata",
+}
 
 
 def test_status_imports_nothing_heavy(shop: Shop) -> None:
@@ -211,8 +222,13 @@ def test_a_worker_that_finishes_at_once_is_not_waited_for(
     rig = Rig(manifest(queue("once", 1, when="never")), everyone(Script(run_for=0.01)))
     rig.advance(1)
     with served(rig, Path(project.run_dir)) as api:
-        control, change = api.control, api.control.change
-        monkeypatch.setattr(control, "change", lambda *how: (change(*how), rig.advance(1)))
+        change = api.control.change
+
+        def change_and_see(*how: Any) -> None:
+            change(*how)
+            rig.advance(1)
+
+        monkeypatch.setattr(api.control, "change", change_and_see)
         assert "once.1   finished   exit code 0" in Shop(api, capsys).type(verb, "once")
 
 
