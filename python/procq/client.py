@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_BUSY = 503
 _OTHER_VERSION = "Is it a procq of another version?"
 _NOT_THERE = {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}
 
@@ -291,6 +292,8 @@ def _refusal(status: int, body: bytes) -> ProcqError:
     try:
         problem = wire.from_json(wire.ProblemView, body)
     except ValueError:
+        if status == _BUSY:
+            return Refused("the control plane is busy: too many connections are open", hint="Try again in a moment.")
         return Refused(f"the API answered {status}", hint=_OTHER_VERSION)
     if problem.type == wire.MANIFEST_PROBLEM:
         return InvalidManifest(problem.detail, hint=problem.hint)

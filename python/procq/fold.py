@@ -179,8 +179,8 @@ class Slots:
         return True
 
     def note(self, problem: LogProblem) -> None:
-        """Remembers, or ends, a trouble with a log file."""
-        if problem.errno:
+        """Remembers, or ends, a trouble with a log file; that of a worker which is forgotten is nobody's any more."""
+        if problem.errno and problem.worker.slot in self.workers:
             self.trouble[problem.worker.slot] = LogTrouble(problem.path, problem.errno, problem.dropped)
         else:
             self.trouble.pop(problem.worker.slot, None)
@@ -192,8 +192,8 @@ class Slots:
         self.workers.clear()
         self.workers.update(merged)
         self.workers.update(on_their_way)
-        for slot, state in merged.items():
-            self._count(slot, state)
+        for slot in merged.keys() - on_their_way.keys():
+            self._count(slot, merged[slot])
 
     def _count(self, slot: int, state: WorkerState) -> None:
         if isinstance(state, Draining | Ended):

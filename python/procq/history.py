@@ -39,7 +39,7 @@ class History:
 
     @property
     def restarts(self) -> dict[WorkerId, int]:
-        """How often a slot was taken again."""
+        """How often a slot was taken again without somebody having asked for it."""
         return self._restarts
 
     def record(self, event: Event, life: Life = UNKNOWN) -> None:
@@ -57,7 +57,7 @@ class History:
             case Exited(worker, generation, outcome, _) | SpawnFailed(worker, generation, outcome, _):
                 self._last_exits[worker] = str(outcome)
                 self._ends[worker] = generation
-            case SpawnRequested(worker=worker) if worker in self._last_exits:
+            case SpawnRequested(worker=worker, fresh=False) if worker in self._last_exits:
                 self._restarts[worker] = self._restarts.get(worker, 0) + 1
             case Forgotten(worker=worker):
                 self._last_exits.pop(worker, None)

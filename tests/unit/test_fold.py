@@ -152,6 +152,12 @@ def test_a_log_trouble_is_remembered_until_it_ends() -> None:
     assert fold(trouble, LogProblem(EMAILS_1, "/full/log", 0, 10)).queues["emails"].trouble == {}
 
 
+def test_a_log_trouble_of_nobody_is_not_remembered() -> None:
+    """A file may report once more when its worker has been forgotten."""
+    gone = after(SPAWN, EXEC, EXIT, GONE, Forgotten(EMAILS_1, 7, 15.0, ""), LogProblem(EMAILS_1, "/full", 28, 1))
+    assert gone.queues["emails"].trouble == {}
+
+
 def test_fold_leaves_what_it_was_given_alone() -> None:
     before = after(SPAWN)
     workers = dict(before.queues["emails"].workers)
@@ -205,6 +211,14 @@ class TestSnapshot:
         untold = after(SPAWN, EXEC)
         assert fold(told, found).queues["emails"].streaks == {1: Streak(1, 0, 7)}
         assert fold(fold(untold, found), found).queues["emails"].streaks == {1: Streak(1, 0, 7)}
+
+    def test_an_end_that_a_fresh_start_has_left_behind_is_not_counted(self) -> None:
+        """The keeper had not read the spawn of generation 8 when it told how 7 ended."""
+        found = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))),), 20.0, 7)
+        fresh = SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, "asked", fresh=True)
+        told = after(SPAWN, EXEC, EXIT, GONE, fresh, found).queues["emails"]
+        assert told.streaks == {}
+        assert told.workers == {1: Starting(8, "f", 15.0, SETTINGS)}
 
 
 class TestCount:

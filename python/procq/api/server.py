@@ -20,6 +20,8 @@ _CREDENTIALS = struct.Struct("3i")
 _CONNECTIONS = 256
 _HEADER_BYTES = 8 << 10
 _GRACE = 1
+FIRST_REQUEST = 10.0
+"""Seconds that a new connection has for the head of its first request."""
 
 
 def peer_uid(peer: socket.socket) -> int:
@@ -29,12 +31,33 @@ def peer_uid(peer: socket.socket) -> int:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 for peers of the same user and for root; everybody else is cut off before the first byte is read."""
+    """HTTP/1.1 for peers of the same user and for root; everybody else is cut off before the first byte is read.
+
+    So is who has not said what it wants in time: connections are few.
+    """
+
+    _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if peer_uid(transport.get_extra_info("socket")) not in {0, os.geteuid()}:
             transport.abort()
+        else:
+            self._patience = self.loop.call_later(FIRST_REQUEST, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None:
+            self._forget_patience()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_patience()
+        super().connection_lost(exc)
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
 
 def bounded(app: ASGIApp) -> ASGIApp:

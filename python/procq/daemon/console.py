@@ -10,6 +10,7 @@ from procq.events import (
     Delayed,
     Event,
     Exited,
+    Forgotten,
     Retired,
     ShuttingDown,
     SpawnFailed,
@@ -93,6 +94,8 @@ class Console:
                 self._ended[worker] = ("✗", f"cannot start: {plain(str(failure))}    ")
             case ShuttingDown():
                 self._quiet = True
+            case Forgotten(worker=worker):
+                self._ended.pop(worker, None)
             case SpawnRequested() | Delayed() | Retired() if event.worker in self._ended:
                 sign, text = self._ended.pop(event.worker)
                 colour = "red" if sign == "✗" else "dim"

@@ -69,6 +69,7 @@ class Manifests:
             tasks.create_task(self._obey())
 
     async def _follow(self) -> None:
+        told = ""
         while True:
             try:
                 async with aclosing(watch.changes(self._path, known=self._known)) as contents:
@@ -77,7 +78,9 @@ class Manifests:
                         await self._take(content)
             except (OSError, RuntimeError) as error:
                 text = f"{self._path.name} cannot be watched ({error}): looking every {_WATCH_AGAIN_AFTER:g} s instead"
-                self._history.note("watch_failed", text)
+                if text != told:
+                    self._history.note("watch_failed", text)
+                    told = text
                 await asyncio.sleep(_WATCH_AGAIN_AFTER)
 
     async def _obey(self) -> None:

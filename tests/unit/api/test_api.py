@@ -344,6 +344,22 @@ def test_others_are_cut_off_before_they_are_heard(shop: Served, monkeypatch: pyt
         assert _answer(other) == b""
 
 
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTT"])
+def test_who_says_nothing_is_cut_off(shop: Served, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(server_module, "FIRST_REQUEST", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.settimeout(PATIENCE)
+        silent.connect(shop.project.api_socket)
+        silent.sendall(said)
+        assert silent.recv(100) == b""
+
+
+def test_too_many_connections_are_told(shop: Served, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shop.server.config, "limit_concurrency", 0)
+    with pytest.raises(Refused, match="busy"):
+        client.status()
+
+
 def test_the_peer_is_who_the_kernel_says() -> None:
     one, other = socket.socketpair()
     with one, other:

@@ -61,7 +61,7 @@ def test_an_exit_that_was_asked_for_is_no_crash() -> None:
     for event in (
         Executing(EMAILS_1, 1, 4711, at=10.0),
         Exited(EMAILS_1, 1, ExitStatus(1), at=22.0),
-        SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 22.0, "it ended"),
+        SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 22.0, "it ended", fresh=False),
         Executing(EMAILS_1, 2, 4712, at=22.5),
         StopRequested(EMAILS_1, 2, 33.0, 23.0, "somebody stopped it"),
         Exited(EMAILS_1, 2, ExitStatus(-15), at=23.5),
@@ -72,5 +72,7 @@ def test_an_exit_that_was_asked_for_is_no_crash() -> None:
     assert ("exited", "exit code 1 after 12 s") in told
     assert ("left", "SIGTERM after 1 s") in told
     assert told[-1] == ("rests", "stays stopped: somebody stopped it")
+    # A start that somebody asked for is none.
+    remembered.record(SpawnRequested(EMAILS_1, 3, "f", SETTINGS, 24.0, "somebody asked for it", fresh=True))
     assert remembered.restarts == {EMAILS_1: 1}
     assert describe(SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 22.0, "it ended")) is None

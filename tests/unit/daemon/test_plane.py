@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -265,6 +265,29 @@ def test_asking_for_a_manifest_that_is_not_there_is_told(manifest: Path, keeper:
 
     go(story())
     assert not keeper.sent(StopWorker)
+
+
+def test_a_watch_that_fails_again_and_again_is_told_once(
+    manifest: Path, keeper: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Path] = []
+
+    async def changes(path: Path, known: bytes | None = None) -> AsyncGenerator[bytes, None]:
+        tries.append(path)
+        if len(tries) == 1:
+            yield FIVE.encode()
+        raise OSError("no watches left")
+
+    monkeypatch.setattr("procq.watch.changes", changes)
+    monkeypatch.setattr("procq.daemon.manifests._WATCH_AGAIN_AFTER", 0.0)
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: len(tries) > 5, "more tries")
+            assert len(keeper.keeper.alive("emails")) == 5
+            assert [e.kind for e in plane.history.since(0)].count("watch_failed") == 1
+
+    go(story())
 
 
 def _project(manifest: Path) -> Project:
