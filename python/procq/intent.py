@@ -160,13 +160,8 @@ def start(intent: Intent, targets: Iterable[Target], now: float) -> Intent:
     """
     for target in targets:
         name, slot = _split(intent, target)
-        old = intent.adjustment(name)
-        if slot is None:
-            new = replace(old, stopped=False, stopped_slots=frozenset(), retry=Marks(everyone=now))
-        else:
-            new = _started_slot(intent, name, old, slot)
-            new = replace(new, retry=_mark(old.retry, slot, now))
-        intent = _adjust(intent, name, new)
+        marks = _mark(intent.adjustment(name).retry, slot, now)
+        intent = _adjust(intent, name, replace(_started(intent, name, slot), retry=marks))
     return intent
 
 
@@ -177,13 +172,8 @@ def restart(intent: Intent, targets: Iterable[Target], generation: int) -> Inten
     """
     for target in targets:
         name, slot = _split(intent, target)
-        old = intent.adjustment(name)
-        if slot is None:
-            new = replace(old, stopped=False, stopped_slots=frozenset(), restart=Marks(everyone=generation))
-        else:
-            new = _started_slot(intent, name, old, slot)
-            new = replace(new, restart=_mark(old.restart, slot, generation))
-        intent = _adjust(intent, name, new)
+        marks = _mark(intent.adjustment(name).restart, slot, generation)
+        intent = _adjust(intent, name, replace(_started(intent, name, slot), restart=marks))
     return intent
 
 
@@ -200,8 +190,11 @@ def _split(intent: Intent, target: Target) -> tuple[str, int | None]:
     return name, slot
 
 
-def _started_slot(intent: Intent, name: str, old: Adjustment, slot: int) -> Adjustment:
-    """Starting one worker of a stopped queue leaves the others stopped."""
+def _started(intent: Intent, name: str, slot: int | None) -> Adjustment:
+    """Not stopped any more. Starting one worker of a stopped queue leaves the others stopped."""
+    old = intent.adjustment(name)
+    if slot is None:
+        return replace(old, stopped=False, stopped_slots=frozenset())
     if not old.stopped:
         return replace(old, stopped_slots=old.stopped_slots - {slot})
     desired = desired_queue(intent, name)
@@ -209,8 +202,10 @@ def _started_slot(intent: Intent, name: str, old: Adjustment, slot: int) -> Adju
     return replace(old, stopped=False, stopped_slots=frozenset(range(1, desired.workers + 1)) - {slot})
 
 
-def _mark(marks: Marks, slot: int, value: float) -> Marks:
-    """Adds a mark; those of other slots stay, unless the mark on everyone says as much."""
+def _mark(marks: Marks, slot: int | None, value: float) -> Marks:
+    """Adds a mark on a slot or on everyone; those of other slots stay, unless that on everyone says as much."""
+    if slot is None:
+        return Marks(everyone=value)
     kept = {s: v for s, v in marks.slots.items() if v > marks.everyone}
     return Marks(marks.everyone, {**kept, slot: value})
 

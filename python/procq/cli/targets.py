@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from procq import wire
 from procq.cli.project import TARGETS
 from procq.cli.terminal import Terminal
 from procq.client import Client
 from procq.errors import ExitCode, UsageError
-from procq.text import count, listing
+from procq.text import count, duration, listing
 
 _EVERY = 0.05
 
@@ -48,7 +48,7 @@ def wait_for(
 ) -> int:
     """Waits until every affected worker is in one of the states `until`; `newer_than` are generations that must go.
 
-    Returns 1, and says which, when some failed instead.
+    Returns 1, and says which, when some failed instead. One that was to run and has finished already is no failure.
     """
     total = len(affected.workers)
     if not total:
@@ -58,23 +58,28 @@ def wait_for(
         terminal.line(f"{count(total, 'worker')} asked")
         return 0
     started = time.monotonic()
+    ids = set(affected.workers)
     while True:
-        workers = [worker for worker in client.workers(affected.queues) if worker.id in set(affected.workers)]
-        failures = [worker for worker in workers if failed(worker, until)]
-        settled = [worker for worker in workers if worker.state in until and _is_new(worker, newer_than)]
-        pending = [worker.id for worker in workers if worker not in failures and worker not in settled]
+        workers = [worker for worker in client.workers(affected.queues) if worker.id in ids]
+        pending = [worker.id for worker in workers if not _is_over(worker, until, newer_than)]
         if not pending:
             break
         terminal.progress(f"{total - len(pending)}/{total} {done}, waiting for {listing(pending)}")
         time.sleep(_EVERY)
+    failures = [worker for worker in workers if failed(worker, until)]
     finished = [worker for worker in workers if worker.state == "finished"] if "running" in until else []
     succeeded = total - len(failures) - len(finished)
     if succeeded or not (failures or finished):
-        terminal.line(f"{count(succeeded, 'worker')} {done}{_took(started)}")
-    for worker in (*failures, *finished):
-        state = terminal.style(worker.state, "red" if worker in failures else "dim")
-        terminal.line(f"{terminal.style(worker.id, 'bold')}   {state}   {worker.last_exit or worker.state}")
+        terminal.line(f"{count(succeeded, 'worker')} {done} in {duration(time.monotonic() - started)}")
+    _tell(failures, "red", terminal)
+    _tell(finished, "dim", terminal)
     return ExitCode.FAILED if failures else ExitCode.DONE
+
+
+def _tell(workers: Iterable[wire.WorkerView], colour: str, terminal: Terminal) -> None:
+    for worker in workers:
+        state = terminal.style(worker.state, colour)
+        terminal.line(f"{terminal.style(worker.id, 'bold')}   {state}   {worker.last_exit or worker.state}")
 
 
 def failed(worker: wire.WorkerView, until: set[str]) -> bool:
@@ -83,14 +88,8 @@ def failed(worker: wire.WorkerView, until: set[str]) -> bool:
     return gave_up and worker.state not in until
 
 
-def _is_new(worker: wire.WorkerView, newer_than: Mapping[str, int | None] | None) -> bool:
-    if newer_than is None:
+def _is_over(worker: wire.WorkerView, until: set[str], newer_than: Mapping[str, int | None] | None) -> bool:
+    if failed(worker, until):
         return True
-    old = newer_than.get(worker.id)
-    return worker.generation != old or old is None
-
-
-def _took(started: float) -> str:
-    from procq.text import duration
-
-    return f" in {duration(time.monotonic() - started)}"
+    old = None if newer_than is None else newer_than.get(worker.id)
+    return worker.state in until and (old is None or worker.generation != old)
