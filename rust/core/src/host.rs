@@ -84,7 +84,7 @@ pub fn run(config: Config) -> ! {
 fn become_both(config: Config) -> io::Result<()> {
     sys::open_standard_streams()?;
     sys::close_on_exec_all();
-    if !process::own_children().is_empty() {
+    if !process::own_children()?.is_empty() {
         stand_aside()?;
     }
     config.run_dir.as_deref().map_or(Ok(()), private_directory)?;
@@ -103,7 +103,8 @@ fn become_both(config: Config) -> io::Result<()> {
         }
         Forked::Parent(pid) => {
             // The other ends must end with the keeper.
-            drop((sentinel, listener, api, announce, config));
+            let owner = config.owner_fd.map(sys::adopt_fd);
+            drop((sentinel, listener, api, announce, owner));
             sys::set_name(c"procq-sentinel");
             let keeper = Child::open(pid)?;
             sentinel::run(&keeper, &link)
@@ -133,9 +134,20 @@ fn keep(setting: Setting, lock: Option<OwnedFd>) -> ! {
 /// Whoever exec'ed us had children already (`redis-server & exec procq up`). They are none of ours: a child of this process goes on
 /// as the sentinel, and this one waits for it and passes signals on.
 fn stand_aside() -> io::Result<()> {
+    let outer = sys::own_pid();
     match sys::fork()? {
-        Forked::Child => Ok(()),
+        Forked::Child => {
+            // Else a terminal's ^C would arrive twice: from the terminal, and passed on. The second one means "at once".
+            sys::new_group()?;
+            sys::hear_of_parents_end(libc::SIGTERM)?;
+            if sys::parent_pid() != outer {
+                return Err(io::Error::other("its parent has gone"));
+            }
+            Ok(())
+        }
         Forked::Parent(pid) => {
+            // Whoever waits for the end of one of these waits for the inner process, not for us.
+            sys::close_all();
             let inner = Child::open(pid)?;
             sys::leave(match sentinel::stand_by(&inner)? {
                 Exit::Code(code) => code,

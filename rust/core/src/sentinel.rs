@@ -4,7 +4,7 @@
 //! that there is nothing to upgrade and nothing to go wrong.
 
 use crate::keeper::end_all_children;
-use crate::sys::{self, Child, Exit, Interest, Poller, Ready, SignalSource};
+use crate::sys::{self, process, Child, Exit, Interest, Poller, Ready, SignalSource};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -55,7 +55,7 @@ const SIGNALS: [i32; 7] =
 /// Waits for the keeper to end, then for everything else, then leaves with the keeper's code.
 pub fn run(keeper: &Child, link: &OwnedFd) -> ! {
     let exit = watch(keeper, link).unwrap_or(Exit::Code(1));
-    end_all_children();
+    end_all_children(None);
     sys::leave(match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,
@@ -75,7 +75,7 @@ fn watch(keeper: &Child, link: &OwnedFd) -> io::Result<Exit> {
         for Ready { token, .. } in ready.drain(..) {
             match token {
                 0 => return keeper.wait(),
-                1 => pass_on(&signals, link, had_terminal),
+                1 => pass_on(&signals, link, had_terminal, keeper),
                 _ => hear(&poller, link),
             }
         }
@@ -95,18 +95,34 @@ pub fn stand_by(inner: &Child) -> io::Result<Exit> {
             return inner.wait();
         }
         while let Some(signal) = signals.next() {
-            match signal {
-                libc::SIGCHLD => {}
-                libc::SIGTSTP => sys::stop_self(),
-                other => drop(inner.signal(other)),
+            if signal == libc::SIGCHLD {
+                reap_others(inner);
+                continue;
+            }
+            inner.signal(signal);
+            if signal == libc::SIGTSTP {
+                sys::stop_self();
             }
         }
     }
 }
 
-fn pass_on(signals: &SignalSource, link: &OwnedFd, had_terminal: bool) {
+/// Children that we never started come to a subreaper, and to the first process of a container: nobody else will reap them.
+fn reap_others(ours: &Child) {
+    while let Some(pid) = process::peek_ended_child().filter(|pid| *pid != ours.pid()) {
+        if Child::open(pid).and_then(|child| child.reap()).is_err() {
+            return;
+        }
+    }
+}
+
+fn pass_on(signals: &SignalSource, link: &OwnedFd, had_terminal: bool, keeper: &Child) {
     while let Some(signal) = signals.next() {
         let word = match signal {
+            libc::SIGCHLD => {
+                reap_others(keeper);
+                continue;
+            }
             libc::SIGINT => Word::Interrupt,
             libc::SIGTERM => Word::Terminate,
             libc::SIGQUIT => Word::Quit,

@@ -37,18 +37,20 @@ fn start(spawner: &mut Spawner, image: Image, extra: &[std::os::fd::BorrowedFd<'
     Started { child, starting, output }
 }
 
-fn verdict(starting: &Starting) -> Verdict {
+fn verdict(starting: &mut Starting) -> Verdict {
     let poller = Poller::new().unwrap();
     poller.add(starting.as_fd(), 1, sys::Interest::Read).unwrap();
-    let mut ready = Vec::new();
-    while ready.is_empty() {
-        poller.wait(&mut ready, Some(10_000_000_000)).unwrap();
+    loop {
+        poller.wait(&mut Vec::new(), Some(10_000_000_000)).unwrap();
+        match starting.verdict() {
+            Verdict::Pending => {}
+            verdict => return verdict,
+        }
     }
-    starting.verdict()
 }
 
-fn finish(started: Started) -> (Verdict, Exit, String) {
-    let verdict = verdict(&started.starting);
+fn finish(mut started: Started) -> (Verdict, Exit, String) {
+    let verdict = verdict(&mut started.starting);
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = sys::read(started.output.as_fd(), &mut buffer) {
@@ -151,6 +153,20 @@ fn faults_23_every_failure_has_its_stage_and_number() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// What it needed until then goes to the next child, or is unmapped.
+#[test]
+fn with_the_verdict_a_child_that_failed_has_let_go_of_our_memory() {
+    let mut spawner = Spawner::default();
+    for _ in 0..500 {
+        let mut started = start(&mut spawner, image(&["/no/such/command"]), &[]);
+        assert!(matches!(verdict(&mut started.starting), Verdict::Failed { .. }));
+        let maps = std::fs::read(format!("/proc/{}/maps", started.child.pid())).unwrap();
+        assert!(maps.is_empty(), "it still runs on its stack");
+        started.child.wait().unwrap();
+        spawner.recycle(started.starting);
+    }
+}
+
 #[test]
 fn faults_32_the_command_is_looked_up_with_the_worker_s_path_in_its_directory() {
     let directory = std::env::temp_dir().join(format!("procq-path-{}", std::process::id()));
@@ -196,8 +212,8 @@ fn deployment(path: &Path) -> std::process::Child {
 fn the_mark_is_inherited_through_setsid_double_fork_and_an_empty_environment() {
     let mut image = shell("(setsid env -i sh -c 'grep locks /proc/self/limits' &) ; wait; exec sleep 0.2");
     image.mark = 123_456_789;
-    let started = start(&mut Spawner::default(), image, &[]);
-    verdict(&started.starting);
+    let mut started = start(&mut Spawner::default(), image, &[]);
+    verdict(&mut started.starting);
     assert_eq!(process::mark(started.child.pid()), Some(123_456_789));
     assert!(finish(started).2.contains("123456789"));
 }
@@ -259,8 +275,8 @@ fn five_hundred_children_leave_no_descriptor_and_no_zombie() {
     let mut spawner = Spawner::default();
     let mut run = |n: usize| {
         let started: Vec<_> = (0..n).map(|_| start(&mut spawner, image(&["true"]), &[])).collect();
-        for one in started {
-            let verdict = verdict(&one.starting);
+        for mut one in started {
+            let verdict = verdict(&mut one.starting);
             assert_eq!((verdict, one.child.wait().unwrap()), (Verdict::Executing, Exit::Code(0)));
             spawner.recycle(one.starting);
         }

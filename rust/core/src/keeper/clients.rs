@@ -6,13 +6,22 @@ use crate::output::{Delivery, Interest, Line, SubscriptionId};
 use crate::proto::messages::{Reply, Request, VERSION};
 use crate::proto::Channel;
 use crate::sys;
+use std::io;
 use std::os::fd::AsFd;
 
 /// Clients at a time; more are turned away, so that descriptors are left for workers.
 const MOST_CLIENTS: usize = 256;
 /// Bytes that wait in a client's connection before its subscription (which counts what it drops) is left to fill.
 const MOST_PENDING: usize = 256 << 10;
+/// Bytes of replies after which a client that asks and does not read is sent away.
+const MOST_REPLIES: usize = 4 << 20;
 const TURN: usize = 1 << 16;
+/// Clients let in before others get their turn.
+const AT_ONCE: usize = 64;
+/// Nanoseconds until the next try where nobody can be let in for lack of descriptors.
+const PAUSE: u64 = 100_000_000;
+/// Descriptors that clients leave alone.
+const SPARE: u64 = 8;
 
 pub(super) struct Client {
     channel: Channel,
@@ -23,15 +32,37 @@ pub(super) struct Client {
 impl Keeper {
     /// Lets in whoever knocks, if it is the same user or root.
     pub(super) fn accept_clients(&mut self) {
-        while let Some(socket) = self.listener.as_ref().and_then(|listener| sys::accept(listener.as_fd()).ok()) {
+        for _ in 0..AT_ONCE {
+            let Some(listener) = &self.listener else { return };
+            let socket = match sys::accept(listener.as_fd()) {
+                Ok(socket) => socket,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => continue,
+                Err(_) => {
+                    // They go on waiting at the door, which would keep us busy.
+                    self.poller.remove(listener.as_fd());
+                    self.listen_again = Some(self.now + PAUSE);
+                    return;
+                }
+            };
             let trusted = sys::peer_uid(socket.as_fd()).is_ok_and(|uid| uid == 0 || uid == sys::own_uid());
-            if !trusted || self.clients.len() >= MOST_CLIENTS {
+            if !trusted || self.clients.len() >= MOST_CLIENTS || sys::is_scarce(socket.as_fd(), SPARE) {
                 continue;
             }
             let Ok(channel) = Channel::new(socket) else { continue };
             self.next_client += 1;
             self.watch(channel.as_fd(), Token::Client(self.next_client));
             self.clients.insert(self.next_client, Client { channel, waits_for_end: false, subscription: None });
+        }
+    }
+
+    /// Opens the door again.
+    pub(super) fn attend_listener(&mut self) {
+        if self.listen_again.is_some_and(|at| at <= self.now) {
+            self.listen_again = None;
+            if let Some(listener) = &self.listener {
+                self.watch(listener.as_fd(), Token::Listener);
+            }
         }
     }
 
@@ -44,6 +75,7 @@ impl Keeper {
         loop {
             let Some(client) = self.clients.get_mut(&id) else { return };
             match client.channel.receive::<Request>() {
+                Ok(Some(_)) if client.channel.pending() > MOST_REPLIES => return self.drop_client(id),
                 Ok(Some(request)) => self.answer(id, request),
                 Ok(None) => break,
                 Err(_) => return self.drop_client(id),

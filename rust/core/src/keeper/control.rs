@@ -114,9 +114,13 @@ impl Control {
         }
     }
 
-    /// Asks it to leave, at the end of everything.
-    pub fn ask(&mut self) {
+    /// Everything ends: the one that runs is the last.
+    pub fn start_no_more(&mut self) {
         self.start_at = None;
+    }
+
+    /// Asks it to leave, at the end of everything.
+    pub fn ask(&self) {
         if let Some(process) = &self.process {
             process.child.signal(libc::SIGTERM);
             process.child.signal(libc::SIGCONT);
@@ -132,7 +136,11 @@ impl Control {
     }
 
     fn silent_at(&self) -> u64 {
-        self.heard_at + self.watch.silence * MILLISECOND
+        self.heard_at.saturating_add(self.watch.silence.saturating_mul(MILLISECOND))
+    }
+
+    fn next_ping(&self, now: u64) -> u64 {
+        now.saturating_add(self.watch.ping.saturating_mul(MILLISECOND))
     }
 
     fn pause(&self) -> u64 {
@@ -155,7 +163,7 @@ impl Keeper {
             self.control.heard_at = self.now;
             self.control.end_now();
         } else if self.now >= self.control.ping_at {
-            self.control.ping_at = self.now + self.control.watch.ping * MILLISECOND;
+            self.control.ping_at = self.control.next_ping(self.now);
             self.ping();
         }
     }
@@ -199,14 +207,14 @@ impl Keeper {
         });
         self.link = Some(Link::new(channel));
         self.control.heard_at = self.now;
-        self.control.ping_at = self.now + self.control.watch.ping * MILLISECOND;
+        self.control.ping_at = self.control.next_ping(self.now);
         Ok(())
     }
 
     /// Its exec has happened, or has not.
     pub(super) fn control_exec_reported(&mut self) {
         let Some(process) = self.control.process.as_mut() else { return };
-        let Some(starting) = process.starting.take() else { return };
+        let Some(mut starting) = process.starting.take() else { return };
         match starting.verdict() {
             Verdict::Pending => {
                 process.starting = Some(starting);

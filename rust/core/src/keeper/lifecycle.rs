@@ -1,11 +1,14 @@
 //! From spawn to gone.
 
-use super::token::{Token, LARGEST};
+use super::stopping::FIRST_PAUSE;
+use super::token::Token;
+use super::tree::LAST_GENERATION;
 use super::worker::{Pipes, Worker, STREAMS};
 use super::Keeper;
 use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage};
 use crate::sys::{self, Child, Image, Interest, SpawnError, Starting, Verdict};
 use serde_bytes::ByteBuf;
+use std::collections::HashSet;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,7 +27,7 @@ impl Keeper {
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let objection = self.objection(&spawn);
         // A refused number is used up as well: the next snapshot shows that nothing came of it.
-        if spawn.generation <= LARGEST {
+        if spawn.generation <= LAST_GENERATION {
             self.last_generation = self.last_generation.max(spawn.generation);
         }
         if let Some(why) = objection {
@@ -52,7 +55,7 @@ impl Keeper {
             Some("everything is being stopped".into())
         } else if spawn.argv.is_empty() {
             Some("the command is empty".into())
-        } else if spawn.generation <= self.last_generation || spawn.generation > LARGEST {
+        } else if spawn.generation <= self.last_generation || spawn.generation > LAST_GENERATION {
             Some(format!("generation {} is not after {}", spawn.generation, self.last_generation))
         } else {
             former.filter(|f| f.alive()).map(|f| format!("generation {} still holds the slot", f.generation))
@@ -89,24 +92,35 @@ impl Keeper {
             output: Some(output),
             at: self.now,
             deadline: None,
+            look: None,
+            pause: FIRST_PAUSE,
             stop: spawn.stop,
             status: None,
             failure: None,
             ended: None,
-            killed: 0,
+            killed: HashSet::new(),
         }
     }
 
-    /// Makes the pipes and the child.
+    /// Makes the pipes and the child, unless few descriptors are left: then the keeper needs them itself.
     pub(super) fn launch(&mut self, image: Image, extra: &[BorrowedFd<'_>]) -> Result<Launched, SpawnError> {
         let failed = |source: io::Error| SpawnError { stage: Stage::Streams, source };
         let (stdout, to_stdout) = sys::pipe().map_err(failed)?;
         let (stderr, to_stderr) = sys::pipe().map_err(failed)?;
+        if sys::is_scarce(to_stderr.as_fd(), self.spare_descriptors()) {
+            return Err(failed(io::Error::from_raw_os_error(libc::EMFILE)));
+        }
         sys::set_nonblocking(stdout.as_fd()).map_err(failed)?;
         sys::set_nonblocking(stderr.as_fd()).map_err(failed)?;
         let streams = [self.null.as_fd(), to_stdout.as_fd(), to_stderr.as_fd()];
         let (child, starting) = self.spawner.spawn(image, streams, extra)?;
         Ok(Launched { child, starting, pipes: Pipes::new(stdout, stderr) })
+    }
+
+    /// What workers may not take: with it trees are walked and clients are served.
+    fn spare_descriptors(&self) -> u64 {
+        const SPARE: u64 = 64;
+        SPARE.min(sys::descriptor_limit().0 / 4)
     }
 
     fn launched(&mut self, generation: u64, launched: Launched) {
@@ -134,7 +148,7 @@ impl Keeper {
     /// The status pipe has spoken: exec has happened, or has not.
     pub(super) fn exec_reported(&mut self, generation: u64) {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
-        let Some(starting) = worker.starting.take() else { return };
+        let Some(mut starting) = worker.starting.take() else { return };
         let verdict = starting.verdict();
         if verdict == Verdict::Pending {
             worker.starting = Some(starting);
@@ -170,7 +184,10 @@ impl Keeper {
     /// The leader may have ended: reap it, take the last of its output, and see to the rest of its tree.
     pub(super) fn leader_ended(&mut self, generation: u64) {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
-        let Some(exit) = worker.leader.as_ref().and_then(|leader| leader.reap().ok().flatten()) else { return };
+        let Some(leader) = &worker.leader else { return };
+        let Some(exit) = leader.reap().ok().flatten() else {
+            return super::tree::leave_to_tracer(&self.poller, leader);
+        };
         self.exec_reported(generation);
         STREAMS.into_iter().for_each(|stream| self.drain_last(generation, stream));
         let now = self.now;
@@ -199,12 +216,12 @@ impl Keeper {
         let now = self.now;
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         worker.phase = Phase::Gone;
-        worker.deadline = None;
+        (worker.deadline, worker.look) = (None, None);
         worker.ended.get_or_insert(now);
         if self.leaders.get(&worker.pid) == Some(&generation) {
             self.leaders.remove(&worker.pid);
         }
-        let (id, killed) = (worker.id.clone(), worker.killed);
+        let (id, killed) = (worker.id.clone(), worker.killed.len() as u32);
         if let Some(output) = worker.output.take() {
             self.output.close(output);
             self.keep_last_lines(&id, generation);
@@ -212,7 +229,7 @@ impl Keeper {
         let event = Event::Gone { worker: id, generation, killed, at: now };
         self.killed += killed;
         self.emit(&event);
-        self.report_progress();
+        self.progress = true;
     }
 
     /// The control plane knows how this generation ended: its record may go.

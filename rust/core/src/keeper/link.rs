@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Bytes of events that may wait for a slow control plane. More become a gap and a fresh snapshot.
+/// Bytes of events that may wait for a slow control plane, besides its snapshot. More become a gap and a fresh snapshot.
 const MOST_PENDING: usize = 4 << 20;
 /// Workers in one frame of a snapshot.
 const RECORDS: usize = 500;
@@ -25,18 +25,21 @@ pub(super) struct Link {
     pub channel: Channel,
     greeted: bool,
     overflowed: bool,
+    /// Bytes of a snapshot among those that wait: they are as many as they are.
+    snapshot: usize,
     incoming: Incoming,
 }
 
 #[derive(Default)]
 struct Incoming {
     data: Vec<u8>,
-    next: u32,
+    /// The part that has to come next; none after a part that did not fit.
+    next: Option<u32>,
 }
 
 impl Link {
     pub fn new(channel: Channel) -> Link {
-        Link { channel, greeted: false, overflowed: false, incoming: Incoming::default() }
+        Link { channel, greeted: false, overflowed: false, snapshot: 0, incoming: Incoming::default() }
     }
 }
 
@@ -46,7 +49,7 @@ impl Keeper {
         let Some(link) = self.link.as_mut().filter(|link| link.greeted && !link.overflowed) else { return };
         // A message over the size of a frame cannot be: names and paths are far below it.
         let _ = link.channel.push(event);
-        if link.channel.pending() > MOST_PENDING {
+        if link.channel.pending() > MOST_PENDING + link.snapshot {
             link.channel.discard_unsent();
             link.overflowed = true;
         }
@@ -56,13 +59,15 @@ impl Keeper {
     pub(super) fn flush_link(&mut self) {
         let Some(link) = self.link.as_mut() else { return };
         match link.channel.flush_with(&self.poller, Token::Link.into()) {
-            Ok(true) if link.overflowed => {
-                link.overflowed = false;
-                self.emit(&Event::Gap {});
-                self.send_snapshot();
-                self.flush_link();
+            Ok(true) => {
+                link.snapshot = 0;
+                if std::mem::take(&mut link.overflowed) {
+                    self.emit(&Event::Gap {});
+                    self.send_snapshot();
+                    self.flush_link();
+                }
             }
-            Ok(_) => {}
+            Ok(false) => {}
             Err(_) => self.link_lost(),
         }
     }
@@ -120,6 +125,11 @@ impl Keeper {
 
     fn greet(&mut self, oldest: u32, newest: u32) {
         let Some(link) = self.link.as_mut() else { return };
+        // A peer that greets a thousand times and reads no answer gets the last one when it has read the first.
+        if link.channel.pending() > MOST_PENDING {
+            link.overflowed = true;
+            return;
+        }
         link.greeted = true;
         if oldest > VERSION || newest < OLDEST {
             return self.emit(&Event::Incompatible { oldest: OLDEST, newest: VERSION });
@@ -134,7 +144,7 @@ impl Keeper {
         let crc = crc32fast::hash(&self.blob);
         let parts = self.blob.chunks(BLOB_PART).len() as u32;
         for (part, data) in (0..).zip(self.blob.clone().chunks(BLOB_PART)) {
-            self.emit(&Event::Blob { part, parts, crc, data: data.to_vec().into() });
+            self.push(&Event::Blob { part, parts, crc, data: data.to_vec().into() });
         }
         self.send_snapshot();
     }
@@ -142,10 +152,26 @@ impl Keeper {
     fn send_snapshot(&mut self) {
         let mut records: Vec<Record> = self.workers.values().map(super::worker::Worker::record).collect();
         records.sort_by_key(|record| record.generation);
-        for items in records.chunks(RECORDS) {
-            self.emit(&Event::Workers { items: items.to_vec() });
+        records.chunks(RECORDS).for_each(|items| self.push_records(items));
+        self.push(&Event::SnapshotEnd { at: self.now, last_generation: self.last_generation });
+    }
+
+    /// In as many frames as it takes: long paths make records larger than the usual ones.
+    fn push_records(&mut self, items: &[Record]) {
+        if !self.push(&Event::Workers { items: items.to_vec() }) && items.len() > 1 {
+            let (first, second) = items.split_at(items.len() / 2);
+            self.push_records(first);
+            self.push_records(second);
         }
-        self.emit(&Event::SnapshotEnd { at: self.now, last_generation: self.last_generation });
+    }
+
+    /// Queues what belongs to a snapshot: without bound, because half of it would be of no use. False if it is too large for a frame.
+    fn push(&mut self, event: &Event) -> bool {
+        let Some(link) = self.link.as_mut().filter(|link| !link.overflowed) else { return true };
+        let before = link.channel.pending();
+        let fits = link.channel.push(event).is_ok();
+        link.snapshot += link.channel.pending() - before;
+        fits
     }
 
     /// The parts come in order; the whole replaces what was kept only when its checksum is right.
@@ -153,15 +179,15 @@ impl Keeper {
         let Some(link) = self.link.as_mut() else { return };
         let incoming = &mut link.incoming;
         if part == 0 {
-            *incoming = Incoming::default();
+            *incoming = Incoming { data: Vec::new(), next: Some(0) };
         }
-        if part != incoming.next || incoming.data.len() + data.len() > LARGEST_BLOB {
-            incoming.next = u32::MAX;
+        if incoming.next != Some(part) || incoming.data.len() + data.len() > LARGEST_BLOB {
+            *incoming = Incoming::default();
             return;
         }
         incoming.data.extend_from_slice(data);
-        incoming.next += 1;
-        if incoming.next == parts && crc32fast::hash(&incoming.data) == crc {
+        incoming.next = part.checked_add(1);
+        if incoming.next == Some(parts) && crc32fast::hash(&incoming.data) == crc {
             self.blob = std::mem::take(incoming).data;
         }
     }

@@ -10,6 +10,8 @@ mod link;
 mod shutdown;
 mod stopping;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod token;
 mod tree;
 mod worker;
@@ -82,7 +84,11 @@ pub struct Keeper {
     leaders: HashMap<i32, u64>,
     draining: BTreeSet<u64>,
     orphans: HashMap<i32, Orphan>,
+    /// Trees may have become empty; looked at from this moment on.
     unsettled: bool,
+    settle_at: u64,
+    /// Children may have ended that no event of their own tells of.
+    unreaped: bool,
     timers: BinaryHeap<Reverse<(u64, u64)>>,
     last_generation: u64,
     killed: u32,
@@ -93,7 +99,11 @@ pub struct Keeper {
     blob: Vec<u8>,
     clients: HashMap<u64, Client>,
     next_client: u64,
+    /// Nobody can be let in before then.
+    listen_again: Option<u64>,
     shutdown: Option<Shutdown>,
+    /// Those who wait for the end have news to hear.
+    progress: bool,
 }
 
 impl Keeper {
@@ -141,6 +151,8 @@ impl Keeper {
             draining: BTreeSet::new(),
             orphans: HashMap::new(),
             unsettled: false,
+            settle_at: 0,
+            unreaped: false,
             timers: BinaryHeap::new(),
             last_generation: 0,
             killed: 0,
@@ -150,7 +162,9 @@ impl Keeper {
             blob: Vec::new(),
             clients: HashMap::new(),
             next_client: 0,
+            listen_again: None,
             shutdown: None,
+            progress: false,
         })
     }
 
@@ -168,11 +182,14 @@ impl Keeper {
         let mut ready = Vec::new();
         loop {
             self.attend_control();
+            self.attend_listener();
+            self.reap_some();
             self.run_timers();
             self.settle();
             if self.output.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
                 self.attend_output();
             }
+            self.report_progress();
             if self.shutdown_complete() {
                 self.leave();
             }
@@ -194,7 +211,7 @@ impl Keeper {
             Token::Sentinel => self.hear_sentinel(),
             Token::Children => {
                 while self.signals.next().is_some() {}
-                self.reap_all();
+                self.unreaped = true;
             }
             Token::Writer => {
                 let _ = sys::read(self.output_wake.as_fd(), &mut [0; 8]);
@@ -218,13 +235,15 @@ impl Keeper {
 
     /// Nanoseconds until something has to be done even without news.
     fn patience(&self) -> Option<u64> {
-        if self.unsettled {
+        if self.unreaped {
             return Some(0);
         }
+        let settling = self.unsettled.then_some(self.settle_at);
         let stalled =
             self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
-        let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer(), stalled];
-        timers.into_iter().flatten().min().map(|at| at.saturating_sub(sys::monotonic()))
+        let others = [settling, stalled, self.listen_again];
+        let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer()].into_iter().chain(others);
+        timers.flatten().min().map(|at| at.saturating_sub(sys::monotonic()))
     }
 
     /// The sentinel passes a signal on, or has died.

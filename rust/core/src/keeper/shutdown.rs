@@ -3,11 +3,15 @@
 use super::Keeper;
 use crate::proto::messages::{Event, Reply};
 use crate::sys::{self, process, Child};
-use std::os::fd::AsFd;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds that the control plane has to leave once no worker is left.
 const CONTROL_GRACE: u64 = 1_000_000_000;
+/// Nanoseconds between two SIGKILLs to a control plane that does not end.
+const AGAIN: u64 = 100_000_000;
+/// Nanoseconds for strays to end. What hangs in the kernel for longer is left to the sentinel.
+const STRAYS: u64 = 2_000_000_000;
 /// For the last output to reach files and terminal.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -26,6 +30,7 @@ impl Keeper {
             let total = self.alive();
             self.shutdown = Some(Shutdown { exit_code, control_deadline: None, total });
             self.announce = None;
+            self.control.start_no_more();
             self.say_stopping(reason, total);
         } else if !fast {
             return;
@@ -36,7 +41,7 @@ impl Keeper {
         for generation in alive {
             self.stop(generation, None, fast.then_some(0));
         }
-        self.report_progress();
+        self.progress = true;
     }
 
     fn say_stopping(&mut self, reason: &str, total: u32) {
@@ -56,8 +61,11 @@ impl Keeper {
         self.workers.values().any(|worker| worker.alive())
     }
 
-    /// Tells those who wait for the end how far it is.
+    /// Tells those who wait for the end how far it is, if that has changed.
     pub(super) fn report_progress(&mut self) {
+        if !std::mem::take(&mut self.progress) {
+            return;
+        }
         let Some(shutdown) = &self.shutdown else { return };
         let deadline = self.workers.values().filter_map(|worker| worker.deadline).max().unwrap_or(self.now);
         let reply = Reply::Progress { alive: self.alive(), total: shutdown.total, deadline };
@@ -79,7 +87,10 @@ impl Keeper {
                 shutdown.control_deadline = Some(now + CONTROL_GRACE);
                 self.control.ask();
             }
-            Some(deadline) if now >= deadline => self.control.end_now(),
+            Some(deadline) if now >= deadline => {
+                shutdown.control_deadline = Some(now + AGAIN);
+                self.control.end_now();
+            }
             Some(_) => {}
         }
         false
@@ -92,7 +103,7 @@ impl Keeper {
 
     /// Ends what hid from every worker's tree, writes the last lines, answers those who wait, and is no more.
     pub(super) fn leave(mut self) -> ! {
-        let strays = end_all_children();
+        let strays = end_all_children(Some(sys::monotonic() + STRAYS));
         let exit_code = self.shutdown.as_ref().map_or(0, |shutdown| shutdown.exit_code);
         self.output.flush(Instant::now() + FLUSH);
         self.tell_waiting(&Reply::Stopped { killed: self.killed + strays });
@@ -105,34 +116,31 @@ impl Keeper {
     }
 }
 
-/// SIGKILL to every child, and to those that become ours by it, until there is none. Returns how many there were.
-pub(crate) fn end_all_children() -> u32 {
-    let mut ended = 0;
+/// SIGKILL to every child, and to those that become ours by it, until there is none or the time is over. Returns how many it took.
+///
+/// Holds one descriptor at a time: there may be more children than descriptors.
+pub(crate) fn end_all_children(until: Option<u64>) -> u32 {
+    const LOOK_AGAIN: u32 = 10_000_000;
+    let mut killed = HashSet::new();
     loop {
-        let children: Vec<Child> =
-            process::own_children().into_iter().filter_map(|pid| Child::open(pid).ok()).collect();
-        if children.is_empty() {
-            return ended;
-        }
-        for child in &children {
-            if process::stat(child.pid()).is_some_and(|stat| stat.parent == sys::own_pid())
-                && child.signal(libc::SIGKILL)
-            {
-                ended += 1;
+        // Without a list of them they cannot be killed, but those that end are reaped all the same.
+        let children = process::own_children().unwrap_or_default();
+        killed.extend(children.into_iter().filter(|pid| kill_child(*pid)));
+        loop {
+            match process::reap_any() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return killed.len() as u32,
             }
         }
-        wait_a_moment(&children);
-        children.iter().for_each(|child| {
-            let _ = child.reap();
-        });
+        if until.is_some_and(|until| sys::monotonic() >= until) {
+            return killed.len() as u32;
+        }
+        sys::wait_for_child(LOOK_AGAIN);
     }
 }
 
-/// Until one of them has ended, or 10 ms.
-fn wait_a_moment(children: &[Child]) {
-    let Ok(poller) = sys::Poller::new() else { return };
-    for child in children {
-        let _ = poller.add(child.as_fd(), 0, sys::Interest::Read);
-    }
-    let _ = poller.wait(&mut Vec::new(), Some(10_000_000));
+/// False for one that has ended by itself. Nobody but us reaps it, so the number is its own.
+fn kill_child(pid: i32) -> bool {
+    Child::open(pid).is_ok_and(|child| !child.has_ended() && child.signal(libc::SIGKILL))
 }

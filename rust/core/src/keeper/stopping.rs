@@ -5,13 +5,18 @@ use crate::proto::messages::{Event, Phase, StopPolicy};
 use crate::sys::{process, Child};
 use std::cmp::Reverse;
 
-/// Nanoseconds between two looks at a tree that has had SIGKILL and is not empty.
-const AGAIN: u64 = 20_000_000;
+/// Nanoseconds between two looks at a tree that has had SIGKILL and is not empty; twice as long each time that nobody new is found.
+pub(super) const FIRST_PAUSE: u64 = 20_000_000;
+const LONGEST_PAUSE: u64 = 1_000_000_000;
+/// Trees killed before others get their turn: each is a walk through `/proc`.
+const AT_ONCE: usize = 256;
 
 impl Keeper {
     /// Sends the stop signal to the leader, and sets the time of SIGKILL. A second request can only bring that time forward.
     pub(super) fn stop(&mut self, generation: u64, signal: Option<i32>, grace: Option<u64>) {
         let now = self.now;
+        // The latest news: whether its command runs decides how it is asked.
+        self.exec_reported(generation);
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         let grace = grace.unwrap_or(worker.stop.grace);
         let deadline = now.saturating_add(grace.saturating_mul(1_000_000));
@@ -20,8 +25,11 @@ impl Keeper {
             Phase::Gone => return,
             Phase::Starting | Phase::Running => {
                 worker.phase = Phase::Stopping;
+                // Before exec it shares our memory, and kernels before 5.16 end all who share the memory of a process that
+                // dumps core, as SIGQUIT and others would have it do. SIGTERM never does.
+                let before_exec = worker.starting.is_some().then_some(libc::SIGTERM);
                 if grace > 0 {
-                    ask(worker.leader.as_ref(), signal.unwrap_or(worker.stop.signal));
+                    ask(worker.leader.as_ref(), before_exec.or(signal).unwrap_or(worker.stop.signal));
                 }
             }
             Phase::Stopping | Phase::Draining if worker.deadline == Some(deadline) => return,
@@ -29,8 +37,16 @@ impl Keeper {
         }
         worker.deadline = Some(deadline);
         let id = worker.id.clone();
-        self.timers.push(Reverse((deadline, generation)));
+        self.look_at(generation, deadline);
         self.emit(&Event::Stopping { worker: id, generation, deadline, at: now });
+    }
+
+    /// SIGKILL comes then. An earlier appointment of this worker is void.
+    pub(super) fn look_at(&mut self, generation: u64, at: u64) {
+        if let Some(worker) = self.workers.get_mut(&generation) {
+            worker.look = Some(at);
+            self.timers.push(Reverse((at, generation)));
+        }
     }
 
     /// What can change while a worker runs.
@@ -42,19 +58,27 @@ impl Keeper {
         }
     }
 
-    /// Runs every deadline that has come.
+    /// Runs the deadlines that have come; a great many in several turns.
     pub(super) fn run_timers(&mut self) {
+        let mut due = Vec::new();
         while let Some(&Reverse((at, generation))) = self.timers.peek() {
-            if at > self.now {
-                return;
+            if at > self.now || due.len() == AT_ONCE {
+                break;
             }
             self.timers.pop();
-            let due = self.workers.get(&generation).and_then(|worker| worker.deadline).is_some_and(|d| d <= self.now);
-            if due {
-                self.kill_tree(generation);
-                self.timers.push(Reverse((self.now + AGAIN, generation)));
+            if self.workers.get(&generation).is_some_and(|worker| worker.look == Some(at)) {
+                due.push(generation);
             }
         }
+        if due.is_empty() {
+            return;
+        }
+        self.adopt_orphans();
+        let orphans = self.orphans_by_worker();
+        for generation in due {
+            self.kill_tree(generation, orphans.get(&generation).map_or(&[], Vec::as_slice));
+        }
+        self.unsettled = true;
     }
 
     /// When the next deadline comes.
@@ -63,27 +87,28 @@ impl Keeper {
     }
 
     /// SIGKILL to everything that belongs to this generation. What is born meanwhile falls to the next look.
-    fn kill_tree(&mut self, generation: u64) {
-        self.adopt_orphans();
+    fn kill_tree(&mut self, generation: u64, orphans: &[i32]) {
         let Some(worker) = self.workers.get(&generation) else { return };
-        let mut killed = 0;
-        if let Some(leader) = &worker.leader {
-            let below = descendants(leader.pid());
-            if worker.leads_a_group() {
-                leader.signal_group(libc::SIGKILL);
+        let orphans = orphans.iter().filter_map(|pid| self.orphans.get(pid)).map(|orphan| &orphan.child);
+        let mut killed: Vec<i32> = Vec::new();
+        for root in worker.leader.iter().chain(orphans) {
+            // Counted before the first signal: who has ended by then has not needed one.
+            let tree = process::tree(root.pid());
+            killed.extend(tree.iter().filter(|pid| process::stat(**pid).is_some_and(|stat| stat.state != 'Z')));
+            let below = hold(root.pid(), &tree[1..]);
+            if worker.leads_a_group() && Some(root.pid()) == worker.leader.as_ref().map(Child::pid) {
+                root.signal_group(libc::SIGKILL);
             }
-            killed += u32::from(leader.signal(libc::SIGKILL));
-            killed += signal_all(&below, libc::SIGKILL);
+            for process in below.iter().chain([root]) {
+                process.signal(libc::SIGKILL);
+            }
         }
-        for orphan in self.orphans.values().filter(|orphan| orphan.generation == Some(generation)) {
-            let below = descendants(orphan.child.pid());
-            killed += u32::from(orphan.child.signal(libc::SIGKILL));
-            killed += signal_all(&below, libc::SIGKILL);
-        }
-        if let Some(worker) = self.workers.get_mut(&generation) {
-            worker.killed = worker.killed.max(killed);
-        }
-        self.unsettled = true;
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        let before = worker.killed.len();
+        worker.killed.extend(killed);
+        worker.pause = if worker.killed.len() > before { FIRST_PAUSE } else { (worker.pause * 2).min(LONGEST_PAUSE) };
+        let next = self.now + worker.pause;
+        self.look_at(generation, next);
     }
 }
 
@@ -97,25 +122,21 @@ fn ask(leader: Option<&Child>, signal: i32) {
 
 /// TERM and CONT to a process and everything below it.
 pub(super) fn ask_tree(root: &Child) {
-    let below = descendants(root.pid());
+    let below = hold(root.pid(), &process::tree(root.pid())[1..]);
     ask(Some(root), libc::SIGTERM);
-    signal_all(&below, libc::SIGTERM);
-    signal_all(&below, libc::SIGCONT);
+    for process in &below {
+        ask(Some(process), libc::SIGTERM);
+    }
 }
 
-/// Everything below an unreaped child of ours, each held by its pidfd. A number may have changed hands between
-/// the walk and the hold, so the ancestry is checked once more after it.
-fn descendants(root: i32) -> Vec<Child> {
-    let found = process::tree(root).into_iter().skip(1);
-    found.filter_map(|pid| Child::open(pid).ok()).filter(|child| descends_from(child.pid(), root)).collect()
+/// What was found below an unreaped child of ours, each held by its pidfd. A number may have changed hands between
+/// the walk and the hold, so the ancestry is checked once more after it. For more than there are descriptors: as many as possible.
+fn hold(root: i32, found: &[i32]) -> Vec<Child> {
+    found.iter().filter_map(|pid| Child::open(*pid).ok()).filter(|child| descends_from(child.pid(), root)).collect()
 }
 
 fn descends_from(pid: i32, root: i32) -> bool {
     const DEEPEST: usize = 256;
     let parents = std::iter::successors(Some(pid), |pid| process::stat(*pid).map(|stat| stat.parent));
     parents.take(DEEPEST).skip(1).take_while(|pid| *pid > 1).any(|pid| pid == root)
-}
-
-fn signal_all(children: &[Child], signal: i32) -> u32 {
-    children.iter().map(|child| u32::from(child.signal(signal))).sum()
 }

@@ -57,8 +57,8 @@ impl Keeper {
     /// Goes on reading pipes that had been left alone while a log file was behind, and passes on what the writer reports.
     pub(super) fn attend_output(&mut self) {
         for resumed in self.output.take_resumable(Instant::now()) {
-            let found = self.workers.values().find(|worker| worker.output == Some(resumed));
-            let Some((generation, worker)) = found.map(|worker| (worker.generation, worker)) else { continue };
+            let Some(generation) = self.output.generation(resumed) else { continue };
+            let Some(worker) = self.workers.get(&generation) else { continue };
             for stream in STREAMS {
                 if let Some(pipe) = worker.pipes.get(stream) {
                     // Refused for the stream that was never left alone: it is there already.

@@ -9,8 +9,8 @@ use super::token::Token;
 use super::worker::STREAMS;
 use super::Keeper;
 use crate::proto::messages::Event;
-use crate::sys::{self, process, Child};
-use std::cmp::Reverse;
+use crate::sys::{self, process, Child, Poller};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 
 /// A process that was reparented to us.
@@ -23,54 +23,88 @@ pub(super) struct Orphan {
 
 /// Bits of the mark that carry the generation; the rest carry the instance.
 const GENERATION_BITS: u32 = 33;
+/// The largest generation that a mark, and therefore a keeper, can tell apart.
+pub(super) const LAST_GENERATION: u64 = (1 << GENERATION_BITS) - 1;
+
+/// Ended children that nobody knows of, reaped before others get their turn.
+const REAPED_AT_ONCE: u32 = 64;
+/// Nanoseconds between two looks at our children where looking takes long, or there is no descriptor left for it.
+const LONGEST_PAUSE: u64 = 20_000_000;
 
 impl Keeper {
     /// What a worker's tree carries in its soft RLIMIT_LOCKS.
     pub(super) fn mark_of(&self, generation: u64) -> u64 {
-        (self.instance << GENERATION_BITS) | (generation & ((1 << GENERATION_BITS) - 1))
+        (self.instance << GENERATION_BITS) | (generation & LAST_GENERATION)
     }
 
     /// Frees the slots whose trees have become empty, and asks the rest of the others to leave.
     pub(super) fn settle(&mut self) {
-        if !std::mem::take(&mut self.unsettled) {
+        let begun = sys::monotonic();
+        if !self.unsettled || begun < self.settle_at {
             return;
         }
-        self.adopt_orphans();
+        self.unsettled = false;
+        let complete = self.adopt_orphans();
+        // Among ten thousand children one look takes milliseconds: a tenth of our time is enough for it.
+        let end = sys::monotonic();
+        self.settle_at = end + (9 * (end - begun)).min(LONGEST_PAUSE);
+        if !complete {
+            self.unsettled = true;
+            self.settle_at = end + LONGEST_PAUSE;
+            return;
+        }
+        let orphans = self.orphans_by_worker();
         for generation in self.draining.clone() {
-            if self.orphans.values().any(|orphan| orphan.generation == Some(generation)) {
-                self.ask_rest(generation);
-            } else {
-                self.gone(generation);
+            match orphans.get(&generation) {
+                Some(left) => self.ask_rest(generation, left),
+                None => self.gone(generation),
             }
         }
     }
 
+    /// Those of our orphans that are charged to somebody.
+    pub(super) fn orphans_by_worker(&self) -> HashMap<u64, Vec<i32>> {
+        let mut found: HashMap<u64, Vec<i32>> = HashMap::new();
+        for (pid, orphan) in &self.orphans {
+            if let Some(generation) = orphan.generation {
+                found.entry(generation).or_default().push(*pid);
+            }
+        }
+        found
+    }
+
     /// The leader has ended, something of its tree has not: it gets TERM now, and SIGKILL when the grace period is over.
-    fn ask_rest(&mut self, generation: u64) {
-        for orphan in self.orphans.values_mut().filter(|orphan| orphan.generation == Some(generation) && !orphan.asked)
-        {
+    fn ask_rest(&mut self, generation: u64, left: &[i32]) {
+        for pid in left {
+            let Some(orphan) = self.orphans.get_mut(pid).filter(|orphan| !orphan.asked) else { continue };
             orphan.asked = true;
             ask_tree(&orphan.child);
         }
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         if worker.deadline.is_none() {
-            let deadline = self.now + worker.stop.grace * 1_000_000;
+            let deadline = self.now.saturating_add(worker.stop.grace.saturating_mul(1_000_000));
             worker.deadline = Some(deadline);
-            self.timers.push(Reverse((deadline, generation)));
             let event = Event::Stopping { worker: worker.id.clone(), generation, deadline, at: self.now };
+            self.look_at(generation, deadline);
             self.emit(&event);
         }
     }
 
-    /// Takes hold of every child of ours that nobody has taken hold of, and finds out whose it is.
-    pub(super) fn adopt_orphans(&mut self) {
-        for pid in process::own_children() {
+    /// Takes hold of every child of ours that nobody has taken hold of, and finds out whose it is. False if one could not be
+    /// looked at, for lack of descriptors.
+    pub(super) fn adopt_orphans(&mut self) -> bool {
+        let Ok(children) = process::own_children() else { return false };
+        let mut complete = true;
+        for pid in children {
             let known = self.leaders.get(&pid).and_then(|g| self.workers.get(g)).is_some_and(|w| w.leader.is_some());
             if known || self.orphans.contains_key(&pid) || self.control.is(pid) {
                 continue;
             }
-            let Ok(child) = Child::open(pid) else { continue };
-            let Some(stat) = process::stat(pid).filter(|stat| stat.parent == sys::own_pid()) else { continue };
+            // It stays where it is until we reap it.
+            let (Ok(child), Some(stat)) = (Child::open(pid), process::stat(pid)) else {
+                complete = false;
+                continue;
+            };
             let generation = self.owner_of(pid, stat.session);
             if generation.is_none() && stat.state != 'Z' {
                 self.emit(&Event::Stray { pid, name: stat.name });
@@ -78,6 +112,7 @@ impl Keeper {
             self.watch(child.as_fd(), Token::Orphan(pid as u64));
             self.orphans.insert(pid, Orphan { child, generation, asked: false });
         }
+        complete
     }
 
     /// The worker a process is charged to: by its mark, then by what is easier to lose: cookie, session, output pipe.
@@ -85,7 +120,7 @@ impl Keeper {
         let alive = |generation: &u64| self.workers.get(generation).is_some_and(|worker| worker.alive());
         let by_mark = || {
             let mark = process::mark(pid)?;
-            (mark >> GENERATION_BITS == self.instance).then_some(mark & ((1 << GENERATION_BITS) - 1))
+            (mark >> GENERATION_BITS == self.instance).then_some(mark & LAST_GENERATION)
         };
         let by_cookie = || {
             let ours = process::variable(pid, "PROCQ_INSTANCE")? == format!("{:x}", self.instance);
@@ -105,19 +140,23 @@ impl Keeper {
 
     /// An orphan may have ended: reap it. Its own children are ours now.
     pub(super) fn orphan_ended(&mut self, pid: i32) {
-        let ended = self.orphans.get(&pid).is_some_and(|orphan| !matches!(orphan.child.reap(), Ok(None)));
-        if ended {
-            if let Some(orphan) = self.orphans.remove(&pid) {
-                self.poller.remove(orphan.child.as_fd());
-            }
-            self.unsettled = true;
+        let Some(orphan) = self.orphans.get(&pid) else { return };
+        if matches!(orphan.child.reap(), Ok(None)) {
+            return leave_to_tracer(&self.poller, &orphan.child);
         }
+        self.poller.remove(orphan.child.as_fd());
+        self.orphans.remove(&pid);
+        self.unsettled = true;
     }
 
-    /// SIGCHLD: reaps whoever has ended, those that nobody has taken hold of included.
-    pub(super) fn reap_all(&mut self) {
+    /// After SIGCHLD: reaps who has ended and had no event of his own, because nobody has taken hold of him or because a tracer kept him.
+    pub(super) fn reap_some(&mut self) {
+        if !std::mem::take(&mut self.unreaped) {
+            return;
+        }
         let mut last = 0;
-        while let Some(pid) = process::peek_ended_child().filter(|pid| *pid != last) {
+        for _ in 0..REAPED_AT_ONCE {
+            let Some(pid) = process::peek_ended_child().filter(|pid| *pid != last) else { return };
             last = pid;
             let generation =
                 self.leaders.get(&pid).copied().filter(|g| self.workers.get(g).is_some_and(|w| w.leader.is_some()));
@@ -132,5 +171,13 @@ impl Keeper {
                 self.unsettled = true;
             }
         }
+        self.unreaped = true;
+    }
+}
+
+/// A debugger holds a process that has ended. Its pidfd stays readable, which would keep us busy; SIGCHLD comes when the debugger lets go.
+pub(super) fn leave_to_tracer(poller: &Poller, process: &Child) {
+    if process.has_ended() {
+        poller.remove(process.as_fd());
     }
 }

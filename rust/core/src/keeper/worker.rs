@@ -9,6 +9,7 @@
 use crate::output::StreamId;
 use crate::proto::messages::{Failure, Phase, Record, Status, StopPolicy, Stream};
 use crate::sys::{Child, Exit, Starting};
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
 /// The two output pipes of a process, each until its end.
@@ -56,12 +57,15 @@ pub struct Worker {
     pub output: Option<StreamId>,
     pub at: u64,
     pub deadline: Option<u64>,
+    /// When its tree gets SIGKILL (again), and how long the look after that one waits.
+    pub look: Option<u64>,
+    pub pause: u64,
     pub stop: StopPolicy,
     pub status: Option<Status>,
     pub failure: Option<Failure>,
     pub ended: Option<u64>,
     /// Processes of its tree that got SIGKILL.
-    pub killed: u32,
+    pub killed: HashSet<i32>,
 }
 
 impl Worker {

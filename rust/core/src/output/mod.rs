@@ -183,6 +183,12 @@ impl Output {
         self.slots.get_mut(id.index).filter(|slot| slot.epoch == id.epoch && slot.is_open)
     }
 
+    /// The generation whose output this is; none once it has been closed.
+    pub fn generation(&self, id: StreamId) -> Option<u64> {
+        let slot = self.slots.get(id.index).filter(|slot| slot.epoch == id.epoch && slot.is_open)?;
+        Some(slot.generation)
+    }
+
     /// Changes where the output goes from now on. What the former file had been promised it still gets.
     pub fn configure(&mut self, id: StreamId, log: Option<&Path>) {
         let shared = Arc::clone(&self.shared);

@@ -120,6 +120,11 @@ pub fn descriptor_limit() -> (u64, u64) {
     (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// Whether fewer than `spare` descriptors are left, judged by one that has just been made: the lowest free number is always taken.
+pub fn is_scarce(newest: BorrowedFd<'_>, spare: u64) -> bool {
+    newest.as_raw_fd() as u64 + spare >= descriptor_limit().0
+}
+
 /// Raises the soft limit of open descriptors to the hard one; a keeper holds three per worker.
 pub fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
@@ -150,6 +155,11 @@ pub fn return_large_buffers() {
 pub fn leave(code: i32) -> ! {
     // SAFETY: never returns, touches nothing.
     unsafe { libc::_exit(code) }
+}
+
+/// A process group of its own in the same session: what a terminal sends to its foreground does not come here.
+pub fn new_group() -> io::Result<()> {
+    Ok(rustix::process::setpgid(None, None)?)
 }
 
 /// Leaves the controlling terminal and every process group: a session of its own.

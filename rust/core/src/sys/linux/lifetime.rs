@@ -12,10 +12,10 @@ pub fn become_subreaper() -> io::Result<()> {
     }
 }
 
-/// SIGKILL for this process when the *thread* that created it ends. Check the parent afterwards: it may have gone before.
-pub fn die_with_parent() -> io::Result<()> {
+/// This signal for this process when the *thread* that created it ends. Check the parent afterwards: it may have gone before.
+pub fn hear_of_parents_end(signal: i32) -> io::Result<()> {
     // SAFETY: prctl on this process with integers.
-    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } {
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
@@ -29,9 +29,21 @@ pub fn set_name(name: &CStr) {
 
 /// Marks every descriptor from 3 up closed-on-exec, whoever left it open.
 pub fn close_on_exec_all() {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    for fd in entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(|fd| *fd > 2) {
+    for fd in open_descriptors() {
         // SAFETY: changes a flag of a descriptor of this process; a stale number fails with EBADF.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
+}
+
+/// Closes every descriptor from 3 up. For a process in which nothing that owns one is used any more.
+pub fn close_all() {
+    for fd in open_descriptors() {
+        // SAFETY: as the caller promises, no owner will miss it; a stale number fails with EBADF.
+        unsafe { libc::close(fd) };
+    }
+}
+
+fn open_descriptors() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(|fd| *fd > 2).collect()
 }

@@ -9,9 +9,9 @@ mod signals;
 mod spawn;
 
 pub use child::{Child, Exit};
-pub use lifetime::{become_subreaper, close_on_exec_all, die_with_parent, set_name};
+pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
 pub use poll::{Interest, Poller, Ready};
-pub use signals::{block_all, reset_dispositions, stop_self, SignalSource};
+pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};
 pub use spawn::{Image, SpawnError, Spawner, Starting, Strategy, Verdict};
 
 use std::io;

@@ -67,6 +67,9 @@ impl Poller {
 
     /// Appends what has news to `ready`, waiting at most `timeout` nanoseconds (for ever without one). An interruption is no news.
     pub fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<u64>) -> io::Result<()> {
+        // More than 24 days would need a system call that older kernels lack. Waking once in an hour costs nothing.
+        const LONGEST: u64 = 3_600_000_000_000;
+        let timeout = timeout.map(|ns| ns.min(LONGEST));
         let timeout =
             timeout.map(|ns| Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ });
         let mut space = [MaybeUninit::uninit(); 256];

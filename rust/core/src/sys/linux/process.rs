@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 /// What `/proc/PID/stat` says of a process.
@@ -58,7 +59,7 @@ pub fn stat(pid: i32) -> Option<Stat> {
 pub fn usage(roots: &[i32]) -> Vec<Usage> {
     let mut below: HashMap<i32, Vec<i32>> = HashMap::new();
     let mut known = HashMap::new();
-    for (pid, stat) in every().filter_map(|pid| Some((pid, stat(pid)?))) {
+    for (pid, stat) in every().into_iter().flatten().filter_map(|pid| Some((pid, stat(pid)?))) {
         below.entry(stat.parent).or_default().push(pid);
         known.insert(pid, stat);
     }
@@ -84,18 +85,25 @@ pub fn children(pid: i32) -> Vec<i32> {
     for thread in threads.flatten() {
         match fs::read_to_string(thread.path().join("children")) {
             Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok())),
-            Err(_) if !has_children_files() => return children_by_scan(pid),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !has_children_files() => {
+                return children_by_scan(pid).unwrap_or_default()
+            }
             Err(_) => {}
         }
     }
     found
 }
 
-/// Our own direct children, adopted orphans included. Only the first thread spawns, and orphans come to it too.
-pub fn own_children() -> Vec<i32> {
+/// Our own direct children, adopted orphans included: only the first thread spawns, and orphans come to it too. None is missed,
+/// because a child stays in the list until we reap it.
+///
+/// # Errors
+/// No descriptor is left, or there is no `/proc`. That must not be taken for "no children".
+pub fn own_children() -> io::Result<Vec<i32>> {
     let own = super::super::own_pid();
     match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
-        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        Ok(list) => Ok(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Err(_) => children_by_scan(own),
     }
 }
@@ -120,13 +128,13 @@ fn has_children_files() -> bool {
     Path::new("/proc/thread-self/children").exists()
 }
 
-fn children_by_scan(parent: i32) -> Vec<i32> {
-    every().filter(|pid| stat(*pid).is_some_and(|s| s.parent == parent)).collect()
+fn children_by_scan(parent: i32) -> io::Result<Vec<i32>> {
+    Ok(every()?.filter(|pid| stat(*pid).is_some_and(|s| s.parent == parent)).collect())
 }
 
-fn every() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+fn every() -> io::Result<impl Iterator<Item = i32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
 }
 
 /// The soft RLIMIT_LOCKS that a worker's tree carries; `None` when the process is gone or carries none.
@@ -158,15 +166,26 @@ pub fn pipe_inode(fd: std::os::fd::BorrowedFd<'_>) -> u64 {
 
 /// One ended child of ours that nobody has reaped yet; it stays unreaped.
 pub fn peek_ended_child() -> Option<i32> {
+    ended_child(libc::WNOWAIT).ok().flatten()
+}
+
+/// Reaps one ended child, whoever it is: for the end of everything, and for children that nobody has taken hold of.
+///
+/// # Errors
+/// There is no child at all, running or ended.
+pub fn reap_any() -> io::Result<Option<i32>> {
+    ended_child(0)
+}
+
+fn ended_child(keep: i32) -> io::Result<Option<i32>> {
     // libc, because rustix does not tell which child a status is of.
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: the kernel fills `info`; zeroed, it says pid 0, which means none.
     let pid = unsafe {
-        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) == -1 {
-            return None;
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), libc::WEXITED | libc::WNOHANG | keep) == -1 {
+            return Err(io::Error::last_os_error());
         }
         info.assume_init().si_pid()
     };
-    (pid > 0).then_some(pid)
+    Ok((pid > 0).then_some(pid))
 }

@@ -33,6 +33,18 @@ pub fn stop_self() {
     unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
 }
 
+/// Waits until a child has ended, at most so many nanoseconds. SIGCHLD must be blocked. Needs no descriptor.
+pub fn wait_for_child(nanoseconds: u32) {
+    let patience = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds.min(999_999_999) as _ };
+    // SAFETY: the set is initialised by sigemptyset; no information is asked for.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        libc::sigtimedwait(set.as_ptr(), std::ptr::null_mut(), &patience);
+    }
+}
+
 /// A descriptor that turns readable when one of a set of (blocked) signals is pending.
 #[derive(Debug)]
 pub struct SignalSource {

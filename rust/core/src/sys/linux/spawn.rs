@@ -2,8 +2,9 @@
 //!
 //! `CLONE_VM` saves the copy of the page tables; leaving `CLONE_VFORK` out keeps the reactor running while a path on a dead network
 //! mount hangs in exec (docs/adr/0002). The price: the child runs on a stack of its own, makes raw system calls only,
-//! and stack and arguments must live until the status pipe speaks. It says nothing but end-of-file when exec
-//! has happened (the pipe closes on exec), else the stage and error number.
+//! and stack and arguments must live until the status pipe ends. It says nothing but end-of-file when exec
+//! has happened (the pipe closes on exec), else the stage and error number. Only its end is the verdict: a child that
+//! has reported a failure still runs on that stack, and the kernel closes the descriptors of a process after it has let go of its memory.
 
 use super::child::Child;
 use super::raw;
@@ -92,23 +93,27 @@ struct Arguments {
 /// A child between clone and exec.
 pub struct Starting {
     status: OwnedFd,
+    report: Option<[u8; REPORT]>,
     arguments: Box<Arguments>,
     stack: Option<Stack>,
 }
 
 impl Starting {
-    /// Looks whether the child has reported. Anything but `Pending` is final.
-    pub fn verdict(&self) -> Verdict {
-        let mut report = [0u8; REPORT];
-        match rustix::io::read(&self.status, &mut report) {
-            Ok(REPORT) => Verdict::Failed {
-                stage: stage_of(report[0]),
-                errno: i32::from_ne_bytes([report[4], report[5], report[6], report[7]]),
-                path: self.path_of(report[0], report[1]),
-            },
-            Ok(_) => Verdict::Executing,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Verdict::Pending,
-            Err(_) => Verdict::Executing,
+    /// Looks whether the child has exec'ed, or reported why not and ended. Anything but `Pending` is final: then it uses our memory no more.
+    pub fn verdict(&mut self) -> Verdict {
+        loop {
+            let mut report = [0u8; REPORT];
+            match rustix::io::read(&self.status, &mut report) {
+                Ok(REPORT) => self.report = Some(report),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Verdict::Pending,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        let Some(report) = self.report else { return Verdict::Executing };
+        Verdict::Failed {
+            stage: stage_of(report[0]),
+            errno: i32::from_ne_bytes([report[4], report[5], report[6], report[7]]),
+            path: self.path_of(report[0], report[1]),
         }
     }
 
@@ -188,7 +193,7 @@ impl Spawner {
         let (report, extra) = out_of_the_way(report, extra).map_err(failed)?;
         let mut arguments = Arguments::new(image, report.as_raw_fd(), streams, &extra);
         let (child, stack) = self.clone(&mut arguments).map_err(failed)?;
-        Ok((child, Starting { status, arguments, stack }))
+        Ok((child, Starting { status, report: None, arguments, stack }))
     }
 
     /// Takes back what a child needed until exec.
@@ -352,7 +357,7 @@ impl Drop for Stack {
 
 /// Everything between clone and exec. Shares memory with the parent: raw system calls and reads of `Arguments`, nothing else.
 unsafe extern "C" fn child_main(argument: *mut u8) -> ! {
-    // SAFETY: `argument` is the box that the parent keeps until the status pipe speaks.
+    // SAFETY: `argument` is the box that the parent keeps until the status pipe ends.
     let a = unsafe { &mut *argument.cast::<Arguments>() };
     // SAFETY: as the module says.
     unsafe {

@@ -1,0 +1,125 @@
+//! The keeper's conversation with a control plane, without processes around it.
+
+use super::token::Token;
+use super::{Keeper, Setting};
+use crate::host::{Config, Console};
+use crate::proto::messages::{Command, Event};
+use crate::proto::Channel;
+use crate::sys;
+use std::os::fd::{AsFd, IntoRawFd};
+
+/// A keeper that does not run, and its owner's end of the link.
+fn keeper() -> (Keeper, Channel) {
+    sys::block_all();
+    let (ours, theirs) = sys::socket_pair().unwrap();
+    let config = Config {
+        run_dir: None,
+        lock: None,
+        keeper_socket: None,
+        api_socket: None,
+        control: Vec::new(),
+        owner_fd: Some(theirs.into_raw_fd()),
+        ready_fd: None,
+        console: Console::default(),
+        watch: super::Watch::default(),
+    };
+    let (sentinel, _) = sys::socket_pair().unwrap();
+    let descriptors = sys::descriptor_limit();
+    let (listener, api, announce) = (None, None, None);
+    let setting = Setting { config, sentinel, sentinel_pid: 0, listener, api, announce, descriptors };
+    let keeper = Keeper::new(setting).unwrap();
+    keeper.watch(keeper.link.as_ref().unwrap().channel.as_fd(), Token::Link);
+    (keeper, Channel::new(ours).unwrap())
+}
+
+/// Hands over what was pushed, and returns what comes back until nothing is left to say.
+fn converse(keeper: &mut Keeper, peer: &mut Channel) -> Vec<Event> {
+    let mut events = Vec::new();
+    while !peer.flush().unwrap() {
+        keeper.read_link();
+    }
+    keeper.read_link();
+    loop {
+        keeper.flush_link();
+        let nothing_waits = keeper.link.as_ref().is_none_or(|link| link.channel.pending() == 0);
+        peer.fill(usize::MAX).unwrap();
+        while let Some(event) = peer.receive().unwrap() {
+            events.push(event);
+        }
+        if nothing_waits {
+            break;
+        }
+    }
+    events
+}
+
+fn hello() -> Command {
+    Command::Hello { oldest: 1, newest: 1 }
+}
+
+fn blob(part: u32, parts: u32, crc: u32, data: &[u8]) -> Command {
+    Command::Blob { part, parts, crc, data: data.to_vec().into() }
+}
+
+fn blob_of(events: &[Event]) -> Vec<u8> {
+    let part = |event: &Event| match event {
+        Event::Blob { data, .. } => Some(data.to_vec()),
+        _ => None,
+    };
+    events.iter().filter_map(part).collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn the_largest_intent_comes_back_whole() {
+    let (mut keeper, mut peer) = keeper();
+    keeper.blob = (0..4 << 20).map(|at: u32| at as u8).collect();
+    peer.push(&hello()).unwrap();
+    let events = converse(&mut keeper, &mut peer);
+    assert!(!events.contains(&Event::Gap {}));
+    assert!(matches!(events.last(), Some(Event::SnapshotEnd { .. })));
+    assert!(blob_of(&events) == keeper.blob);
+}
+
+#[test]
+fn a_slow_control_plane_finds_a_gap_and_a_fresh_snapshot() {
+    let (mut keeper, mut peer) = keeper();
+    peer.push(&hello()).unwrap();
+    converse(&mut keeper, &mut peer);
+    for _ in 0..1_000 {
+        keeper.emit(&Event::Stray { pid: 1, name: "x".repeat(10_000) });
+    }
+    let events = converse(&mut keeper, &mut peer);
+    let gap = events.iter().position(|event| *event == Event::Gap {}).expect("ten megabytes are too much");
+    assert!(matches!(events[gap + 1..], [Event::SnapshotEnd { .. }]));
+}
+
+#[test]
+fn who_greets_without_end_does_not_fill_the_memory() {
+    let (mut keeper, mut peer) = keeper();
+    keeper.blob = vec![1; 3 << 20];
+    for _ in 0..1_000 {
+        peer.push(&hello()).unwrap();
+    }
+    assert!(peer.flush().unwrap());
+    keeper.read_link();
+    assert!(keeper.link.as_ref().unwrap().channel.pending() < 16 << 20);
+    let events = converse(&mut keeper, &mut peer);
+    assert!(matches!(events.last(), Some(Event::SnapshotEnd { .. })));
+}
+
+#[test]
+fn parts_out_of_order_leave_the_former_intent() {
+    let (mut keeper, mut peer) = keeper();
+    keeper.blob = b"former".to_vec();
+    peer.push(&hello()).unwrap();
+    for (part, parts) in [(7, 8), (u32::MAX, 0), (0, 2), (2, 3), (3, 4), (0, 0), (1, 2)] {
+        peer.push(&blob(part, parts, 0, b"x")).unwrap();
+    }
+    converse(&mut keeper, &mut peer);
+    assert_eq!(keeper.blob, b"former");
+    let crc = crc32fast::hash(b"newer");
+    peer.push(&blob(0, 2, crc, b"new")).unwrap();
+    peer.push(&blob(1, 2, crc, b"er")).unwrap();
+    converse(&mut keeper, &mut peer);
+    assert_eq!(keeper.blob, b"newer");
+}
