@@ -11,7 +11,7 @@ import fcntl
 import os
 import signal
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
 
 _MAX_BYTES = (1 << 20) + 1
@@ -58,10 +58,18 @@ async def _wakes(directories: Sequence[str], names: Sequence[str]) -> AsyncGener
     """A wake when the watch is in place, for every burst of events about `names`, and for every slow check."""
     from watchfiles import awatch
 
+    held = ExitStack()
+    called = {_watchable(directory, held): directory for directory in directories}
+
+    def matters(_: object, path: str) -> bool:
+        """Workers may log beside the manifest: what happens to other files must not wake anybody."""
+        directory, name = os.path.split(path)
+        changed = called.get(path) or os.path.join(called.get(directory, directory), name)
+        return any(f"{wanted}/".startswith(f"{changed}/") for wanted in names)
+
     events = awatch(
-        *directories,
-        # Workers may log beside the manifest: what happens to other files must not wake anybody.
-        watch_filter=lambda _, changed: any(f"{name}/".startswith(f"{changed}/") for name in names),
+        *called,
+        watch_filter=matters,
         debounce=_DEBOUNCE_MS,
         step=_STEP_MS,
         rust_timeout=_SLOW_CHECK_MS,
@@ -79,10 +87,28 @@ async def _wakes(directories: Sequence[str], names: Sequence[str]) -> AsyncGener
             yield None
             async for _ in events:
                 yield None
+    except ExceptionGroup as group:
+        # watchfiles stumbles over the names of other files that are no Unicode. Another watch is begun; not at once,
+        # for such a file may be written to all the time.
+        if not all("Unable to decode path" in str(error) for error in group.exceptions):
+            raise group.exceptions[0] from None
+        await asyncio.sleep(_DEBOUNCE_MS / 1000)
     finally:
         first.cancel()
         await asyncio.wait([first])
         await events.aclose()
+        held.close()
+
+
+def _watchable(directory: str, held: ExitStack) -> str:
+    """The directory under a name that watchfiles takes, which is Unicode."""
+    try:
+        directory.encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        held.callback(os.close, descriptor)
+        return f"/proc/self/fd/{descriptor}"
+    return directory
 
 
 async def _settled(path: Path, settle: float) -> bytes | None:

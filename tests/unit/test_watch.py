@@ -70,6 +70,35 @@ def test_what_is_known_is_not_yielded(file: Path) -> None:
     follow(file, body, known=b"one")
 
 
+def test_a_directory_whose_name_is_no_unicode(tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"caf\xe9")
+    directory.mkdir()
+    file = directory / "procq.yaml"
+    file.write_bytes(b"one")
+
+    async def body(seen: Seen) -> None:
+        assert await seen.next() == b"one"
+        for content in (b"two", b"three"):
+            replace(file, content)
+            assert await seen.next() == content
+
+    follow(file, body)
+
+
+def test_a_neighbour_whose_name_is_no_unicode(file: Path) -> None:
+    async def body(seen: Seen) -> None:
+        assert await seen.next() == b"one"
+        for content in (b"two", b"three"):
+            following = asyncio.ensure_future(seen.next())
+            (file.parent / os.fsdecode(b"\xe9" + content)).touch()
+            # Long enough for the watch to stumble over the name.
+            await asyncio.wait([following], timeout=0.3)
+            replace(file, content)
+            assert await following == content
+
+    follow(file, body)
+
+
 def in_place(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
