@@ -143,6 +143,11 @@ impl Keeper {
         }
     }
 
+    /// Whether somebody who has asked for the end has not been told all of it.
+    pub(super) fn anybody_waits(&self) -> bool {
+        self.clients.values().any(|client| client.waits_for_end && client.channel.pending() > 0)
+    }
+
     /// Moves output from subscriptions into connections that have room, and sends.
     pub(super) fn flush_clients(&mut self) {
         for id in self.clients.keys().copied().collect::<Vec<_>>() {

@@ -12,6 +12,8 @@ const CONTROL_GRACE: u64 = 1_000_000_000;
 const AGAIN: u64 = 100_000_000;
 /// Nanoseconds for strays to end. What hangs in the kernel for longer is left to the sentinel.
 const STRAYS: u64 = 2_000_000_000;
+/// Nanoseconds for the owner, and for those who wait for the end, to take what is left to say.
+const LAST_WORDS: u64 = 1_000_000_000;
 /// For the last output to reach files and terminal.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -107,12 +109,25 @@ impl Keeper {
         let exit_code = self.shutdown.as_ref().map_or(0, |shutdown| shutdown.exit_code);
         self.output.flush(Instant::now() + FLUSH);
         self.tell_waiting(&Reply::Stopped { killed: self.killed + strays });
-        self.flush_clients();
-        self.flush_link();
+        self.deliver_last_words();
         for path in [&self.config.keeper_socket, &self.config.api_socket].into_iter().flatten() {
             let _ = std::fs::remove_file(path);
         }
         sys::leave(exit_code)
+    }
+
+    /// What the owner and those who wait for the end have not taken yet dies with us: exits are among it.
+    fn deliver_last_words(&mut self) {
+        let until = sys::monotonic() + LAST_WORDS;
+        loop {
+            self.flush_clients();
+            self.flush_link();
+            let link_waits = self.link.as_ref().is_some_and(|link| link.channel.pending() > 0);
+            if !link_waits && !self.anybody_waits() || sys::monotonic() >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

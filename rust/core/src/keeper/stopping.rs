@@ -43,9 +43,14 @@ impl Keeper {
 
     /// SIGKILL comes then. An earlier appointment of this worker is void.
     pub(super) fn look_at(&mut self, generation: u64, at: u64) {
-        if let Some(worker) = self.workers.get_mut(&generation) {
-            worker.look = Some(at);
-            self.timers.push(Reverse((at, generation)));
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        worker.look = Some(at);
+        self.timers.push(Reverse((at, generation)));
+        // Void ones stay until their time comes, which may be far away.
+        if self.timers.len() > 2 * self.workers.len() + 64 {
+            let workers = &self.workers;
+            let valid = |at, generation| workers.get(&generation).is_some_and(|worker| worker.look == Some(at));
+            self.timers.retain(|&Reverse((at, generation))| valid(at, generation));
         }
     }
 

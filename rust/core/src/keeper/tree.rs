@@ -10,7 +10,7 @@ use super::worker::STREAMS;
 use super::Keeper;
 use crate::proto::messages::Event;
 use crate::sys::{self, process, Child, Poller};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 
 /// A process that was reparented to us.
@@ -127,15 +127,18 @@ impl Keeper {
             process::variable(pid, "PROCQ_GENERATION").filter(|_| ours)?.parse().ok()
         };
         let by_session = || self.leaders.get(&session).copied();
-        let by_pipe = || self.draining.iter().copied().find(|generation| self.holds_output_of(pid, *generation));
+        let by_pipe = || {
+            let held = process::pipes_held(pid);
+            self.draining.iter().copied().find(|generation| self.is_output_of(*generation, &held))
+        };
         let first = by_mark().filter(alive).or_else(|| by_cookie().filter(alive));
         first.or_else(|| by_session().filter(alive)).or_else(by_pipe)
     }
 
-    fn holds_output_of(&self, pid: i32, generation: u64) -> bool {
-        let Some(worker) = self.workers.get(&generation) else { return false };
+    fn is_output_of(&self, generation: u64, pipes: &HashSet<u64>) -> bool {
+        let Some(worker) = self.workers.get(&generation).filter(|_| !pipes.is_empty()) else { return false };
         let mut open = STREAMS.iter().filter_map(|stream| worker.pipes.get(*stream));
-        open.any(|pipe| process::holds_pipe(pid, process::pipe_inode(pipe.as_fd())))
+        open.any(|pipe| pipes.contains(&process::pipe_inode(pipe.as_fd())))
     }
 
     /// An orphan may have ended: reap it. Its own children are ours now.

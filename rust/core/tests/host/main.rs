@@ -3,14 +3,14 @@
 
 mod stage;
 
-use procq_core::proto::messages::{Event, Reply, Request, Stage};
+use procq_core::proto::messages::{Command, Event, Reply, Request, Stage};
 use procq_core::sys::{self, process};
 use stage::{patiently, Hosted, Part, Setup, SECOND};
 use std::time::{Duration, Instant};
 
 type Scene = (&'static str, fn());
 
-const SCENES: [Scene; 8] = [
+const SCENES: [Scene; 9] = [
     ("the_sentinel_ends_more_processes_than_it_may_have_descriptors", more_processes_than_descriptors_after_the_keeper),
     ("a_slot_is_not_free_before_a_tree_larger_than_the_descriptor_limit_is_gone", a_tree_larger_than_the_limit),
     ("faults_24_without_descriptors_spawns_fail_and_clients_are_served", without_descriptors),
@@ -18,6 +18,7 @@ const SCENES: [Scene; 8] = [
     ("decision_3_one_interrupt_counts_once_behind_children_of_a_former_life", one_interrupt_counts_once),
     ("a_debugger_that_keeps_an_ended_worker_keeps_nobody_busy", a_debugger_holds_the_dead),
     ("faults_6_thousands_that_ignore_term_end_at_one_deadline", a_thousand_deadlines_at_once),
+    ("an_owner_that_looks_away_for_a_moment_misses_no_exit", the_last_events_are_delivered),
     ("the_outer_process_takes_the_rest_with_it", the_outer_process_dies),
 ];
 
@@ -150,6 +151,26 @@ fn a_thousand_deadlines_at_once() {
     println!("{WORKERS} trees were gone {:.2} s after the deadline", begun.elapsed().as_secs_f64() - 0.5);
     assert_eq!(killed, 2 * WORKERS);
     hosted.end();
+}
+
+fn the_last_events_are_delivered() {
+    const WORKERS: u64 = 1_500;
+    let mut hosted = Hosted::start(Setup::default());
+    (1..=WORKERS).for_each(|generation| hosted.order(generation, "exec sleep 98765"));
+    let mut running = 0;
+    hosted.until(|event| {
+        running += u64::from(matches!(event, Event::Executing { .. }));
+        (running == WORKERS).then_some(())
+    });
+    hosted.send(&Command::Shutdown { fast: true, exit_code: 0, reason: "the scene is over".into() });
+    std::thread::sleep(Duration::from_millis(500));
+    let (mut exited, mut gone) = (0, 0);
+    hosted.until(|event| {
+        exited += u64::from(matches!(event, Event::Exited { .. }));
+        gone += u64::from(matches!(event, Event::Gone { .. }));
+        (exited == WORKERS && gone == WORKERS).then_some(())
+    });
+    patiently("the keeper's end", || hosted.has_left().is_some());
 }
 
 fn the_outer_process_dies() {

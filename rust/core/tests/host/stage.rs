@@ -174,6 +174,16 @@ impl Hosted {
 
     /// Starts `sh -c script` as worker `w.GENERATION`, and returns its pid once exec has happened.
     pub fn try_spawn(&mut self, generation: u64, script: &str) -> Result<i32, Failure> {
+        self.order(generation, script);
+        self.until(|event| match event {
+            Event::Executing { generation: found, pid, .. } if *found == generation => Some(Ok(*pid)),
+            Event::SpawnFailed { generation: found, failure, .. } if *found == generation => Some(Err(failure.clone())),
+            _ => None,
+        })
+    }
+
+    /// Starts `sh -c script` without waiting for it.
+    pub fn order(&mut self, generation: u64, script: &str) {
         self.send(&Command::Spawn(Spawn {
             worker: format!("w.{generation}"),
             generation,
@@ -185,11 +195,6 @@ impl Hosted {
             stop: StopPolicy { signal: libc::SIGTERM, grace: 20_000 },
             log: None,
         }));
-        self.until(|event| match event {
-            Event::Executing { generation: found, pid, .. } if *found == generation => Some(Ok(*pid)),
-            Event::SpawnFailed { generation: found, failure, .. } if *found == generation => Some(Err(failure.clone())),
-            _ => None,
-        })
     }
 
     pub fn spawn_shell(&mut self, generation: u64, script: &str) -> i32 {

@@ -47,7 +47,7 @@ impl Child {
         self.pid
     }
 
-    /// Sends a signal; false when the process has ended already.
+    /// Sends a signal; false when the process has ended already, or is another user's and out of our reach.
     pub fn signal(&self, signal: i32) -> bool {
         self.send(signal, 0).is_ok()
     }

@@ -13,8 +13,6 @@ pub enum Interest {
     Read,
     /// Either way.
     Both,
-    /// Only errors and the other side's end.
-    Nothing,
 }
 
 impl Interest {
@@ -22,7 +20,6 @@ impl Interest {
         match self {
             Interest::Read => EventFlags::IN,
             Interest::Both => EventFlags::IN | EventFlags::OUT,
-            Interest::Nothing => EventFlags::empty(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Questions about processes, answered from `/proc`. "Gone" is an ordinary answer: between any two reads a process may end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -152,11 +152,14 @@ pub fn variable(pid: i32, name: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
-/// Whether the process has this pipe (`pipe:[inode]`) open.
-pub fn holds_pipe(pid: i32, inode: u64) -> bool {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let wanted = format!("pipe:[{inode}]");
-    entries.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()))
+/// Inodes of the pipes that the process has open.
+pub fn pipes_held(pid: i32) -> HashSet<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let inode = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        target.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok()
+    };
+    entries.filter_map(inode).collect()
 }
 
 /// The inode of a pipe of ours.
