@@ -18,7 +18,7 @@ from procq.engine.port import Announce, Command
 from procq.events import KeeperEvent
 from procq.testing import Casting, FakeKeeper, Script, VirtualClock, everyone
 
-PATIENCE = 5.0
+PATIENCE = 30.0  # seconds; only ever spent by a test that fails
 
 
 class RealClock(VirtualClock):

@@ -191,10 +191,13 @@ def test_crashes_are_told_with_what_follows(manifest: Path) -> None:
 
     async def story() -> None:
         async with control_plane(keeper, manifest):
-            await keeper.until(lambda: any("restarting in" in line for line in keeper.said()), "backoff")
+            await keeper.until(lambda: any("restarting in" in line for line in about("web.1 ")), "backoff")
+
+    def about(worker: str) -> list[str]:
+        return [line for line in keeper.said() if line.startswith(worker)]
 
     go(story())
-    lines = [line for line in keeper.said() if line.startswith("web.1 ")]
+    lines = about("web.1 ")
     assert lines[0].startswith("web.1         ✗ exit code 3    after ")
     assert lines[0].endswith("restarting now")
     assert "failure 2 in a row" in lines[1]
