@@ -75,7 +75,7 @@ class Manager:
         """
         first = Manifest("manager", {}, os.getcwd()) if manifest is None else load(Path(manifest), os.environ)
         link, self._keeper = core.start_owned(core.Hosting(environ=dict(os.environ), prefix=output))
-        self._port = LocalKeeper(link, os.environb, first.name)
+        self._port = LocalKeeper(link, os.environb)
         self._engine = Engine(self._port, time.monotonic)
         try:
             self._engine.adopt(first, "the manager was made")

@@ -238,3 +238,12 @@ def test_kill_9_of_the_sentinel_of_a_whole_procq_is_a_graceful_stop(procqs: Proc
     procq.wait()
     within(GRACE + 1.0, lambda: not oracle.alive(), "the end of everything after the sentinel")
     assert every_job_was_finished(procq)
+
+
+def test_down_counts_whom_it_killed_itself_and_nobody_before(procqs: Procqs) -> None:
+    procq = start(procqs)
+    procq.command("stop", "stubborn")
+    procq.command("stop", "daemon")
+    said = procq.command("down")
+    assert f"stopped {POLITE} workers" in said
+    assert "killed" not in said

@@ -185,3 +185,13 @@ def spawn_many(keeper: Keeper, times: int, slots: int = 50) -> None:
 def test_many_spawns_leave_no_zombie_and_no_descriptor(keeper: Keeper) -> None:
     spawn_many(keeper, CI.spawns)
     assert processes.zombies_of(keeper.pid) == []
+
+
+def test_a_snapshot_tells_whether_an_end_was_asked_for(keeper: Keeper) -> None:
+    """Or a control plane that was not there would take a stop for a crash."""
+    asked, _ = keeper.run(["sleep", "1000"], "asked.1")
+    crashed, pid = keeper.run(["sleep", "1000"], "crashed.1")
+    keeper.stop(asked)
+    os.kill(pid, signal.SIGTERM)
+    keeper.all_of((asked, crashed), "gone")
+    assert {record["worker"]: record["asked"] for record in keeper.answers()} == {"asked.1": True, "crashed.1": False}

@@ -257,3 +257,15 @@ def test_the_manifest_may_be_far_from_here(procqs: Procqs, tmp_path: Path) -> No
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_workers_are_told_the_name_of_the_manifest(procqs: Procqs) -> None:
+    procq = procqs(
+        "name: bakery\nqueues:\n  a:\n    shell: yes\n    command: echo in $PROCQ_PROJECT; exec sleep 1000\n"
+    )
+    procq.start(1)
+    until(lambda: "in bakery" in procq.said(), "the name")
+    procq.save(procq.manifest.read_text().replace("bakery", "brewery"))
+    until(lambda: "brewery" in procq.command("status"), "the new name")
+    procq.command("restart", "a")
+    until(lambda: "in brewery" in procq.said(), "the new name in a new worker")

@@ -37,7 +37,7 @@ def carried_out(desired: DesiredQueue, observed: QueueState) -> QueueState:
     """The queue once every action of its plan is recorded."""
     slots = Slots.of(observed)
     for generation, action in enumerate(plan_queue("emails", desired, observed, NOW).actions, 100):
-        event, _ = translate(action, NOW, generation, slots.workers.get(action.worker.slot))
+        event, _ = translate(action, NOW, generation, slots.workers.get(action.worker.slot), "shop")
         slots.apply(event)
     return slots.frozen()
 

@@ -16,8 +16,7 @@ from procq.engine.loop import Engine
 
 async def run(options: Options) -> None:
     """Works until the keeper hangs up."""
-    project = options.instance or options.manifest.parent.name
-    keeper = LocalKeeper(Link(options.link_fd, "control"), os.environb, project)
+    keeper = LocalKeeper(Link(options.link_fd, "control"), os.environb)
     await ControlPlane(Engine(keeper, time.monotonic), keeper, options).run()
     # The keeper is gone, or wants another control plane. Nothing here is worth a moment's delay.
     os._exit(0)

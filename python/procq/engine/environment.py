@@ -11,11 +11,10 @@ from procq.model import Queue, WorkerId
 class Environments:
     """Builds environments; all of one that does not depend on the slot is made once a queue."""
 
-    def __init__(self, environ: Mapping[bytes, bytes], project: str) -> None:
+    def __init__(self, environ: Mapping[bytes, bytes]) -> None:
         self._environ = dict(environ)
-        self._project = os.fsencode(project)
         self._instance = 0
-        self._templates: dict[str, tuple[Queue, tuple[bytes, ...]]] = {}
+        self._templates: dict[str, tuple[Queue, str, tuple[bytes, ...]]] = {}
 
     @property
     def instance(self) -> int:
@@ -27,29 +26,29 @@ class Environments:
         self._instance = instance
         self._templates.clear()
 
-    def of(self, queue: Queue, worker: WorkerId, generation: int) -> list[bytes]:
+    def of(self, queue: Queue, project: str, worker: WorkerId, generation: int) -> list[bytes]:
         """`NAME=value` of everything a new worker sees."""
         name = os.fsencode(worker.queue)
         return [
-            *self._template(queue),
+            *self._template(queue, project),
             b"PROCQ_SLOT=%d" % worker.slot,
             b"PROCQ_WORKER_ID=%b.%d" % (name, worker.slot),
             b"PROCQ_GENERATION=%d" % generation,
         ]
 
-    def _template(self, queue: Queue) -> tuple[bytes, ...]:
+    def _template(self, queue: Queue, project: str) -> tuple[bytes, ...]:
         known = self._templates.get(queue.name)
-        if known is not None and known[0] is queue:
-            return known[1]
+        if known is not None and known[0] is queue and known[1] == project:
+            return known[2]
         variables = {b"PYTHONUNBUFFERED": b"1", **self._environ}
         variables.update((os.fsencode(k), os.fsencode(v)) for k, v in queue.env.items())
         variables |= {
             b"PROCQ_QUEUE": os.fsencode(queue.name),
-            b"PROCQ_PROJECT": self._project,
+            b"PROCQ_PROJECT": os.fsencode(project),
             b"PROCQ_INSTANCE": b"%x" % self._instance,
         }
         for own in (b"PROCQ_SLOT", b"PROCQ_WORKER_ID", b"PROCQ_GENERATION"):
             variables.pop(own, None)
         template = tuple(b"%b=%b" % pair for pair in variables.items())
-        self._templates[queue.name] = (queue, template)
+        self._templates[queue.name] = (queue, project, template)
         return template

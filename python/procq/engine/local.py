@@ -60,9 +60,9 @@ class LocalKeeper:
     `environ` is the environment procq was started with, which workers inherit.
     """
 
-    def __init__(self, link: Link, environ: Mapping[bytes, bytes], project: str) -> None:
+    def __init__(self, link: Link, environ: Mapping[bytes, bytes]) -> None:
         self._link = link
-        self._environments = Environments(environ, project)
+        self._environments = Environments(environ)
         self._reader = Reader()
         self._too_large: dict[int, str] = {}
         link.send([{"t": "hello", "oldest": PROTOCOL, "newest": PROTOCOL}])
@@ -122,7 +122,7 @@ class LocalKeeper:
     def _spawn(self, command: SpawnWorker) -> Message:
         queue = command.queue
         argv = [os.fsencode(word) for word in queue.argv]
-        env = self._environments.of(queue, command.worker, command.generation)
+        env = self._environments.of(queue, command.project, command.worker, command.generation)
         size = sum(map(len, argv)) + sum(map(len, env)) + 5 * (len(argv) + len(env))
         if size > _LARGEST_SPAWN:
             # Without a command the keeper refuses it, which uses up the generation and needs no way of its own.

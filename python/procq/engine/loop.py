@@ -313,7 +313,7 @@ class Engine:
             desired = self._desired_queue(intent, name)
             planned = plan_queue(name, desired, self._slots(name).live(), now)
             for action in planned.actions:
-                self._record(action, now, commands)
+                self._record(action, now, commands, intent.manifest.name)
             self._wakes.set(name, planned.wake_at)
             if desired is None and not self._queues[name].workers:
                 self._drop(name)
@@ -334,13 +334,13 @@ class Engine:
         self._frozen.pop(name, None)
         self._restarts.pop(name, None)
 
-    def _record(self, action: Action, now: float, commands: list[Command]) -> None:
+    def _record(self, action: Action, now: float, commands: list[Command], project: str) -> None:
         """Folds the request as an event, then queues its commands."""
         if isinstance(action, Spawn):
             self._last_generation += 1
             self._restarts[action.worker.queue] += action.reason in (Reason.ENDED, Reason.CRASHED)
         old = self._slots(action.worker.queue).workers.get(action.worker.slot)
-        event, follow = translate(action, now, self._last_generation, old)
+        event, follow = translate(action, now, self._last_generation, old, project)
         self._news.append(event)
         self._apply(event)
         commands.extend(follow)

@@ -21,6 +21,8 @@ class SpawnWorker:
     generation: int
     queue: Queue
     fingerprint: str
+    project: str
+    """The manifest's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,11 +117,13 @@ def worker_state(m: Message) -> WorkerState:
 
 def _end(m: Message, began: float) -> End:
     ended = began if m["ended"] is None else _seconds(m["ended"])
+    # A keeper of an earlier version does not say it.
+    asked = m.get("asked", False)
     if m["failure"] is not None:
-        return End(_failure(m["failure"]), began, ended)
+        return End(_failure(m["failure"]), began, ended, asked)
     if m["status"] is not None:
-        return End(_status(m["status"]), began, ended)
-    return End(Refusal("the keeper does not know how it ended"), began, ended)
+        return End(_status(m["status"]), began, ended, asked)
+    return End(Refusal("the keeper does not know how it ended"), began, ended, asked)
 
 
 def _status(m: Message) -> ExitStatus:

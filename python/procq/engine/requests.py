@@ -11,14 +11,14 @@ from procq.state import WorkerState
 
 
 def translate(
-    action: Action, now: float, generation: int, old: WorkerState | None
+    action: Action, now: float, generation: int, old: WorkerState | None, project: str
 ) -> tuple[Request, tuple[Command, ...]]:
-    """Event and commands for `action`; a spawn gets `generation`, and the record of `old` in its slot is dropped."""
+    """Event and commands for `action`; a spawn gets `generation` and `project`, and drops the record of `old`."""
     worker, reason = action.worker, action.reason
     match action:
         case Spawn(_, queue, fingerprint, settings, _, attempt):
             event = SpawnRequested(worker, generation, fingerprint, settings, now, reason, attempt == 0)
-            spawn = SpawnWorker(worker, generation, queue, fingerprint)
+            spawn = SpawnWorker(worker, generation, queue, fingerprint, project)
             return event, (spawn,) if old is None else (ForgetWorker(worker, old.generation), spawn)
         case Stop(_, generation, grace):
             return StopRequested(worker, generation, now + grace, now, reason), (StopWorker(worker, generation),)

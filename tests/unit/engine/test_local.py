@@ -72,7 +72,7 @@ class FakeLink:
 
 def sent(*commands: Command, environ: dict[bytes, bytes] | None = None) -> list[Mapping[str, Any]]:
     link = FakeLink()
-    keeper = LocalKeeper(link, environ or {}, "shop")
+    keeper = LocalKeeper(link, environ or {})
     link.arrived.append(WELCOME)
     keeper.receive()
     link.sent.clear()
@@ -82,14 +82,14 @@ def sent(*commands: Command, environ: dict[bytes, bytes] | None = None) -> list[
 
 def received(*messages: Message) -> list[KeeperEvent]:
     link = FakeLink()
-    keeper = LocalKeeper(link, {}, "shop")
+    keeper = LocalKeeper(link, {})
     link.arrived.extend(messages)
     return keeper.receive()
 
 
 def test_it_says_hello_first() -> None:
     link = FakeLink()
-    keeper = LocalKeeper(link, {}, "shop")
+    keeper = LocalKeeper(link, {})
     assert link.sent == [{"t": "hello", "oldest": 1, "newest": 1}]
     assert keeper.fileno() == 99
     keeper.close()
@@ -108,7 +108,9 @@ QUEUE = Queue(
 
 
 def test_spawn() -> None:
-    (message,) = sent(SpawnWorker(EMAILS_2, 8, QUEUE, "f"), environ={b"A": b"0", b"B": b"2", b"PROCQ_SLOT": b"9"})
+    (message,) = sent(
+        SpawnWorker(EMAILS_2, 8, QUEUE, "f", "shop"), environ={b"A": b"0", b"B": b"2", b"PROCQ_SLOT": b"9"}
+    )
     env = message["env"]
     assert message == {
         "t": "spawn",
@@ -135,13 +137,13 @@ def test_spawn() -> None:
 
 
 def test_a_chosen_buffering_is_kept() -> None:
-    (message,) = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f"), environ={b"PYTHONUNBUFFERED": b""})
+    (message,) = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f", "shop"), environ={b"PYTHONUNBUFFERED": b""})
     assert b"PYTHONUNBUFFERED=" in message["env"]
 
 
 def test_an_edited_queue_gets_a_new_environment() -> None:
     edited = Queue("emails", "work", ("work",), env={"A": "2"})
-    first, second = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f"), SpawnWorker(EMAILS_1, 9, edited, "g"))
+    first, second = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f", "shop"), SpawnWorker(EMAILS_1, 9, edited, "g", "shop"))
     assert b"A=1" in first["env"]
     assert b"A=2" in second["env"]
     assert second["log"] is None
@@ -248,6 +250,10 @@ def record(phase: str, **more: object) -> Message:
             Draining(8, "f", End(ExitStatus(0), 1.0, 2.0)),
         ),
         (
+            record("gone", status={"code": 1, "signal": None}, ended=2_000_000_000, asked=True),
+            Ended(8, "f", End(ExitStatus(1), 1.0, 2.0, asked=True)),
+        ),
+        (
             record("starting", failure=FAILURE, ended=2_000_000_000),
             Draining(8, "f", End(SpawnFailure("exec", 2, "work", False), 1.0, 2.0)),
         ),
@@ -300,9 +306,9 @@ def test_text_that_is_no_unicode_is_told_nevertheless() -> None:
 def test_a_worker_that_no_frame_can_carry_is_refused() -> None:
     """The link takes a mebibyte; what does not fit must not end the conversation."""
     link = FakeLink()
-    keeper = LocalKeeper(link, {b"LARGE": b"x" * 900_000}, "shop")
+    keeper = LocalKeeper(link, {b"LARGE": b"x" * 900_000})
     large = Queue("emails", "work", ("work",), env={"A": "x" * 200_000})
-    keeper.send([SpawnWorker(EMAILS_1, 8, large, "f"), SpawnWorker(EMAILS_2, 9, QUEUE, "f")])
+    keeper.send([SpawnWorker(EMAILS_1, 8, large, "f", "shop"), SpawnWorker(EMAILS_2, 9, QUEUE, "f", "shop")])
     _, first, second = link.sent
     assert sum(map(len, first["env"])) + sum(map(len, first["argv"])) == 0
     assert (first["generation"], second["generation"]) == (8, 9)

@@ -31,7 +31,7 @@ def keeper(script: Script = Script()) -> FakeKeeper:  # noqa: B008 (frozen)
 
 
 def spawn(generation: int = 1) -> SpawnWorker:
-    return SpawnWorker(EMAILS_1, generation, QUEUE, "f")
+    return SpawnWorker(EMAILS_1, generation, QUEUE, "f", "shop")
 
 
 def play(fake: FakeKeeper, seconds: float) -> list[Event]:

@@ -95,6 +95,7 @@ impl Keeper {
             look: None,
             pause: FIRST_PAUSE,
             stop: spawn.stop,
+            asked: false,
             status: None,
             failure: None,
             ended: None,
@@ -227,7 +228,9 @@ impl Keeper {
             self.keep_last_lines(&id, generation);
         }
         let event = Event::Gone { worker: id, generation, killed, at: now };
-        self.killed += killed;
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.killed += killed;
+        }
         self.emit(&event);
         self.progress = true;
     }

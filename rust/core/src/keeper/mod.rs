@@ -91,7 +91,6 @@ pub struct Keeper {
     unreaped: bool,
     timers: BinaryHeap<Reverse<(u64, u64)>>,
     last_generation: u64,
-    killed: u32,
     closed_outputs: VecDeque<(String, u64)>,
 
     control: Control,
@@ -155,7 +154,6 @@ impl Keeper {
             unreaped: false,
             timers: BinaryHeap::new(),
             last_generation: 0,
-            killed: 0,
             closed_outputs: VecDeque::new(),
             control,
             link,

@@ -23,6 +23,8 @@ pub(super) struct Shutdown {
     control_deadline: Option<u64>,
     /// How many there were to stop.
     total: u32,
+    /// Processes that had to be killed for it.
+    pub killed: u32,
 }
 
 impl Keeper {
@@ -30,7 +32,7 @@ impl Keeper {
     pub(super) fn shut_down(&mut self, reason: &str, fast: bool, exit_code: i32) {
         if self.shutdown.is_none() {
             let total = self.alive();
-            self.shutdown = Some(Shutdown { exit_code, control_deadline: None, total });
+            self.shutdown = Some(Shutdown { exit_code, control_deadline: None, total, killed: 0 });
             self.announce = None;
             self.control.start_no_more();
             self.say_stopping(reason, total);
@@ -106,9 +108,10 @@ impl Keeper {
     /// Ends what hid from every worker's tree, writes the last lines, answers those who wait, and is no more.
     pub(super) fn leave(mut self) -> ! {
         let strays = end_all_children(Some(sys::monotonic() + STRAYS));
-        let exit_code = self.shutdown.as_ref().map_or(0, |shutdown| shutdown.exit_code);
+        let (exit_code, killed) =
+            self.shutdown.as_ref().map_or((0, 0), |shutdown| (shutdown.exit_code, shutdown.killed));
         self.output.flush(Instant::now() + FLUSH);
-        self.tell_waiting(&Reply::Stopped { killed: self.killed + strays });
+        self.tell_waiting(&Reply::Stopped { killed: killed + strays });
         self.deliver_last_words();
         for path in [&self.config.keeper_socket, &self.config.api_socket].into_iter().flatten() {
             let _ = std::fs::remove_file(path);

@@ -25,6 +25,7 @@ impl Keeper {
             Phase::Gone => return,
             Phase::Starting | Phase::Running => {
                 worker.phase = Phase::Stopping;
+                worker.asked = true;
                 // Before exec it shares our memory, and kernels before 5.16 end all who share the memory of a process that
                 // dumps core, as SIGQUIT and others would have it do. SIGTERM never does.
                 let before_exec = worker.starting.is_some().then_some(libc::SIGTERM);

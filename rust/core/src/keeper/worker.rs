@@ -61,6 +61,8 @@ pub struct Worker {
     pub look: Option<u64>,
     pub pause: u64,
     pub stop: StopPolicy,
+    /// It was told to leave before it ended.
+    pub asked: bool,
     pub status: Option<Status>,
     pub failure: Option<Failure>,
     pub ended: Option<u64>,
@@ -90,6 +92,7 @@ impl Worker {
             at: self.at,
             deadline: self.deadline,
             stop: self.stop,
+            asked: self.asked,
             status: self.status,
             failure: self.failure.clone(),
             ended: self.ended,

@@ -192,6 +192,9 @@ pub struct Record {
     /// SIGKILL comes then, while stopping or draining.
     pub deadline: Option<u64>,
     pub stop: StopPolicy,
+    /// It was told to leave before it ended.
+    #[serde(default)]
+    pub asked: bool,
     pub status: Option<Status>,
     pub failure: Option<Failure>,
     /// When the leader ended or the spawn failed.
