@@ -5,7 +5,7 @@ mod stage;
 
 use procq_core::proto::messages::{Command, Event, Reply, Request, Stage};
 use procq_core::sys::{self, process};
-use stage::{patiently, Hosted, Part, Setup, SECOND};
+use stage::{patiently, Hosted, Part, Setup};
 use std::time::{Duration, Instant};
 
 type Scene = (&'static str, fn());
@@ -15,7 +15,7 @@ const SCENES: [Scene; 9] = [
     ("a_slot_is_not_free_before_a_tree_larger_than_the_descriptor_limit_is_gone", a_tree_larger_than_the_limit),
     ("faults_24_without_descriptors_spawns_fail_and_clients_are_served", without_descriptors),
     ("faults_8_a_sentinel_reaps_strangers_that_were_reparented_to_it", strangers_are_reaped),
-    ("decision_3_one_interrupt_counts_once_behind_children_of_a_former_life", one_interrupt_counts_once),
+    ("faults_26_one_interrupt_counts_once_behind_children_of_a_former_life", one_interrupt_counts_once),
     ("a_debugger_that_keeps_an_ended_worker_keeps_nobody_busy", a_debugger_holds_the_dead),
     ("faults_6_thousands_that_ignore_term_end_at_one_deadline", a_thousand_deadlines_at_once),
     ("an_owner_that_looks_away_for_a_moment_misses_no_exit", the_last_events_are_delivered),
@@ -85,11 +85,7 @@ fn without_descriptors() {
     assert!(workers > 10);
     // However many knock, the keeper does not spin.
     let _crowd: Vec<_> = (0..100).filter_map(|_| hosted.try_client()).collect();
-    std::thread::sleep(Duration::from_millis(200));
-    let before = hosted.keeper_ticks();
-    std::thread::sleep(SECOND);
-    let used = hosted.keeper_ticks() - before;
-    assert!(used < 20, "{used} ticks of a second with nothing to do");
+    hosted.is_idle();
     hosted.end();
 }
 
@@ -106,11 +102,11 @@ fn strangers_are_reaped() {
 fn one_interrupt_counts_once() {
     let mut hosted = Hosted::start(Setup { with_children: true, ..Setup::default() });
     let worker = hosted.spawn_shell(1, "trap '' TERM; echo ready; while :; do sleep 0.1; done");
-    std::thread::sleep(Duration::from_millis(300));
+    patiently("its trap", || stage::ignores(worker, libc::SIGTERM));
     hosted.signal_group(libc::SIGINT);
     hosted.until(|event| matches!(event, Event::ShuttingDown { .. }).then_some(()));
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(process::stat(worker).is_some_and(|stat| stat.state != 'Z'), "it had 20 s");
+    let alive = || process::stat(worker).is_some_and(|stat| stat.state != 'Z');
+    stage::throughout(Duration::from_millis(500), "it had 20 s", alive);
     hosted.signal_group(libc::SIGINT);
     patiently("the end, asked for twice", || hosted.has_left().is_some());
 }
@@ -123,10 +119,7 @@ fn a_debugger_holds_the_dead() {
     }
     hosted.stop(1, Some(libc::SIGTERM), 0);
     patiently("its end", || process::stat(worker).is_some_and(|stat| stat.state == 'Z'));
-    let before = hosted.keeper_ticks();
-    std::thread::sleep(SECOND);
-    let used = hosted.keeper_ticks() - before;
-    assert!(used < 20, "{used} ticks of a second with nothing to do");
+    hosted.is_idle();
     stage::let_go(worker);
     hosted.until(|event| matches!(event, Event::Gone { .. }).then_some(()));
     hosted.end();
@@ -163,7 +156,7 @@ fn the_last_events_are_delivered() {
         (running == WORKERS).then_some(())
     });
     hosted.send(&Command::Shutdown { fast: true, exit_code: 0, reason: "the scene is over".into() });
-    std::thread::sleep(Duration::from_millis(500));
+    patiently("their end, which nobody looks at", || hosted.workers_left() == 0);
     let (mut exited, mut gone) = (0, 0);
     hosted.until(|event| {
         exited += u64::from(matches!(event, Event::Exited { .. }));

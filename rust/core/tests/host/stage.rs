@@ -10,7 +10,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub const SECOND: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Plays the part that the environment names, if it names one.
@@ -105,6 +105,22 @@ impl Drop for Part {
             }
             let _ = self.0.wait();
         }
+    }
+}
+
+/// Whether the process ignores this signal by now.
+pub fn ignores(pid: i32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// That nothing happens shows only while time passes.
+pub fn throughout(time: Duration, what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        assert!(holds(), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -214,8 +230,20 @@ impl Hosted {
         Channel::new(socket.into()).ok()
     }
 
-    pub fn keeper_ticks(&self) -> u64 {
+    fn keeper_ticks(&self) -> u64 {
         process::stat(self.keeper).unwrap().ticks
+    }
+
+    pub fn workers_left(&self) -> usize {
+        process::children(self.keeper).len()
+    }
+
+    /// That a keeper with nothing to do does nothing shows only while time passes.
+    pub fn is_idle(&self) {
+        let before = self.keeper_ticks();
+        std::thread::sleep(SECOND);
+        let used = self.keeper_ticks() - before;
+        assert!(used < 20, "{used} ticks of a second with nothing to do");
     }
 
     pub fn kill_keeper(&self) {

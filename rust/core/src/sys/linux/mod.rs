@@ -1,12 +1,14 @@
 //! Linux 5.4 and later: pidfds, epoll, signalfd, `/proc`.
 
 mod child;
+mod entry;
 mod lifetime;
 mod poll;
 pub mod process;
 mod raw;
 mod signals;
 mod spawn;
+mod stack;
 
 pub use child::{Child, Exit};
 pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
