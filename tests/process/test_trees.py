@@ -120,7 +120,9 @@ def test_faults_17_orphans_that_come_and_go_disturb_nobody(keeper: Keeper) -> No
 def test_faults_1_a_signal_never_reaches_a_process_that_took_the_number(keeper: Keeper) -> None:
     """The worker's number is given away between its end and the next order; the new owner of the number lives."""
     last_pid = Path("/proc/sys/kernel/ns_last_pid")
-    if not os.access(last_pid, os.W_OK):
+    try:
+        last_pid.write_text(last_pid.read_text())  # its mode says that everybody may: a capability decides
+    except OSError:
         pytest.skip("needs root in the pid namespace, to choose the number of the next process")
     given_away = 0
     for _ in range(20):
