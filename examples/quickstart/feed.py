@@ -29,7 +29,8 @@ def main() -> None:
                 time.sleep(1)
             index(file)
             shrink(file)
-            time.sleep(1 / FILES_A_SECOND)
+            # At random, as jobs come in life: a steady beat locks with that of the polling workers, and some starve.
+            time.sleep(random.expovariate(FILES_A_SECOND))
         print("every file has been handed out once more", flush=True)
 
 
