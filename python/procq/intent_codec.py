@@ -6,15 +6,32 @@ ignored; another version, or anything else that is not what `encode` writes, rai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from procq.intent import Adjustment, Intent, Marks
-from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+from procq.model import (
+    Backoff,
+    GiveUp,
+    Limit,
+    LogFormat,
+    LogPolicy,
+    Manifest,
+    Queue,
+    RestartPolicy,
+    RestartWhen,
+    Share,
+    StopPolicy,
+    StopTo,
+    UpdatePolicy,
+    User,
+    WhenFull,
+)
 
 VERSION: Final = 1
 
 Plain = dict[str, Any]
+T = TypeVar("T")
 
 
 class Unreadable(ValueError):
@@ -28,6 +45,8 @@ def encode(intent: Intent) -> Plain:
         "version": VERSION,
         "name": manifest.name,
         "directory": manifest.directory,
+        "files": list(manifest.files),
+        "budget": manifest.budget,
         "queues": [_queue(queue) for queue in manifest.queues.values()],
         "adjustments": {name: _adjustment(a) for name, a in intent.adjustments.items()},
     }
@@ -41,7 +60,13 @@ def decode(data: object) -> Intent:
         if version != VERSION:
             raise Unreadable(f"the saved intent has version {version!r}, this procq reads version {VERSION}")
         queues = [_read_queue(_mapping(item)) for item in _list(plain["queues"])]
-        manifest = Manifest(_text(plain["name"]), {q.name: q for q in queues}, _text(plain["directory"]))
+        manifest = Manifest(
+            _text(plain["name"]),
+            {q.name: q for q in queues},
+            _text(plain["directory"]),
+            tuple(_text(file) for file in _list(plain["files"])),
+            _maybe(_whole, plain["budget"]),
+        )
         adjustments = {
             _text(name): _read_adjustment(_mapping(item)) for name, item in _mapping(plain["adjustments"]).items()
         }
@@ -53,6 +78,7 @@ def decode(data: object) -> Intent:
 
 
 def _queue(queue: Queue) -> Plain:
+    give_up = queue.restart.give_up
     return {
         "name": queue.name,
         "command": queue.command,
@@ -60,19 +86,38 @@ def _queue(queue: Queue) -> Plain:
         "workers": queue.workers,
         "directory": queue.directory,
         "env": dict(queue.env),
-        "stop": {"signal": int(queue.stop.signal), "grace": queue.stop.grace},
+        "stop": {"signal": int(queue.stop.signal), "grace": queue.stop.grace, "to": queue.stop.to.value},
         "restart": {
             "when": queue.restart.when.value,
             "initial": queue.restart.backoff.initial,
             "maximum": queue.restart.backoff.maximum,
+            "give_up": None if give_up is None else [give_up.failures, give_up.within],
         },
-        "logs": {"file": queue.logs.file},
+        "logs": {
+            "file": queue.logs.file,
+            "rotate": queue.logs.rotate,
+            "keep": queue.logs.keep,
+            "format": queue.logs.format.value,
+            "full": queue.logs.full.value,
+        },
+        "most": queue.most,
+        "user": None if queue.user is None else _user(queue.user),
+        "umask": queue.umask,
+        "nice": queue.nice,
+        "rlimits": {name: [limit.soft, limit.hard] for name, limit in queue.rlimits.items()},
+        "tty": queue.tty,
+        "after": list(queue.after),
+        "wave": queue.wave,
+        "update": {
+            "surge": _share(queue.update.surge),
+            "batch": _share(queue.update.batch),
+            "pause": queue.update.pause,
+        },
     }
 
 
 def _read_queue(item: Plain) -> Queue:
-    stop, restart, logs = _mapping(item["stop"]), _mapping(item["restart"]), _mapping(item["logs"])
-    file = logs["file"]
+    user, most = item["user"], item["most"]
     return Queue(
         name=_text(item["name"]),
         command=_text(item["command"]),
@@ -80,12 +125,83 @@ def _read_queue(item: Plain) -> Queue:
         workers=_whole(item["workers"]),
         directory=_text(item["directory"]),
         env={_text(k): _text(v) for k, v in _mapping(item["env"]).items()},
-        stop=StopPolicy(_whole(stop["signal"]), _number(stop["grace"])),
-        restart=RestartPolicy(
-            RestartWhen(restart["when"]), Backoff(_number(restart["initial"]), _number(restart["maximum"]))
-        ),
-        logs=LogPolicy(None if file is None else _text(file)),
+        stop=_read_stop(_mapping(item["stop"])),
+        restart=_read_restart(_mapping(item["restart"])),
+        logs=_read_logs(_mapping(item["logs"])),
+        most=_maybe(_whole, most),
+        user=None if user is None else _read_user(_mapping(user)),
+        umask=_maybe(_whole, item["umask"]),
+        nice=_maybe(_whole, item["nice"]),
+        rlimits={_text(name): _read_limit(_list(pair)) for name, pair in _mapping(item["rlimits"]).items()},
+        tty=_flag(item["tty"]),
+        after=tuple(_text(name) for name in _list(item["after"])),
+        wave=_whole(item["wave"]),
+        update=_read_update(_mapping(item["update"])),
     )
+
+
+def _read_stop(item: Plain) -> StopPolicy:
+    return StopPolicy(_whole(item["signal"]), _number(item["grace"]), StopTo(item["to"]))
+
+
+def _read_restart(item: Plain) -> RestartPolicy:
+    give_up = item["give_up"]
+    if give_up is not None:
+        failures, within = _list(give_up)
+        give_up = GiveUp(_whole(failures), _number(within))
+    backoff = Backoff(_number(item["initial"]), _number(item["maximum"]))
+    return RestartPolicy(RestartWhen(item["when"]), backoff, give_up)
+
+
+def _read_logs(item: Plain) -> LogPolicy:
+    return LogPolicy(
+        _maybe(_text, item["file"]),
+        _maybe(_whole, item["rotate"]),
+        _whole(item["keep"]),
+        LogFormat(item["format"]),
+        WhenFull(item["full"]),
+    )
+
+
+def _user(user: User) -> Plain:
+    return {
+        "name": user.name,
+        "uid": user.uid,
+        "gid": user.gid,
+        "groups": list(user.groups),
+        "home": user.home,
+        "shell": user.shell,
+    }
+
+
+def _read_user(item: Plain) -> User:
+    return User(
+        _text(item["name"]),
+        _whole(item["uid"]),
+        _whole(item["gid"]),
+        tuple(_whole(group) for group in _list(item["groups"])),
+        _text(item["home"]),
+        _text(item["shell"]),
+    )
+
+
+def _read_limit(pair: list[Any]) -> Limit:
+    soft, hard = pair
+    return Limit(_maybe(_whole, soft), _maybe(_whole, hard))
+
+
+def _share(share: Share) -> list[Any]:
+    return [share.number, share.percent]
+
+
+def _read_share(pair: list[Any]) -> Share:
+    number, percent = pair
+    return Share(_whole(number), _flag(percent))
+
+
+def _read_update(item: Plain) -> UpdatePolicy:
+    surge, batch = _read_share(_list(item["surge"])), _read_share(_list(item["batch"]))
+    return UpdatePolicy(surge, batch, _number(item["pause"]))
 
 
 def _adjustment(a: Adjustment) -> Plain:
@@ -116,6 +232,10 @@ def _marks(marks: Marks) -> Plain:
 def _read_marks(item: Plain) -> Marks:
     slots = {_whole(slot): _number(value) for slot, value in map(_list, _list(item["slots"]))}
     return Marks(_number(item["everyone"]), slots)
+
+
+def _maybe(read: Callable[[object], T], value: object) -> T | None:
+    return None if value is None else read(value)
 
 
 def _mapping(value: object) -> Plain:

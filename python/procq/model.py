@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 _PLACEHOLDER = re.compile(r"\{(?:\{|queue\}|slot\})")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+_NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
 
 
 MAX_WORKERS = 10_000
@@ -30,12 +31,37 @@ class RestartWhen(StrEnum):
     NEVER = "never"
 
 
+class StopTo(StrEnum):
+    """Who hears the stop signal first."""
+
+    LEADER = "leader"
+    GROUP = "group"
+
+
+class LogFormat(StrEnum):
+    """How lines stand in a log file: as written, behind time and worker, or each as a JSON object."""
+
+    TEXT = "text"
+    PREFIXED = "prefixed"
+    JSON = "json"
+
+
+class WhenFull(StrEnum):
+    """What becomes of output that its log file does not take: it is counted and dropped, or the worker waits."""
+
+    DROP = "drop"
+    BLOCK = "block"
+
+
 @dataclass(frozen=True, slots=True)
 class StopPolicy:
-    """How a worker is asked to leave: `signal` to its leader, SIGKILL to its whole tree after `grace` seconds."""
+    """How a worker is asked to leave: `signal` to its leader (or its process group, as `to` says), SIGKILL to its whole
+    tree after `grace` seconds.
+    """
 
     signal: int = signal.SIGTERM
     grace: float = 10.0
+    to: StopTo = StopTo.LEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +73,63 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The `failures`-th failure of a slot `within` so many seconds is the last: then it rests until somebody acts."""
+
+    failures: int
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When, and after how long, a worker that ended is replaced."""
+    """When, and after how long, a worker that ended is replaced; without `give_up` it is tried for ever."""
 
     when: RestartWhen = RestartWhen.ALWAYS
     backoff: Backoff = Backoff()
+    give_up: GiveUp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A number of workers, or (`percent`) so many of every hundred, rounded up."""
+
+    number: int
+    percent: bool = False
+
+    def of(self, workers: int) -> int:
+        """How many of `workers` that are."""
+        return -(-workers * self.number // 100) if self.percent else self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}%" if self.percent else str(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePolicy:
+    """How workers are replaced when what they run has changed.
+
+    At most `batch` of them (always at least one) are on their way out or in at any time; `surge` more than wanted run
+    meanwhile. A new worker has arrived when it has executed for `pause` seconds.
+    """
+
+    surge: Share = Share(0)
+    batch: Share = Share(25, percent=True)
+    pause: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LogPolicy:
     """Where output goes besides memory.
 
-    `file` is an absolute path that may hold `{queue}` and `{slot}`; `{{` stands for a brace that is a part of it.
+    `file` is an absolute path that may hold `{queue}` and `{slot}`; `{{` stands for a brace that is a part of it. It
+    is rotated before it grows beyond `rotate` bytes (None: never), and `keep` closed ones stay.
     """
 
     file: str | None = None
+    rotate: int | None = None
+    keep: int = 5
+    format: LogFormat = LogFormat.TEXT
+    full: WhenFull = WhenFull.DROP
 
     def path(self, worker: WorkerId) -> str | None:
         """The file that takes the output of `worker`; None: memory only."""
@@ -72,12 +140,33 @@ class LogPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Who a worker runs as, looked up when the manifest was loaded; `groups` are the supplementary ones."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+    shell: str = "/bin/sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A resource limit as setrlimit(2) takes it; None is no limit."""
+
+    soft: int | None
+    hard: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """One queue: the command that works it, and how many workers it deserves.
 
     `argv` is the final argument vector (`/bin/sh -c …` for `shell: yes`); `command` is the text a person wrote, for
-    display.
-    `env` holds only what the manifest adds to the environment procq was started with.
+    display. `workers` is the number, or the least of a range whose other end is `most`. `env` holds only what the
+    manifest adds to the environment procq was started with. `rlimits` are by name, as `nofile`. `after` names the
+    queues that start before this one; `wave` is how many queues stand in a row before it.
     """
 
     name: str
@@ -89,21 +178,38 @@ class Queue:
     stop: StopPolicy = StopPolicy()
     restart: RestartPolicy = RestartPolicy()
     logs: LogPolicy = LogPolicy()
+    most: int | None = None
+    user: User | None = None
+    umask: int | None = None
+    nice: int | None = None
+    rlimits: Mapping[str, Limit] = field(default_factory=lambda: _NO_LIMITS)
+    tty: bool = False
+    after: tuple[str, ...] = ()
+    wave: int = 0
+    update: UpdatePolicy = UpdatePolicy()
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything whose change replaces the workers (nature *rolling*); equal text means equal workers."""
-        parts = [self.directory, *self.argv, "", *(f"{k}={v}" for k, v in sorted(self.env.items()))]
+        surroundings = (self.user, self.umask, self.nice, sorted(self.rlimits.items()), self.tty)
+        variables = (f"{k}={v}" for k, v in sorted(self.env.items()))
+        parts = [self.directory, *self.argv, "", *variables, "", repr(surroundings)]
         return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A whole file: the queues by name, in the file's order. `directory` is where the file is."""
+    """A whole file: the queues by name, in the file's order. `directory` is where the file is.
+
+    `files` are the absolute paths and patterns of what was read besides it. `budget` is how many workers the machine
+    bears; None: as many as the queues want.
+    """
 
     name: str
     queues: Mapping[str, Queue]
     directory: str = "/"
+    files: tuple[str, ...] = ()
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -129,11 +129,12 @@ class Settings:
 
     stop: StopPolicy
     logs: LogPolicy
+    wave: int = 0
 
     @classmethod
     def of(cls, queue: Queue) -> Settings:
         """The settings that `queue` asks for."""
-        return cls(queue.stop, queue.logs)
+        return cls(queue.stop, queue.logs, queue.wave)
 
 
 @dataclass(frozen=True, slots=True)

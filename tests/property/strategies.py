@@ -5,7 +5,23 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from procq.intent import Adjustment, DesiredQueue, Intent, Marks, desired_queue
-from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+from procq.model import (
+    Backoff,
+    GiveUp,
+    Limit,
+    LogFormat,
+    LogPolicy,
+    Manifest,
+    Queue,
+    RestartPolicy,
+    RestartWhen,
+    Share,
+    StopPolicy,
+    StopTo,
+    UpdatePolicy,
+    User,
+    WhenFull,
+)
 from procq.state import (
     Backoff as BackoffState,
 )
@@ -33,10 +49,21 @@ NOW = 1000.0
 NAMES = ("emails", "thumbs", "reports.daily")
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
-stops = st.builds(StopPolicy, st.sampled_from([2, 3, 15]), st.sampled_from([0.0, 0.5, 10.0]))
+stops = st.builds(StopPolicy, st.sampled_from([2, 3, 15]), st.sampled_from([0.0, 0.5, 10.0]), st.sampled_from(StopTo))
 backoffs = st.builds(Backoff, st.sampled_from([0.1, 1.0]), st.sampled_from([0.5, 30.0]))
-restarts = st.builds(RestartPolicy, st.sampled_from(RestartWhen), backoffs)
-logs = st.builds(LogPolicy, st.sampled_from([None, "/tmp/{queue}.{slot}.log"]))
+give_ups = st.none() | st.builds(GiveUp, st.integers(1, 5), st.sampled_from([1.0, 60.0]))
+restarts = st.builds(RestartPolicy, st.sampled_from(RestartWhen), backoffs, give_ups)
+logs = st.builds(
+    LogPolicy,
+    st.sampled_from([None, "/tmp/{queue}.{slot}.log"]),
+    st.sampled_from([None, 1000]),
+    st.integers(0, 3),
+    st.sampled_from(LogFormat),
+    st.sampled_from(WhenFull),
+)
+users = st.none() | st.builds(User, st.just("shop"), st.just(1001), st.just(1002), st.sampled_from([(), (27, 1002)]))
+shares = st.builds(Share, st.integers(0, 3)) | st.builds(Share, st.sampled_from([25, 100]), st.just(True))
+updates = st.builds(UpdatePolicy, shares, shares, st.sampled_from([0.0, 2.0]))
 outcomes = st.one_of(
     st.builds(ExitStatus, st.sampled_from([0, 1, -9, -15, 255])),
     st.builds(SpawnFailure, st.just("exec"), st.sampled_from([2, 11, 13]), TEXTS, st.booleans()),
@@ -56,6 +83,12 @@ def queues(draw: st.DrawFn, name: str) -> Queue:
         stop=draw(stops),
         restart=draw(restarts),
         logs=draw(logs),
+        user=draw(users),
+        umask=draw(st.sampled_from([None, 0, 0o27])),
+        nice=draw(st.sampled_from([None, 5])),
+        rlimits=draw(st.sampled_from([{}, {"nofile": Limit(100, None)}])),
+        tty=draw(st.booleans()),
+        update=draw(updates),
     )
 
 

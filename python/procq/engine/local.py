@@ -8,6 +8,7 @@ keeper may be newer than we are.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, assert_never
@@ -28,11 +29,13 @@ from procq.engine.port import (
 )
 from procq.engine.reading import Reader
 from procq.events import Attached, KeeperEvent, Refused
-from procq.model import LogPolicy, StopPolicy, WorkerId
+from procq.model import Limit, LogPolicy, Queue, StopPolicy, WhenFull, WorkerId
+from procq.state import Settings
 
 PROTOCOL: Final = 1
 _LARGEST_SPAWN: Final = 1_000_000
 """Bytes of arguments, environment and paths: a frame takes a mebibyte."""
+_UNLIMITED: Final = 2**64 - 1
 _LONGEST_LINE: Final = 4096
 """Characters of a line for the terminal."""
 Message = dict[str, Any]
@@ -101,7 +104,7 @@ class LocalKeeper:
                 return [{"t": "stop", "worker": str(worker), "generation": generation}]
             case ConfigureWorker(worker, generation, settings):
                 message = {"t": "configure", "worker": str(worker), "generation": generation}
-                return [message | {"stop": _stop(settings.stop), "log": _log(settings.logs, worker)}]
+                return [message | _settings(settings, worker)]
             case ForgetWorker(worker, generation):
                 return [{"t": "forget", "worker": str(worker), "generation": generation}]
             case SaveIntent(data):
@@ -136,14 +139,42 @@ class LocalKeeper:
             "argv": argv,
             "env": env,
             "directory": os.fsencode(queue.directory),
-            "stop": _stop(queue.stop),
-            "log": _log(queue.logs, command.worker),
+            **_surroundings(queue),
+            **_settings(Settings.of(queue), command.worker),
         }
 
 
-def _log(logs: LogPolicy, worker: WorkerId) -> bytes | None:
+def _surroundings(queue: Queue) -> Message:
+    user = queue.user
+    return {
+        "umask": queue.umask,
+        "nice": queue.nice,
+        "user": None if user is None else {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)},
+        "limits": [_limit(name, limit) for name, limit in queue.rlimits.items()],
+        "tty": queue.tty,
+    }
+
+
+def _limit(name: str, limit: Limit) -> Message:
+    soft, hard = (_UNLIMITED if value is None else value for value in (limit.soft, limit.hard))
+    return {"resource": getattr(resource, f"RLIMIT_{name.upper()}"), "soft": soft, "hard": hard}
+
+
+def _settings(settings: Settings, worker: WorkerId) -> Message:
+    return {"stop": _stop(settings.stop), "wave": settings.wave, "log": _log(settings.logs, worker)}
+
+
+def _log(logs: LogPolicy, worker: WorkerId) -> Message | None:
     path = logs.path(worker)
-    return None if path is None else os.fsencode(path)
+    if path is None:
+        return None
+    return {
+        "path": os.fsencode(path),
+        "format": logs.format.value,
+        "rotate": logs.rotate,
+        "keep": logs.keep,
+        "block": logs.full is WhenFull.BLOCK,
+    }
 
 
 def _line(text: str) -> str:
@@ -153,4 +184,4 @@ def _line(text: str) -> str:
 
 
 def _stop(policy: StopPolicy) -> Message:
-    return {"signal": int(policy.signal), "grace": round(policy.grace * 1000)}
+    return {"signal": int(policy.signal), "to": policy.to.value, "grace": round(policy.grace * 1000)}

@@ -79,6 +79,8 @@ class Keeper:
             "env": [os.fsencode(f"{name}={value}") for name, value in variables.items()],
             "stop": {"signal": int(signal), "grace": round(grace * 1000)},
         }
+        if "log" in more and not isinstance(more["log"], dict):
+            more["log"] = {"path": os.fsencode(more["log"])}
         for name, value in more.items():
             message[name] = os.fsencode(value) if isinstance(value, str | Path) else value
         self._spawned[self._last] = worker

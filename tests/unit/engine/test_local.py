@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +42,7 @@ from procq.events import (
     StopSignalled,
     Stray,
 )
-from procq.model import LogPolicy, Queue, StopPolicy
+from procq.model import Limit, LogFormat, LogPolicy, Queue, StopPolicy, StopTo, User, WhenFull
 from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, SpawnFailure, Starting, Stopping
 from tests.queues import EMAILS_1, EMAILS_2
 
@@ -120,8 +122,14 @@ def test_spawn() -> None:
         "argv": [b"work", b"\xff"],
         "env": env,
         "directory": b"/srv",
-        "stop": {"signal": 2, "grace": 1500},
-        "log": b"/log/emails/2.log",
+        "umask": None,
+        "nice": None,
+        "user": None,
+        "limits": [],
+        "tty": False,
+        "stop": {"signal": 2, "to": "leader", "grace": 1500},
+        "wave": 0,
+        "log": {"path": b"/log/emails/2.log", "format": "text", "rotate": None, "keep": 5, "block": False},
     }
     assert sorted(env) == [
         b"A=1",
@@ -134,6 +142,27 @@ def test_spawn() -> None:
         b"PROCQ_WORKER_ID=emails.2",
         b"PYTHONUNBUFFERED=1",
     ]
+
+
+def test_a_spawn_in_other_surroundings() -> None:
+    logs = LogPolicy("/w", rotate=1000, keep=2, format=LogFormat.JSON, full=WhenFull.BLOCK)
+    queue = replace(
+        QUEUE,
+        user=User("shop", 1001, 1002, (27, 1002)),
+        umask=0o27,
+        nice=5,
+        rlimits={"nofile": Limit(1024, None)},
+        tty=True,
+        wave=2,
+        stop=StopPolicy(to=StopTo.GROUP),
+        logs=logs,
+    )
+    (message,) = sent(SpawnWorker(EMAILS_2, 8, queue, "f", "shop"))
+    assert message["user"] == {"uid": 1001, "gid": 1002, "groups": [27, 1002]}
+    assert (message["umask"], message["nice"], message["tty"], message["wave"]) == (0o27, 5, True, 2)
+    assert message["limits"] == [{"resource": resource.RLIMIT_NOFILE, "soft": 1024, "hard": 2**64 - 1}]
+    assert message["stop"] == {"signal": 15, "to": "group", "grace": 10_000}
+    assert message["log"] == {"path": b"/w", "format": "json", "rotate": 1000, "keep": 2, "block": True}
 
 
 def test_a_chosen_buffering_is_kept() -> None:
@@ -160,8 +189,9 @@ def test_an_edited_queue_gets_a_new_environment() -> None:
                 "t": "configure",
                 "worker": "emails.1",
                 "generation": 8,
-                "stop": {"signal": 15, "grace": 2000},
-                "log": b"/1",
+                "stop": {"signal": 15, "to": "leader", "grace": 2000},
+                "wave": 0,
+                "log": {"path": b"/1", "format": "text", "rotate": None, "keep": 5, "block": False},
             },
         ),
         (Announce(("a", "b")), {"t": "console", "lines": ["a", "b"]}),

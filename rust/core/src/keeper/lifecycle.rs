@@ -5,15 +5,13 @@ use super::token::Token;
 use super::tree::LAST_GENERATION;
 use super::worker::{Pipes, Worker, STREAMS};
 use super::Keeper;
-use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage};
+use crate::proto::messages::{Event, Failure, Log, Phase, Spawn, Stage};
 use crate::sys::{self, Child, Image, Interest, SpawnError, Starting, Verdict};
 use serde_bytes::ByteBuf;
 use std::collections::HashSet;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 /// What a spawn leaves in the parent.
 pub(super) struct Launched {
@@ -78,8 +76,7 @@ impl Keeper {
     }
 
     fn record_of(&mut self, spawn: Spawn) -> Worker {
-        let log = spawn.log.map(|path| PathBuf::from(OsString::from_vec(path.into_vec())));
-        let output = self.output.open(&spawn.worker, spawn.generation, log.as_deref());
+        let output = self.output.open(&spawn.worker, spawn.generation, spawn.log.as_ref().map(Log::path));
         Worker {
             id: spawn.worker,
             generation: spawn.generation,
@@ -95,6 +92,7 @@ impl Keeper {
             look: None,
             pause: FIRST_PAUSE,
             stop: spawn.stop,
+            wave: spawn.wave,
             asked: false,
             status: None,
             failure: None,

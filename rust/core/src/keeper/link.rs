@@ -6,8 +6,6 @@ use crate::proto::messages::{Command, Event, Record, OLDEST, VERSION};
 use crate::proto::{Channel, ChannelError};
 use crate::sys;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 /// Bytes of events that may wait for a slow control plane, besides its snapshot. More become a gap and a fresh snapshot.
 const MOST_PENDING: usize = 4 << 20;
@@ -100,9 +98,8 @@ impl Keeper {
             Command::Stop { worker, generation, signal, grace } => {
                 self.addressed(worker, generation, |keeper| keeper.stop(generation, signal, grace));
             }
-            Command::Configure { worker, generation, stop, log } => {
-                let log = log.map(|path| PathBuf::from(std::ffi::OsString::from_vec(path.into_vec())));
-                self.addressed(worker, generation, |keeper| keeper.configure(generation, stop, log));
+            Command::Configure { worker, generation, stop, wave, log } => {
+                self.addressed(worker, generation, |keeper| keeper.configure(generation, stop, wave, log));
             }
             Command::Forget { worker, generation } => self.forget(&worker, generation),
             Command::Blob { part, parts, crc, data } => self.take_blob(part, parts, crc, &data),

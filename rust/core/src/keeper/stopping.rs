@@ -1,7 +1,7 @@
 //! Asking workers to leave, and making them.
 
 use super::Keeper;
-use crate::proto::messages::{Event, Phase, StopPolicy};
+use crate::proto::messages::{Event, Log, Phase, StopPolicy};
 use crate::sys::{process, Child};
 use std::cmp::Reverse;
 
@@ -56,11 +56,11 @@ impl Keeper {
     }
 
     /// What can change while a worker runs.
-    pub(super) fn configure(&mut self, generation: u64, stop: StopPolicy, log: Option<std::path::PathBuf>) {
+    pub(super) fn configure(&mut self, generation: u64, stop: StopPolicy, wave: u32, log: Option<Log>) {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
-        worker.stop = stop;
+        (worker.stop, worker.wave) = (stop, wave);
         if let Some(output) = worker.output {
-            self.output.configure(output, log.as_deref());
+            self.output.configure(output, log.as_ref().map(Log::path));
         }
     }
 

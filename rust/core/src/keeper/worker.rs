@@ -61,6 +61,8 @@ pub struct Worker {
     pub look: Option<u64>,
     pub pause: u64,
     pub stop: StopPolicy,
+    /// When everything is stopped, higher ones go first.
+    pub wave: u32,
     /// It was told to leave before it ended.
     pub asked: bool,
     pub status: Option<Status>,

@@ -110,6 +110,11 @@ mod tests {
                     argv,
                     directory,
                     umask: None,
+                    user: None,
+                    nice: None,
+                    limits: Vec::new(),
+                    tty: false,
+                    wave: 0,
                     stop: StopPolicy::default(),
                     log: None,
                 })

@@ -10,24 +10,100 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The newest protocol this build speaks.
 pub const VERSION: u32 = 1;
 /// The oldest protocol this build still understands.
 pub const OLDEST: u32 = 1;
 
+/// Who hears the stop signal first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum StopTo {
+    #[default]
+    Leader,
+    /// The leader's process group.
+    Group,
+}
+
 /// How a worker is asked to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopPolicy {
-    /// Signal number sent to the leader.
+    /// Signal number.
     pub signal: i32,
+    /// Who gets it.
+    #[serde(default)]
+    pub to: StopTo,
     /// Milliseconds before the whole tree gets SIGKILL.
     pub grace: u64,
 }
 
 impl Default for StopPolicy {
     fn default() -> Self {
-        StopPolicy { signal: libc::SIGTERM, grace: 10_000 }
+        StopPolicy { signal: libc::SIGTERM, to: StopTo::Leader, grace: 10_000 }
+    }
+}
+
+/// Who a worker runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+}
+
+/// A resource limit as setrlimit(2) takes it; `u64::MAX` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Limit {
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// How lines stand in a log file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// As written.
+    #[default]
+    Text,
+    /// Behind time and worker.
+    Prefixed,
+    /// Each as a JSON object.
+    Json,
+}
+
+/// The file that takes a worker's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Absolute.
+    pub path: ByteBuf,
+    /// How lines stand in it.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// Bytes beyond which it is not let grow; never rotated when absent.
+    #[serde(default)]
+    pub rotate: Option<u64>,
+    /// Closed files that stay.
+    #[serde(default)]
+    pub keep: u32,
+    /// What the file does not take: the worker waits, instead of losing it.
+    #[serde(default)]
+    pub block: bool,
+}
+
+impl Log {
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
     }
 }
 
@@ -50,12 +126,27 @@ pub struct Spawn {
     /// File mode creation mask; the keeper's own when absent.
     #[serde(default)]
     pub umask: Option<u32>,
+    /// Who it runs as; as the keeper does when absent.
+    #[serde(default)]
+    pub user: Option<Identity>,
+    /// Its priority, -20 (first) to 19.
+    #[serde(default)]
+    pub nice: Option<i32>,
+    /// Resource limits that differ from the keeper's.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+    /// Whether its output is a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// When everything is stopped, higher waves go first.
+    #[serde(default)]
+    pub wave: u32,
     /// How the worker is asked to leave.
     #[serde(default)]
     pub stop: StopPolicy,
-    /// File that takes the worker's output as it is written.
+    /// File that takes the worker's output, opened with the rights of `user`.
     #[serde(default)]
-    pub log: Option<ByteBuf>,
+    pub log: Option<Log>,
 }
 
 /// From the control plane to the keeper.
@@ -84,7 +175,9 @@ pub enum Command {
         generation: u64,
         stop: StopPolicy,
         #[serde(default)]
-        log: Option<ByteBuf>,
+        wave: u32,
+        #[serde(default)]
+        log: Option<Log>,
     },
     /// The exit of this generation is known and recorded: its record may go.
     Forget {

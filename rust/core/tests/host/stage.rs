@@ -208,7 +208,12 @@ impl Hosted {
             env: vec![b"PATH=/usr/bin:/bin".to_vec().into()],
             directory: None,
             umask: None,
-            stop: StopPolicy { signal: libc::SIGTERM, grace: 20_000 },
+            user: None,
+            nice: None,
+            limits: Vec::new(),
+            tty: false,
+            wave: 0,
+            stop: StopPolicy { grace: 20_000, ..StopPolicy::default() },
             log: None,
         }));
     }
