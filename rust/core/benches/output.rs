@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use procq_core::output::{ConsoleConfig, Flow, Interest, Output, StreamId};
-use procq_core::proto::messages::Stream;
+use procq_core::proto::messages::{Log, Stream};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
 
 const CHUNK: usize = 64 * 1024;
@@ -63,8 +63,9 @@ fn closed_pipe() -> OwnedFd {
 fn files(directory: &Path, writers: usize) {
     let mut bench = Bench::new(closed_pipe(), true);
     let path = |number: usize| directory.join(format!("{number}.log"));
-    let ids: Vec<StreamId> =
-        (0..writers).map(|number| bench.output.open(&format!("w.{number}"), 1, Some(&path(number)))).collect();
+    let ids: Vec<StreamId> = (0..writers)
+        .map(|number| bench.output.open(&format!("w.{number}"), 1, Some(&Log::at(&path(number))), None))
+        .collect();
     bench.feed(&ids[..1], CHUNK);
     let began = Instant::now();
     bench.feed(&ids, TOTAL);
@@ -98,7 +99,7 @@ fn idle_workers() {
     let mut bench = Bench::new(closed_pipe(), true);
     let before = memory();
     for number in 0..WORKERS {
-        let id = bench.output.open(&format!("worker.{number}"), 1, None);
+        let id = bench.output.open(&format!("worker.{number}"), 1, None, None);
         for _ in 0..10 {
             let _ = bench.output.ingest(id, Stream::Stdout, 1, &lines()[..80]);
         }
@@ -111,7 +112,7 @@ fn after_a_flood(directory: &Path) {
     let before = memory();
     let path = directory.join("flood.log");
     let mut bench = Bench::new(null(), true);
-    let id = bench.output.open("w.1", 1, Some(&path));
+    let id = bench.output.open("w.1", 1, Some(&Log::at(&path)), None);
     bench.feed(&[id], TOTAL / 4);
     let busy = memory() - before;
     // The writer gives its buffers back after a second without work.
@@ -124,7 +125,7 @@ fn after_a_flood(directory: &Path) {
 fn console_file(directory: &Path) {
     let path = directory.join("console");
     let mut bench = Bench::new(File::create(&path).expect("created"), true);
-    let id = bench.output.open("emails.1", 1, None);
+    let id = bench.output.open("emails.1", 1, None, None);
     let began = Instant::now();
     bench.feed(&[id], TOTAL / 2);
     report("prefixed into a file", TOTAL / 2, began);
@@ -133,7 +134,7 @@ fn console_file(directory: &Path) {
 
 fn console_null() {
     let mut bench = Bench::new(null(), true);
-    let id = bench.output.open("emails.1", 1, None);
+    let id = bench.output.open("emails.1", 1, None, None);
     let began = Instant::now();
     bench.feed(&[id], TOTAL);
     report("prefixed into /dev/null (formatting alone)", TOTAL, began);
@@ -147,7 +148,7 @@ fn console_pipe() {
         let mut buffer = vec![0; 256 * 1024];
         while reader.read(&mut buffer).expect("readable") > 0 {}
     });
-    let id = bench.output.open("emails.1", 1, None);
+    let id = bench.output.open("emails.1", 1, None, None);
     let began = Instant::now();
     bench.feed(&[id], TOTAL / 2);
     let counters = bench.output.stop(Instant::now() + Duration::from_secs(10));
@@ -160,7 +161,7 @@ fn console_pipe() {
 
 fn reactor_alone() {
     let mut bench = Bench::new(closed_pipe(), true);
-    let id = bench.output.open("w.1", 1, None);
+    let id = bench.output.open("w.1", 1, None, None);
     bench.feed(&[id], 16 * CHUNK);
     let began = Instant::now();
     bench.feed(&[id], TOTAL);

@@ -202,7 +202,7 @@ impl Keeper {
             child: launched.child,
             starting: Some(launched.starting),
             pipes: launched.pipes,
-            output: self.output.open("procq", 0, None),
+            output: self.output.open("procq", 0, None, None),
             since: self.now,
         });
         self.link = Some(Link::new(channel));

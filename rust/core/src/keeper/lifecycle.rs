@@ -5,7 +5,7 @@ use super::token::Token;
 use super::tree::LAST_GENERATION;
 use super::worker::{Pipes, Worker, STREAMS};
 use super::Keeper;
-use crate::proto::messages::{Event, Failure, Log, Phase, Spawn, Stage};
+use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage};
 use crate::sys::{self, Child, Image, Interest, SpawnError, Starting, Verdict};
 use serde_bytes::ByteBuf;
 use std::collections::HashSet;
@@ -76,7 +76,7 @@ impl Keeper {
     }
 
     fn record_of(&mut self, spawn: Spawn) -> Worker {
-        let output = self.output.open(&spawn.worker, spawn.generation, spawn.log.as_ref().map(Log::path));
+        let output = self.output.open(&spawn.worker, spawn.generation, spawn.log.as_ref(), spawn.user.as_ref());
         Worker {
             id: spawn.worker,
             generation: spawn.generation,

@@ -60,7 +60,7 @@ impl Keeper {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         (worker.stop, worker.wave) = (stop, wave);
         if let Some(output) = worker.output {
-            self.output.configure(output, log.as_ref().map(Log::path));
+            self.output.configure(output, log.as_ref());
         }
     }
 

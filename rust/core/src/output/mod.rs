@@ -31,14 +31,13 @@ mod writer;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
-use crate::proto::messages::Stream;
+use crate::proto::messages::{Identity, Log, Stream};
 
 pub use console::ConsoleConfig;
 pub use destination::Kind;
@@ -148,8 +147,9 @@ impl Output {
         Kind::of(fd.as_fd())
     }
 
-    /// Makes place for a new generation of a worker. What the former one wrote last stays in its ring.
-    pub fn open(&mut self, worker: &str, generation: u64, log: Option<&Path>) -> StreamId {
+    /// Makes place for a new generation of a worker, whose log files are opened with the rights of `user`.
+    /// What the former one wrote last stays in its ring.
+    pub fn open(&mut self, worker: &str, generation: u64, log: Option<&Log>, user: Option<&Identity>) -> StreamId {
         self.epoch = self.epoch.wrapping_add(1);
         let index = match self.by_name.get(worker) {
             Some(&index) => {
@@ -160,7 +160,7 @@ impl Output {
         };
         let id = StreamId { index, epoch: self.epoch };
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.reopen(self.epoch, generation);
+            slot.reopen(self.epoch, generation, user);
         }
         self.configure(id, log);
         id
@@ -190,12 +190,12 @@ impl Output {
     }
 
     /// Changes where the output goes from now on. What the former file had been promised it still gets.
-    pub fn configure(&mut self, id: StreamId, log: Option<&Path>) {
+    pub fn configure(&mut self, id: StreamId, log: Option<&Log>) {
         let shared = Arc::clone(&self.shared);
         let Some(slot) = self.slot(id) else { return };
         let mut state = shared.lock();
         let former = slot.log.take();
-        slot.log = log.map(|path| state.attach(path, &slot.name));
+        slot.log = log.map(|log| state.attach(log, &slot.name));
         if let Some(former) = former {
             state.detach(former);
             // Who waited for the former file finds himself released.

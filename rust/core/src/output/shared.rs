@@ -11,6 +11,7 @@ use super::backlog::Backlog;
 use super::gauge::{Admission, Gauge, Policy};
 use super::prefix::Label;
 use super::slab::Slab;
+use crate::proto::messages::Log;
 
 /// Bytes waiting for one file before its workers have to wait.
 pub(super) const FILE_QUEUE: usize = 4 * 1024 * 1024;
@@ -168,10 +169,10 @@ fn ring_bell(bell: &OwnedFd) {
 
 impl State {
     /// Joins the queue of a file, opening it if nobody else writes there.
-    pub fn attach(&mut self, path: &Path, owner: &Arc<str>) -> u32 {
-        let id = match self.by_path.get(path) {
+    pub fn attach(&mut self, log: &Log, owner: &Arc<str>) -> u32 {
+        let id = match self.by_path.get(log.path()) {
             Some(&id) => id,
-            None => self.new_file(path, owner),
+            None => self.new_file(log.path(), owner),
         };
         if let Some(file) = self.files.get_mut(id) {
             file.members += 1;
@@ -367,7 +368,8 @@ mod tests {
         let shared = Shared::new(console, 0, bell(), bell());
         let mut state = shared.lock();
         let owner = Arc::from("w.1");
-        let files: Vec<u32> = (0..200).map(|n| state.attach(Path::new(&format!("/log/{n}")), &owner)).collect();
+        let files: Vec<u32> =
+            (0..200).map(|n| state.attach(&Log::at(Path::new(&format!("/log/{n}"))), &owner)).collect();
         for &id in &files {
             while state.push_file(id, &[b'x'; CHUNK]) == Admission::Take {}
         }

@@ -9,7 +9,7 @@ use super::prefix::Label;
 use super::slab::Slab;
 use super::subscription::{Line, Subscription};
 use super::SubscriptionId;
-use crate::proto::messages::Stream;
+use crate::proto::messages::{Identity, Stream};
 
 /// One worker, over its generations.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Slot {
     pub generation: u64,
     pub epoch: u32,
     pub is_open: bool,
+    /// With whose rights its log files are opened.
+    pub user: Option<Arc<Identity>>,
     /// The file for which its pipes are not read.
     pub waits_for_file: Option<u32>,
     pub waits_for_console: bool,
@@ -37,6 +39,7 @@ impl Slot {
             generation: 0,
             epoch: 0,
             is_open: false,
+            user: None,
             waits_for_file: None,
             waits_for_console: false,
             framers: Default::default(),
@@ -46,7 +49,8 @@ impl Slot {
         }
     }
 
-    pub fn reopen(&mut self, epoch: u32, generation: u64) {
+    pub fn reopen(&mut self, epoch: u32, generation: u64, user: Option<&Identity>) {
+        self.user = user.cloned().map(Arc::new);
         (self.epoch, self.generation, self.is_open) = (epoch, generation, true);
     }
 

@@ -101,6 +101,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// A file that takes the bytes as they are, and grows.
+    pub fn at(path: &Path) -> Log {
+        let path = path.as_os_str().as_bytes().to_vec().into();
+        Log { path, format: LogFormat::Text, rotate: None, keep: 0, block: false }
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))

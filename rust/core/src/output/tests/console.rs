@@ -31,7 +31,7 @@ fn a_file_gets_every_line_with_its_prefix() {
     let scratch = Scratch::new();
     let path = scratch.path("out");
     let mut fixture = Fixture::new(plain(File::create(&path).expect("created")));
-    let (mail, thumbs) = (fixture.output.open("mail.1", 1, None), fixture.output.open("thumbs.1", 2, None));
+    let (mail, thumbs) = (fixture.output.open("mail.1", 1, None, None), fixture.output.open("thumbs.1", 2, None, None));
     fixture.feed(mail, b"one\ntw");
     fixture.feed(thumbs, b"\x1b[2Jraw into files\n");
     fixture.feed(mail, b"o\nlast");
@@ -55,7 +55,7 @@ fn a_file_loses_nothing_however_much_comes() {
     let scratch = Scratch::new();
     let path = scratch.path("out");
     let mut fixture = Fixture::new(plain(File::create(&path).expect("created")));
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     (0..400).for_each(|_| fixture.feed(id, &LINE.repeat(800)));
     fixture.flush();
     assert_eq!(count(&shown(&read(&path))), (400 * 800, 0));
@@ -65,7 +65,7 @@ fn a_file_loses_nothing_however_much_comes() {
 fn a_pipe_that_nobody_reads_stops_nobody_and_the_count_is_exact() {
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let mut fixture = Fixture::new(plain(writer));
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     for _ in 0..400 {
         assert_eq!(fixture.output.ingest(id, Stream::Stdout, 1, &LINE.repeat(800)), Flow::Continue);
     }
@@ -82,7 +82,7 @@ fn a_pipe_that_nobody_reads_stops_nobody_and_the_count_is_exact() {
 fn the_shared_description_of_a_pipe_stays_blocking() {
     let (_reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let mut fixture = Fixture::new(plain(writer.try_clone().expect("a duplicate")));
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     fixture.feed(id, LINE);
     fixture.flush();
     let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
@@ -94,7 +94,7 @@ fn a_reader_that_left_is_no_trouble() {
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let mut fixture = Fixture::new(plain(writer));
     drop(reader);
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     for _ in 0..400 {
         assert_eq!(fixture.output.ingest(id, Stream::Stdout, 1, &LINE.repeat(800)), Flow::Continue);
     }
@@ -108,7 +108,7 @@ fn a_reader_that_left_is_no_trouble() {
 fn a_socket_is_never_waited_for() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let mut fixture = Fixture::new(plain(ours));
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     for _ in 0..300 {
         assert_eq!(fixture.output.ingest(id, Stream::Stdout, 1, &LINE.repeat(800)), Flow::Continue);
     }
@@ -138,7 +138,7 @@ fn terminal() -> (OwnedFd, OwnedFd) {
 fn a_terminal_gets_colours_and_no_commands() {
     let (master, slave) = terminal();
     let mut fixture = Fixture::new(ConsoleConfig { colour: true, ..plain(slave) });
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     fixture.feed(id, b"\x1b]0;owned\x07\x1b[31mred\n");
     fixture.flush();
     let text = String::from_utf8(read_now(&master)).expect("text");
@@ -152,7 +152,7 @@ fn a_terminal_under_control_s_stalls_nobody_and_counts() {
     let (master, slave) = terminal();
     rustix::termios::tcflow(&slave, rustix::termios::Action::OOff).expect("stopped");
     let mut fixture = Fixture::new(plain(slave.try_clone().expect("a duplicate")));
-    let id = fixture.output.open("w.1", 1, Some(&path));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
     (0..50).for_each(|_| fixture.feed(id, &LINE.repeat(800)));
     // The file goes on although the terminal stands still.
     wait_until("the log is written", || std::fs::metadata(&path).is_ok_and(|file| file.len() == 50 * 800 * 80));
@@ -175,7 +175,7 @@ fn a_terminal_under_control_s_stalls_nobody_and_counts() {
 fn a_paused_terminal_is_left_alone() {
     let (master, slave) = terminal();
     let mut fixture = Fixture::new(plain(slave));
-    let id = fixture.output.open("w.1", 1, None);
+    let id = fixture.output.open("w.1", 1, None, None);
     fixture.output.pause_console(true);
     fixture.feed(id, LINE);
     assert!(!fixture.output.flush(Instant::now() + Duration::from_millis(20)));

@@ -5,7 +5,7 @@ fn a_file_gets_the_bytes_as_written() {
     let scratch = Scratch::new();
     let path = scratch.path("deep/er/worker.log");
     let mut fixture = Fixture::silent();
-    let id = fixture.output.open("w.1", 1, Some(&path));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
     let mut dice = Dice(7);
     let data: Vec<u8> = (0..3_000_000).map(|_| dice.roll(256) as u8).collect();
     let mut rest = &data[..];
@@ -28,7 +28,8 @@ fn workers_and_streams_that_share_a_file_tear_no_line() {
     let scratch = Scratch::new();
     let path = scratch.path("shared.log");
     let mut fixture = Fixture::silent();
-    let ids: Vec<StreamId> = (0..4).map(|slot| fixture.output.open(&format!("w.{slot}"), 1, Some(&path))).collect();
+    let ids: Vec<StreamId> =
+        (0..4).map(|slot| fixture.output.open(&format!("w.{slot}"), 1, Some(&Log::at(&path)), None)).collect();
     let mut dice = Dice(11);
     let line = |who: usize, number: usize| format!("{who} {number} {}\n", "x".repeat(number % 150));
     let texts: Vec<String> = (0..8).map(|who| (0..400).map(|number| line(who, number)).collect()).collect();
@@ -54,7 +55,7 @@ fn a_deleted_or_renamed_file_is_made_anew() {
     let scratch = Scratch::new();
     let (path, moved) = (scratch.path("logs/w.log"), scratch.path("w.old"));
     let mut fixture = Fixture::silent();
-    let id = fixture.output.open("w.1", 1, Some(&path));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
     fixture.feed(id, b"first\n");
     fixture.flush();
     std::fs::rename(&path, &moved).expect("renamed");
@@ -80,9 +81,9 @@ fn another_file_takes_over_where_the_former_ends() {
     let scratch = Scratch::new();
     let (one, two) = (scratch.path("one"), scratch.path("two"));
     let mut fixture = Fixture::silent();
-    let id = fixture.output.open("w.1", 1, Some(&one));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&one)), None);
     fixture.feed(id, b"to one\nunfinished ");
-    fixture.output.configure(id, Some(&two));
+    fixture.output.configure(id, Some(&Log::at(&two)));
     fixture.feed(id, b"line\n");
     fixture.output.configure(id, None);
     fixture.feed(id, b"to nobody\n");
@@ -98,7 +99,7 @@ fn a_file_that_cannot_be_opened_is_told_and_loses_nothing_that_fits() {
     std::fs::write(&blocker, b"a file where a directory should be").expect("written");
     let path = blocker.join("w.log");
     let mut fixture = Fixture::silent();
-    let id = fixture.output.open("w.1", 1, Some(&path));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
     fixture.feed(id, b"kept\n");
     let trouble = fixture.trouble();
     assert_eq!((trouble.worker.as_str(), &trouble.path, trouble.errno), ("w.1", &path, libc::ENOTDIR));
@@ -118,7 +119,7 @@ fn a_stalled_destination_makes_workers_wait_and_then_drops_exactly() {
     let mut reader = File::options().read(true).write(true).open(&path).expect("opened");
     // A console that makes nobody wait: who is told to pause here waits for the file.
     let mut fixture = Fixture::new(plain(rustix::pipe::pipe().expect("a pipe").1));
-    let id = fixture.output.open("w.1", 1, Some(&path));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
     let chunk = [b"y".repeat(79), b"\n".to_vec()].concat().repeat(800);
     let began = Instant::now();
     let mut offered = 0_u64;
@@ -166,7 +167,7 @@ fn a_full_disk_drops_and_counts_and_recovers() {
     let ballast = scratch.path("ballast");
     std::fs::write(&ballast, vec![0; 700_000]).expect("written");
     let mut fixture = Fixture::silent();
-    let id = fixture.output.open("w.1", 1, Some(&path));
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
     let mut offered = Vec::new();
     let mut number = 0;
     let mut feed = |fixture: &mut Fixture, offered: &mut Vec<u8>, lines: usize| {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, EventfdFlags, PollFd, PollFlags, Timespec};
 
 use super::*;
+use crate::proto::messages::Log;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

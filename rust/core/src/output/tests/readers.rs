@@ -18,7 +18,7 @@ fn drain(output: &mut Output, id: SubscriptionId) -> Vec<String> {
 fn a_tail_is_merged_by_time_and_followed_by_what_comes() {
     let mut fixture = Fixture::silent();
     let output = &mut fixture.output;
-    let (mail, thumbs) = (output.open("mail.1", 1, None), output.open("thumbs.1", 2, None));
+    let (mail, thumbs) = (output.open("mail.1", 1, None, None), output.open("thumbs.1", 2, None, None));
     let _ = output.ingest(mail, Stream::Stdout, 10, b"m0\nm1\n");
     let _ = output.ingest(thumbs, Stream::Stdout, 20, b"t1\n");
     let _ = output.ingest(mail, Stream::Stderr, 30, b"m2\nhalf");
@@ -31,7 +31,7 @@ fn a_tail_is_merged_by_time_and_followed_by_what_comes() {
     let _ = output.ingest(mail, Stream::Stderr, 40, b" done\n");
     assert_eq!(output.take_readable(), [all]);
     assert_eq!(drain(output, all), ["mail.1 half done\n"]);
-    let late = output.open("late.1", 3, None);
+    let late = output.open("late.1", 3, None, None);
     let _ = output.ingest(late, Stream::Stdout, 50, b"no newline");
     output.close(late);
     assert_eq!(drain(output, all), ["late.1 no newline"]);
@@ -43,10 +43,10 @@ fn a_tail_is_merged_by_time_and_followed_by_what_comes() {
 fn the_last_lines_outlive_the_generation_until_forgotten() {
     let mut fixture = Fixture::silent();
     let output = &mut fixture.output;
-    let first = output.open("w.1", 1, None);
+    let first = output.open("w.1", 1, None, None);
     let _ = output.ingest(first, Stream::Stdout, 1, b"last words\n");
     output.close(first);
-    let second = output.open("w.1", 2, None);
+    let second = output.open("w.1", 2, None, None);
     let _ = output.ingest(first, Stream::Stdout, 2, b"from the grave\n");
     let _ = output.ingest(second, Stream::Stdout, 3, b"hello\n");
     output.forget("w.1", 1);
@@ -61,7 +61,7 @@ fn the_last_lines_outlive_the_generation_until_forgotten() {
 fn a_reader_that_stopped_costs_its_queue_and_gets_an_exact_gap() {
     let mut fixture = Fixture::silent();
     let output = &mut fixture.output;
-    let id = output.open("w.1", 1, None);
+    let id = output.open("w.1", 1, None, None);
     let reader = output.subscribe(interest(&[], 0, true));
     let mut offered = 0;
     for number in 0..50_000 {
@@ -88,7 +88,7 @@ fn a_reader_that_stopped_costs_its_queue_and_gets_an_exact_gap() {
 fn a_tail_too_long_keeps_the_newest() {
     let mut fixture = Fixture::silent();
     for worker in 0..100 {
-        let id = fixture.output.open(&format!("w.{worker}"), 1, None);
+        let id = fixture.output.open(&format!("w.{worker}"), 1, None, None);
         fixture.feed(id, &b"0123456789abcde\n".repeat(8_000));
     }
     let reader = fixture.output.subscribe(interest(&[], u32::MAX, false));
@@ -108,7 +108,7 @@ fn a_tail_too_long_keeps_the_newest() {
 fn a_thousand_workers_with_ten_lines_cost_the_minimum_each() {
     let mut fixture = Fixture::silent();
     for worker in 0..1_000 {
-        let id = fixture.output.open(&format!("worker.{worker}"), 1, None);
+        let id = fixture.output.open(&format!("worker.{worker}"), 1, None, None);
         for _ in 0..10 {
             fixture.feed(id, &[b"x".repeat(79), b"\n".to_vec()].concat());
         }
