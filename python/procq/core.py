@@ -43,9 +43,9 @@ class Hosting:
     """What sentinel and keeper are told when they begin.
 
     `control` is the command of the control plane, to which `--link-fd` and `--api-fd` are added; empty in library use.
-    `ready_fd` gets a line once the control plane is ready, and is closed without one
-    when that will never be. `ping` and `silence` are seconds: between two questions to the control plane, and without
-    an answer until it is replaced.
+    `keeper_fd` is a listener to serve in the place of `keeper_socket`. `ready_fd` gets a line once the control plane
+    is ready, and is closed without one when that will never be. `ping` and `silence` are seconds: between two
+    questions to the control plane, and without an answer until it is replaced.
     """
 
     control: Sequence[str] = ()
@@ -53,6 +53,7 @@ class Hosting:
     run_dir: str | None = None
     keeper_socket: str | None = None
     api_socket: str | None = None
+    keeper_fd: int | None = None
     lock: str | None = None
     ready_fd: int | None = None
     prefix: bool = True
@@ -69,6 +70,7 @@ class Hosting:
             "run_dir": self.run_dir,
             "keeper_socket": self.keeper_socket,
             "api_socket": self.api_socket,
+            "keeper_fd": self.keeper_fd,
             "lock": self.lock,
             "ready_fd": self.ready_fd,
             "owner_fd": owner_fd,
@@ -92,8 +94,11 @@ def exec_host(hosting: Hosting) -> NoReturn:
     os.execve(command[0], command, hosting.environ if hosting.environ is not None else os.environ)
 
 
-def start_owned(hosting: Hosting) -> tuple[Link, subprocess.Popen[bytes]]:
-    """Starts a keeper whose control plane we are: when the link closes, or we die, it stops every worker."""
+def start_owned(hosting: Hosting, *, quiet: bool = False) -> tuple[Link, subprocess.Popen[bytes]]:
+    """Starts a keeper whose control plane we are: when the link closes, or we die, it stops every worker.
+
+    `quiet`: what workers write is shown nowhere. Raises OSError when the interpreter cannot be started.
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         command, config = _command(hosting, theirs.fileno())
@@ -104,7 +109,8 @@ def start_owned(hosting: Hosting) -> tuple[Link, subprocess.Popen[bytes]]:
                 command,
                 env=hosting.environ,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[config, theirs.fileno()],
+                stdout=subprocess.DEVNULL if quiet else None,
+                pass_fds=[fd for fd in (config, theirs.fileno(), hosting.keeper_fd) if fd is not None],
                 start_new_session=True,
             )
         except OSError:

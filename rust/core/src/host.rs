@@ -23,6 +23,9 @@ pub struct Config {
     /// The keeper's own socket: info, stop, logs.
     #[serde(default)]
     pub keeper_socket: Option<PathBuf>,
+    /// In its place, in library use: a listener that the owner has made, so that no file is left when both are killed.
+    #[serde(default)]
+    pub keeper_fd: Option<i32>,
     /// Bound here, served by the control plane.
     #[serde(default)]
     pub api_socket: Option<PathBuf>,
@@ -89,7 +92,10 @@ fn become_both(config: Config) -> io::Result<()> {
     }
     config.run_dir.as_deref().map_or(Ok(()), private_directory)?;
     let lock = config.lock.as_deref().map(take_lock).transpose()?;
-    let listener = config.keeper_socket.as_deref().map(sys::listen).transpose()?;
+    let listener = match config.keeper_fd {
+        Some(fd) => Some(sys::adopt_fd(fd)?),
+        None => config.keeper_socket.as_deref().map(sys::listen).transpose()?,
+    };
     let api = config.api_socket.as_deref().map(sys::listen).transpose()?;
     let announce = config.ready_fd.map(sys::adopt_fd).transpose()?;
     let descriptors = sys::descriptor_limit();
