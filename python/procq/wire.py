@@ -44,6 +44,8 @@ class WorkerView:
     """Cores that its process tree keeps busy, a mean since the last look; None while nothing runs."""
     memory: int | None = None
     """Resident bytes of its process tree, shared pages counted for each process."""
+    jobs: int | None = None
+    """Jobs it has done; None while nothing counts them."""
 
 
 @dataclass(frozen=True, slots=True)
