@@ -17,6 +17,7 @@ fn keeper() -> (Keeper, Channel) {
         lock: None,
         keeper_socket: None,
         api_socket: None,
+        keeper_fd: None,
         control: Vec::new(),
         owner_fd: Some(theirs.into_raw_fd()),
         ready_fd: None,

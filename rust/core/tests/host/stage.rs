@@ -44,6 +44,7 @@ fn play_host() -> ! {
         keeper_socket: Some(directory.join("keeper.sock")),
         run_dir: Some(directory),
         api_socket: None,
+        keeper_fd: None,
         control: Vec::new(),
         owner_fd: number("OWNER"),
         ready_fd: None,
