@@ -1,155 +1,119 @@
-"""From checked nodes to the model: defaults merged, variables expanded, paths absolute."""
+"""From checked nodes to the model: defaults merged, variables expanded, paths absolute, users looked up."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeVar
 
-from procq.errors import nearest
-from procq.manifest import command, nodes, schema
-from procq.manifest.expand import expand
-from procq.manifest.keys import Section, Table, Value
+from procq.manifest import command, nodes, order, schema
+from procq.manifest.fields import Fields
 from procq.manifest.nodes import Node, Scalar
-from procq.manifest.source import Source
+from procq.manifest.people import People
 from procq.manifest.units import Refused
-from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+from procq.model import (
+    Backoff,
+    Limit,
+    LogPolicy,
+    Manifest,
+    Queue,
+    RestartPolicy,
+    StopPolicy,
+    UpdatePolicy,
+    User,
+)
 
-T = TypeVar("T")
-
-
-class Fields:
-    """The keys below one section: those of the queue itself, and under them those of `defaults`."""
-
-    def __init__(self, section: Section, environ: Mapping[str, str], *layers: Node | None) -> None:
-        """`layers` from the weakest to the strongest."""
-        self._section = section
-        self._environ = environ
-        self._layers = [_entries(layer, section) for layer in layers]
-
-    def node(self, name: str) -> Node | None:
-        """The strongest node of that name."""
-        return next((layer[name] for layer in reversed(self._layers) if name in layer), None)
-
-    def value(self, key: Value[T], default: T) -> T:
-        """The value of a key. Raises Refused."""
-        node = self.node(key.name)
-        return key.read(expand(node.text, self._environ)) if isinstance(node, Scalar) else default
-
-    def section(self, key: Section) -> Fields:
-        """The keys below a key, merged one by one."""
-        return Fields(key, self._environ, *(layer.get(key.name) for layer in self._layers))
-
-    def table(self, key: Table) -> dict[str, str]:
-        """The entries of a table of text, merged one by one."""
-        found: dict[str, str] = {}
-        for layer in self._layers:
-            match layer.get(key.name):
-                case nodes.Mapping(entries=entries):
-                    found |= {k.text: expand(v.text, self._environ) for k, v in entries if isinstance(v, Scalar)}
-        return found
+_STOP, _RESTART, _BACKOFF, _LOGS, _UPDATE = StopPolicy(), RestartPolicy(), Backoff(), LogPolicy(), UpdatePolicy()
+_NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
 
 
 class Builder:
-    """Builds the queues of one manifest. `directory` is absolute."""
+    """Builds a manifest from fields without a problem. `directory` is absolute."""
 
-    def __init__(self, source: Source, root: nodes.Mapping, environ: Mapping[str, str], directory: str) -> None:
-        self._source = source
-        self._environ = environ
+    def __init__(self, root: Fields, directory: str, people: People) -> None:
+        self._root = root
         self._directory = directory
-        self._root = Fields(schema.ROOT, environ, root)
-        self._defaults = self._root.node("defaults")
-        queues = self._root.node("queues")
-        self._queues = queues.entries if isinstance(queues, nodes.Mapping) else []
+        self._people = people
 
-    def check(self) -> None:
-        """Notes what only shows when a queue is seen with its defaults and its neighbours."""
-        names = {name.text for name, _ in self._queues}
-        for name, node in self._queues:
-            self._check_command(name, node)
-            owner, _, slot = name.text.rpartition(".")
-            if owner in names and slot.isdecimal():
-                message = f'"{name.text}" is also the name of worker {slot} of queue "{owner}"'
-                self._at(name, message, f"give the queue another name, such as {owner}-{slot}")
-
-    def build(self) -> Manifest:
-        """The manifest. Only for nodes without a problem."""
+    def build(self, queues: Mapping[str, Fields], files: Sequence[str] = ()) -> Manifest:
+        """The manifest with `queues` by name."""
         shared = self._root.table(schema.ENV)
-        queues = {name.text: self._queue(name.text, self._fields(node), shared) for name, node in self._queues}
-        name = self._root.value(schema.NAME, default_name(self._directory))
-        return Manifest(name, MappingProxyType(queues), self._directory)
-
-    def _fields(self, node: Node) -> Fields:
-        return Fields(schema.QUEUE, self._environ, self._defaults, node)
-
-    def _check_command(self, name: Scalar, queue: Node) -> None:
-        fields = self._fields(queue)
-        node = fields.node("command")
-        if node is None:
-            if not _is_reported(queue):
-                self._at(name, f'queue "{name.text}" has no command', "add a line `command: …` below it")
-            return
-        if isinstance(node, Scalar) and not node.text.strip():
-            return
-        try:
-            shell = fields.value(schema.SHELL, False)
-        except Refused:
-            return
-        if isinstance(node, nodes.Faulty):
-            return
-        try:
-            self._argv(node, shell)
-        except Refused as refused:
-            self._at(node, refused.message or "this is not a command", refused.expected or "")
-
-    def _argv(self, node: Node | None, shell: bool) -> tuple[str, ...]:
-        match node:
-            case Scalar(text=text):
-                argv = command.shell(text) if shell else command.words(text, self._environ)
-            case nodes.Sequence(items=items) if not shell:
-                argv = command.listed([i.text for i in items if isinstance(i, Scalar)], self._environ)
-            case nodes.Sequence():
-                raise Refused(
-                    "a shell needs the command as text, not as a list", "take `shell: yes` out, or write text"
-                )
-            case _:
-                return ()
-        if not argv or not argv[0]:
-            raise Refused("the command names no program", "write the program first, then its arguments")
-        return argv
-
-    def _queue(self, name: str, fields: Fields, shared: Mapping[str, str]) -> Queue:
-        node = fields.node("command")
-        stop, restart = fields.section(schema.STOP), fields.section(schema.RESTART)
-        usual = StopPolicy()
-        file = fields.section(schema.LOGS).value(schema.FILE, "")
-        argv = self._argv(node, fields.value(schema.SHELL, False))
-        return Queue(
-            name=name,
-            command=node.text.strip() if isinstance(node, Scalar) else command.join(argv),
-            argv=argv,
-            workers=fields.value(schema.WORKERS, 1),
-            directory=self._absolute(fields.value(schema.DIRECTORY, "")),
-            env=MappingProxyType({**shared, **fields.table(schema.ENV)}),
-            stop=StopPolicy(stop.value(schema.SIGNAL, usual.signal), stop.value(schema.GRACE, usual.grace)),
-            restart=RestartPolicy(
-                restart.value(schema.POLICY, RestartWhen.ALWAYS), restart.value(schema.BACKOFF, Backoff())
-            ),
-            logs=LogPolicy(self._log_file(file) if file else None),
+        after = {name: _after(name, fields) for name, fields in queues.items()}
+        waves = order.waves(after)
+        built = {name: self._queue(name, fields, shared, after[name], waves[name]) for name, fields in queues.items()}
+        return Manifest(
+            self._root.value(schema.NAME, default_name(self._directory)),
+            MappingProxyType(built),
+            self._directory,
+            tuple(files),
+            self._root.section(schema.HOST).section(schema.BUDGET).optional(schema.BUDGET_WORKERS),
         )
 
-    def _absolute(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self._directory, path))
+    def _queue(self, name: str, fields: Fields, shared: Mapping[str, str], after: tuple[str, ...], wave: int) -> Queue:
+        node = fields.node("command")
+        vector = argv(node, fields.value(schema.SHELL, False), fields.environ)
+        workers, most = fields.value(schema.WORKERS, (1, None))
+        return Queue(
+            name=name,
+            command=node.text.strip() if isinstance(node, Scalar) else command.join(vector),
+            argv=vector,
+            workers=workers,
+            most=most,
+            directory=os.path.normpath(os.path.join(self._directory, fields.value(schema.DIRECTORY, ""))),
+            env=MappingProxyType({**shared, **fields.table(schema.ENV)}),
+            user=user(fields, self._people),
+            umask=fields.optional(schema.UMASK),
+            nice=fields.optional(schema.NICE),
+            rlimits=_limits(fields),
+            tty=fields.value(schema.TTY, False),
+            after=after,
+            wave=wave,
+            stop=_stop(fields),
+            restart=_restart(fields),
+            update=_update(fields),
+            logs=self._logs(fields),
+        )
 
-    def _log_file(self, path: str) -> str:
-        """Braces in the directory are not placeholders."""
-        return os.path.normpath(os.path.join(self._directory.replace("{", "{{"), path))
+    def _logs(self, fields: Fields) -> LogPolicy:
+        if fields.found("logs") is None:
+            return _LOGS
+        logs = fields.section(schema.LOGS)
+        file = logs.optional(schema.FILE)
+        # Braces in the directory are not placeholders.
+        home = self._directory.replace("{", "{{")
+        return LogPolicy(
+            os.path.normpath(os.path.join(home, file)) if file else None,
+            logs.optional(schema.ROTATE),
+            logs.value(schema.KEEP, _LOGS.keep),
+            logs.value(schema.FORMAT, _LOGS.format),
+            logs.value(schema.FULL, _LOGS.full),
+        )
 
-    def _at(self, node: Node, message: str, expected: str) -> None:
-        length = node.length if isinstance(node, Scalar) else 1
-        self._source.problem(node.line, node.column, length, message, expected)
+
+def argv(node: Node | None, shell: bool, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The argument vector of a command. Raises Refused."""
+    match node:
+        case Scalar(text=text):
+            vector = command.shell(text) if shell else command.words(text, environ)
+        case nodes.Sequence(items=items) if not shell:
+            vector = command.listed([i.text for i in items if isinstance(i, Scalar)], environ)
+        case nodes.Sequence():
+            raise Refused("a shell needs the command as text, not as a list", "take `shell: yes` out, or write text")
+        case _:
+            return ()
+    if not vector or not vector[0]:
+        raise Refused("the command names no program", "write the program first, then its arguments")
+    return vector
+
+
+def user(fields: Fields, people: People) -> User | None:
+    """Who runs the workers, None for who runs procq. Raises Refused."""
+    name = fields.optional(schema.USER)
+    if name is None:
+        return None
+    groups = [each for _, each in fields.items(schema.GROUPS)] if fields.found("groups") else None
+    return people.user(name, fields.optional(schema.GROUP), groups)
 
 
 def default_name(directory: str) -> str:
@@ -158,19 +122,42 @@ def default_name(directory: str) -> str:
     return cleaned or "procq"
 
 
-def _is_reported(queue: Node) -> bool:
-    """Whether another problem already says where the command of a queue should be."""
-    if not isinstance(queue, nodes.Mapping):
-        return True
-    known = [key.name for key in schema.QUEUE.keys]
-    return any(key.text not in known and nearest(key.text, known) == "command" for key, _ in queue.entries)
+def _after(name: str, fields: Fields) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each for _, each in fields.items(schema.AFTER) if each != name))
 
 
-def _entries(node: Node | None, section: Section) -> dict[str, Node]:
-    match node:
-        case nodes.Mapping(entries=entries):
-            return {key.text: value for key, value in entries}
-        case Scalar() if section.short is not None:
-            return {section.short: node}
-        case _:
-            return {}
+def _limits(fields: Fields) -> Mapping[str, Limit]:
+    if fields.found("rlimits") is None:
+        return _NO_LIMITS
+    return MappingProxyType({name: schema.LIMIT.read(text) for name, text in fields.table(schema.RLIMITS).items()})
+
+
+def _stop(fields: Fields) -> StopPolicy:
+    if fields.found("stop") is None:
+        return _STOP
+    stop = fields.section(schema.STOP)
+    return StopPolicy(
+        stop.value(schema.SIGNAL, _STOP.signal), stop.value(schema.GRACE, _STOP.grace), stop.value(schema.TO, _STOP.to)
+    )
+
+
+def _restart(fields: Fields) -> RestartPolicy:
+    if fields.found("restart") is None:
+        return _RESTART
+    restart = fields.section(schema.RESTART)
+    return RestartPolicy(
+        restart.value(schema.POLICY, _RESTART.when),
+        restart.value(schema.BACKOFF, _BACKOFF),
+        restart.optional(schema.GIVE_UP),
+    )
+
+
+def _update(fields: Fields) -> UpdatePolicy:
+    if fields.found("update") is None:
+        return _UPDATE
+    update = fields.section(schema.UPDATE)
+    return UpdatePolicy(
+        update.value(schema.SURGE, _UPDATE.surge),
+        update.value(schema.BATCH, _UPDATE.batch),
+        update.value(schema.PAUSE, _UPDATE.pause),
+    )

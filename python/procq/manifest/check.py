@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -9,7 +10,7 @@ from typing import assert_never
 from procq.errors import did_you_mean, nearest
 from procq.manifest import nodes, schema
 from procq.manifest.expand import expand
-from procq.manifest.keys import Command, Key, Section, Table, Value
+from procq.manifest.keys import Command, Key, List, Section, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 from procq.manifest.units import Refused
@@ -70,6 +71,8 @@ class _Checker:
                 pass
             case Value():
                 self._leaf(name, node, key, path, place.above)
+            case List():
+                self._list(name, node, key, path, place.above)
             case Command():
                 self._command(name, node, path)
             case Section():
@@ -96,6 +99,23 @@ class _Checker:
                 self._at(name, f"{path} is empty", f"put its keys {below}")
             case _:
                 self._at(_begin(node, name), f"{path} must hold keys", f"put them {below}")
+
+    def _list(self, name: Scalar, node: Node, key: List, path: str, above: int | None) -> None:
+        if isinstance(node, Scalar) and re.search(r"[,\s]", node.text.strip()):
+            self._at(node, f"{path} is one value or a list", "write each in a line of its own, as `- …`")
+            return
+        if not isinstance(node, nodes.Sequence):
+            self._leaf(name, node, key.item, path, above)
+            return
+        seen: set[str] = set()
+        for item in node.items:
+            if isinstance(item, nodes.Faulty):
+                continue
+            anchor = item if isinstance(item, Scalar) else Scalar(item.line, item.column, 1, "")
+            self._leaf(anchor, item, key.item, path, above if above is not None else name.line)
+            if anchor.text in seen:
+                self._at(anchor, f'"{anchor.text}" stands here twice', "keep one")
+            seen.add(anchor.text)
 
     def _table(self, name: Scalar, node: Node, table: Table, path: str) -> None:
         if not isinstance(node, nodes.Mapping):
@@ -205,7 +225,7 @@ def _homes(word: str, section: Section) -> Iterator[str]:
     for key in section.keys:
         if key.name == word:
             yield section.name
-        if isinstance(key, Section):
+        if isinstance(key, Section) and key is not schema.HOST:
             yield from _homes(word, key)
         elif isinstance(key, Table) and isinstance(key.value, Section):
             yield from _homes(word, key.value)

@@ -1,9 +1,10 @@
-"""The words in which the schema is written: typed keys, sections and tables."""
+"""The words in which the schema is written: typed keys, lists, sections and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -12,15 +13,45 @@ T_co = TypeVar("T_co", covariant=True)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
+class Nature(StrEnum):
+    """What a change of a key does to workers that run: nothing, or they are replaced."""
+
+    LIVE = "live"
+    ROLLING = "rolling"
+
+
 @dataclass(frozen=True, slots=True)
 class Value(Generic[T_co]):
-    """A key with one value: `what` it is ("a duration") and what was `expected` where it is not."""
+    """A key with one value: `what` it is ("a duration") and what was `expected` where it is not.
+
+    `default` is the text that means the same as leaving the key out; where there is none, `otherwise` says in words
+    what holds then. `choices` are all values there are; else `pattern` matches the whole of every value that is read
+    (and of some that are not). `numeric`: values may look like numbers to YAML.
+    """
 
     name: str
     read: Callable[[str], T_co]
     what: str
     expected: str
     about: str
+    default: str | None = None
+    otherwise: str = ""
+    examples: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    numeric: bool = False
+    nature: Nature = Nature.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A key with a list of values of one kind; a single value stands for a list of one."""
+
+    name: str
+    item: Value[str]
+    about: str
+    otherwise: str = "none"
+    nature: Nature = Nature.LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +60,9 @@ class Command:
 
     name: str
     about: str
+    otherwise: str
+    examples: tuple[str, ...] = ()
+    nature: Nature = Nature.ROLLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +71,10 @@ class Table:
 
     name: str
     key: Value[str]
-    value: Value[str] | Section
+    value: Value[object] | Section
     about: str
+    otherwise: str = "none"
+    nature: Nature = Nature.LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +95,4 @@ class Section:
         return next((key for key in self.keys if key.name == name), None)
 
 
-Key = Value[object] | Command | Table | Section
+Key = Value[object] | List | Command | Table | Section

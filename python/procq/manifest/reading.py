@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from procq.errors import ManifestError
-from procq.manifest import nodes, procfile
+from procq.manifest import nodes, procfile, schema
 from procq.manifest.build import Builder
 from procq.manifest.check import check
+from procq.manifest.fields import Fields, Found
+from procq.manifest.people import People
 from procq.manifest.source import MAX_BYTES, Source
 from procq.manifest.strict import confirm
 from procq.manifest.syntax import read
+from procq.manifest.whole import Whole, Written
 from procq.model import Manifest
 
 
@@ -36,12 +39,21 @@ def load_text(text: bytes, path: Path, environ: Mapping[str, str]) -> Manifest:
     if not isinstance(root, nodes.Mapping):
         source.raise_if_faulty()
     assert isinstance(root, nodes.Mapping)
-    builder = Builder(source, root, environ, directory)
-    builder.check()
+    fields = Fields(schema.ROOT, environ, Found(source, root))
+    queues = list(_written(source, fields, environ))
+    people = People()
+    Whole(fields, queues, people).check()
     source.raise_if_faulty()
     confirm(source, root)
     source.raise_if_faulty()
-    return builder.build()
+    return Builder(fields, directory, people).build({queue.name.text: queue.fields for queue in queues})
+
+
+def _written(source: Source, root: Fields, environ: Mapping[str, str]) -> Iterator[Written]:
+    queues, defaults = root.node("queues"), root.found("defaults")
+    if isinstance(queues, nodes.Mapping):
+        for name, node in queues.entries:
+            yield Written(source, name, node, Fields(schema.QUEUE, environ, defaults, Found(source, node)))
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,39 +1,294 @@
-"""The one table of what a manifest may hold. Checking, hints and the schema for strictyaml all come from it."""
+"""The one table of what a manifest may hold.
+
+Checking, hints, the schema for strictyaml, the JSON Schema for editors and the reference page all come from it.
+"""
 
 from __future__ import annotations
 
 from procq.manifest import units
-from procq.manifest.keys import Command, Section, Table, Value
+from procq.manifest.keys import Command, List, Nature, Section, Table, Value
+from procq.model import LogFormat, RestartWhen, StopTo, WhenFull
 from procq.names import NAME_RULE
 
 _DURATION_RULE = "expected a number with a unit, as in 500ms, 30s or 5m"
+_DURATION = r"[0-9]+(\.[0-9]+)?(ms|s|m|h|d)"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_YES_NO = ("yes", "no", "true", "false")
+_PATH = r"[^~](.|\n)*"
+_SIZE = r"[0-9]+(\.[0-9]+)?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
+_SHARE = r"[0-9]+%?"
+_USER_RULE = "expected the name of a user, or a number"
+_GROUP_RULE = "expected the name of a group, or a number"
+_LIMIT = rf"([0-9]+|{_SIZE}|unlimited)"
 
-VERSION = Value("version", units.version, "a version", "write 1", "Version of the format; 1 is the only one.")
+VERSION = Value(
+    "version", units.version, "a version", "write 1", "Version of the format; 1 is the only one.", "1", numeric=True,
+    choices=("1",), examples=("1",),
+)  # fmt: skip
 NAME = Value(
-    "name", units.name, "a valid name", NAME_RULE, "Name of the project; the manifest's directory if left out."
+    "name",
+    units.name,
+    "a valid name",
+    NAME_RULE,
+    "Name of the project.",
+    otherwise="the directory of the manifest",
+    pattern=_NAME,
+    examples=("shop",),
 )
-WORKERS = Value("workers", units.workers, "a whole number", "expected a whole number, 0 or more", "How many workers.")
-SHELL = Value("shell", units.yes_or_no, "yes or no", "expected yes or no", "Whether /bin/sh runs the command.")
+WORKERS = Value(
+    "workers",
+    units.workers,
+    "a whole number",
+    "expected a whole number, 0 or more, or a range as in 2..8",
+    "How many workers, 0 to 10000; or the range in which their number may move, of which the least run.",
+    "1",
+    examples=("2", "2..8", "${EMAIL_WORKERS:-2}"),
+    pattern=r"[0-9]+(\.\.[0-9]+)?",
+    numeric=True,
+)
+SHELL = Value(
+    "shell",
+    units.yes_or_no,
+    "yes or no",
+    "expected yes or no",
+    "Whether `/bin/sh` runs the command.",
+    "no",
+    examples=("yes",),
+    choices=_YES_NO,
+    nature=Nature.ROLLING,
+)
 DIRECTORY = Value(
-    "directory", units.directory, "a path", "expected a path", "Where workers start, relative to the manifest."
+    "directory",
+    units.directory,
+    "a path",
+    "expected a path",
+    "Where workers start, relative to the manifest.",
+    otherwise="the directory of the manifest",
+    examples=("/srv/shop", "media"),
+    pattern=_PATH,
+    nature=Nature.ROLLING,
 )
-SIGNAL = Value("signal", units.signal, "a signal", "expected a name such as TERM", "Sent to ask a worker to leave.")
-GRACE = Value("grace", units.duration, "a duration", _DURATION_RULE, "Time to leave before it is killed.")
+USER = Value(
+    "user",
+    units.account,
+    "a user",
+    _USER_RULE,
+    "Who workers run as: a name or a number. Anybody but oneself takes root.",
+    otherwise="who started procq",
+    examples=("shop", "1000"),
+    pattern=r"\S+",
+    numeric=True,
+    nature=Nature.ROLLING,
+)
+GROUP = Value(
+    "group",
+    units.account,
+    "a group",
+    _GROUP_RULE,
+    "Their group: a name or a number.",
+    otherwise="the group of `user`",
+    examples=("www-data",),
+    pattern=r"\S+",
+    numeric=True,
+    nature=Nature.ROLLING,
+)
+GROUPS = List(
+    "groups",
+    Value("group", units.account, "a group", _GROUP_RULE, "", examples=("video",), pattern=r"\S+", numeric=True),
+    "Their supplementary groups, in place of those that `user` has.",
+    "all groups of `user`",
+    nature=Nature.ROLLING,
+)
+UMASK = Value(
+    "umask",
+    units.umask,
+    "a mask of permissions",
+    "expected three octal digits, as in 027",
+    "Permissions that new files do not get, octal.",
+    otherwise="as procq's",
+    examples=("027",),
+    pattern=r"0?[0-7]{3}",
+    numeric=True,
+    nature=Nature.ROLLING,
+)
+NICE = Value(
+    "nice",
+    units.nice,
+    "a niceness",
+    "expected a whole number from -20 (first) to 19 (last)",
+    "How readily they leave the processor to others, -20 to 19. Less than procq's own takes root.",
+    otherwise="as procq's",
+    examples=("10", "-5"),
+    pattern=r"-?[0-9]{1,2}",
+    numeric=True,
+    nature=Nature.ROLLING,
+)
+TTY = Value(
+    "tty",
+    units.yes_or_no,
+    "yes or no",
+    "expected yes or no",
+    "Whether workers get a terminal for their output, as programs want that colour it. Both streams become one.",
+    "no",
+    examples=("yes",),
+    choices=_YES_NO,
+    nature=Nature.ROLLING,
+)
+SIGNAL = Value(
+    "signal",
+    units.signal,
+    "a signal",
+    "expected a name such as TERM",
+    "Sent to ask a worker to leave: a name with or without `SIG`, or a number.",
+    "TERM",
+    examples=("INT", "SIGQUIT", "15"),
+    pattern=r"(SIG)?[A-Z0-9+-]+",
+    numeric=True,
+)
+GRACE = Value(
+    "grace",
+    units.duration,
+    "a duration",
+    _DURATION_RULE,
+    "How long it may take before it is killed with all it has started.",
+    "10s",
+    examples=("30s", "1.5m"),
+    pattern=_DURATION,
+)
+TO = Value(
+    "to",
+    units.stop_to,
+    "leader or group",
+    "expected leader or group",
+    "Who hears the signal: the worker itself, or its whole process group.",
+    "leader",
+    examples=("group",),
+    choices=tuple(StopTo),
+)
 POLICY = Value(
     "policy",
     units.restart_when,
     "a restart policy",
     "expected always, on-failure or never",
     "Which ends bring a new worker.",
+    "always",
+    examples=("on-failure",),
+    choices=tuple(RestartWhen),
 )
 BACKOFF = Value(
     "backoff",
     units.backoff,
     "a range of durations",
     "expected the first and the longest wait, as in 100ms..30s",
-    "Waits between restarts that fail again and again.",
+    "The first and the longest wait between restarts that fail again and again.",
+    "100ms..30s",
+    examples=("1s..5m",),
+    pattern=rf"{_DURATION} *\.\. *{_DURATION}",
 )
-FILE = Value("file", units.log_file, "a path", "expected a path, as in logs/{queue}.log", "File for the output.")
+GIVE_UP = Value(
+    "give_up",
+    units.give_up,
+    "a number of failures in a time",
+    "expected a number and a duration, as in 10 in 5m",
+    "After so many failures in so much time a worker is not started again until somebody acts.",
+    otherwise="never",
+    examples=("10 in 5m",),
+    pattern=rf"[0-9]+ +in +{_DURATION}",
+)
+FILE = Value(
+    "file",
+    units.log_file,
+    "a path",
+    "expected a path, as in logs/{queue}.log",
+    "A file for the output, relative to the manifest; `{queue}` and `{slot}` are filled in.",
+    otherwise="none",
+    examples=("logs/{queue}.{slot}.log",),
+    pattern=_PATH,
+)
+ROTATE = Value(
+    "rotate",
+    units.rotate,
+    "a size",
+    "expected a number with a unit, as in 50MB or 64KiB",
+    "The size at which the file is closed and another begun, at least 4KiB.",
+    otherwise="never",
+    examples=("50MB", "64KiB"),
+    pattern=_SIZE,
+)
+KEEP = Value(
+    "keep",
+    units.keep,
+    "a number of files",
+    "expected a whole number from 0 to 1000",
+    "How many closed files stay, 0 to 1000.",
+    "5",
+    examples=("20",),
+    pattern=r"[0-9]+",
+    numeric=True,
+)
+FORMAT = Value(
+    "format",
+    units.log_format,
+    "a format",
+    "expected text, prefixed or json",
+    "How lines stand in the file: as they were written, behind time and worker, or each as a JSON object.",
+    "text",
+    examples=("json",),
+    choices=tuple(LogFormat),
+)
+FULL = Value(
+    "full",
+    units.when_full,
+    "drop or block",
+    "expected drop or block",
+    "What becomes of output that the disk does not take: it is counted and dropped, or the worker waits.",
+    "drop",
+    examples=("block",),
+    choices=tuple(WhenFull),
+)
+SURGE = Value(
+    "surge",
+    units.surge,
+    "a number of workers",
+    "expected a whole number or a share, as in 1 or 25%",
+    "How many workers more than wanted may run meanwhile: a number, or a share of all.",
+    "0",
+    examples=("1", "100%"),
+    pattern=_SHARE,
+    numeric=True,
+)
+BATCH = Value(
+    "batch",
+    units.batch,
+    "a number of workers",
+    "expected a whole number or a share, as in 1 or 25%",
+    "How many are replaced at a time: a number, or a share of all; at least one.",
+    "25%",
+    examples=("1", "50%"),
+    pattern=_SHARE,
+    numeric=True,
+)
+PAUSE = Value(
+    "pause",
+    units.duration,
+    "a duration",
+    _DURATION_RULE,
+    "How long a new worker must have run before the next are replaced.",
+    "1s",
+    examples=("2s",),
+    pattern=_DURATION,
+)
+BUDGET_WORKERS = Value(
+    "workers",
+    units.budget_workers,
+    "a whole number",
+    "expected a whole number, 1 or more",
+    "How many workers this machine bears; the least numbers of all queues must fit.",
+    otherwise="as many as the queues want",
+    examples=("64",),
+    pattern=r"[0-9]+",
+    numeric=True,
+)
 
 VARIABLE = Value(
     "variable",
@@ -41,34 +296,82 @@ VARIABLE = Value(
     "the name of a variable",
     "letters, digits and underscores, not beginning with a digit",
     "",
+    pattern=r"(?!PROCQ_)[A-Za-z_][A-Za-z0-9_]*",
+    examples=("PYTHONUNBUFFERED",),
 )
-QUEUE_NAME = Value("queue", units.name, "the name of a queue", NAME_RULE, "")
+QUEUE_NAME = Value("queue", units.name, "the name of a queue", NAME_RULE, "", pattern=_NAME, examples=("emails",))
+LIMIT_NAME = Value(
+    "limit",
+    units.limit_name,
+    "the name of a limit",
+    f"expected one of {', '.join(units.LIMITS)}",
+    "",
+    choices=units.LIMITS,
+    examples=("nofile",),
+)
+LIMIT = Value(
+    "limit",
+    units.limit,
+    "a limit",
+    "expected a whole number, a size as in 512MiB, unlimited, or two of them as in 1024..4096",
+    "",
+    pattern=rf"{_LIMIT}( *\.\. *{_LIMIT})?",
+    numeric=True,
+    examples=("1024", "2048..4096", "unlimited"),
+)
 
-COMMAND = Command("command", "What a worker runs.")
-ENV = Table("env", VARIABLE, Value("value", units.text, "text", "", ""), "Variables added to the environment.")
-STOP = Section("stop", (SIGNAL, GRACE), "How workers are stopped.", later={"to": "the choice of who gets the signal"})
-RESTART = Section(
-    "restart",
-    (POLICY, BACKOFF),
-    "When workers are replaced.",
-    short="policy",
-    later={"give_up": "giving up after many failures"},
+COMMAND = Command(
+    "command",
+    "What a worker runs: text, or a list of words.",
+    "must be there, or in `defaults`",
+    ("celery -A shop worker -Q emails -c 1", "rq worker reports"),
 )
-LOGS = Section(
-    "logs",
-    (FILE,),
-    "Where output goes.",
-    later={
-        "rotate": "rotation of log files",
-        "keep": "rotation of log files",
-        "format": "formats of log files",
-        "full": "the choice of what happens on a full disk",
-    },
+ENV = Table(
+    "env",
+    VARIABLE,
+    Value("value", units.text, "text", "", "", numeric=True, examples=("1",)),
+    "Variables added to the environment.",
+    nature=Nature.ROLLING,
 )
+RLIMITS = Table(
+    "rlimits",
+    LIMIT_NAME,
+    LIMIT,
+    f"Resource limits of each process: {', '.join(units.LIMITS)}. One value, or the soft and the hard one as in "
+    "`1024..4096`; a size as `512MiB` where bytes are counted; `unlimited`.",
+    "as procq's",
+    nature=Nature.ROLLING,
+)
+AFTER = List(
+    "after",
+    Value("queue", units.name, "the name of a queue", NAME_RULE, "", pattern=_NAME, examples=("redis",)),
+    "Queues that start before this one, and stop after it.",
+)
+STOP = Section("stop", (SIGNAL, GRACE, TO), "How workers are stopped.")
+RESTART = Section("restart", (POLICY, BACKOFF, GIVE_UP), "When workers are replaced.", short="policy")
+LOGS = Section("logs", (FILE, ROTATE, KEEP, FORMAT, FULL), "Where output goes besides memory.")
+UPDATE = Section("update", (SURGE, BATCH, PAUSE), "How workers are replaced when what they run has changed.")
 
-QUEUE_KEYS = (COMMAND, SHELL, WORKERS, DIRECTORY, ENV, STOP, RESTART, LOGS)
+QUEUE_KEYS = (
+    COMMAND,
+    SHELL,
+    WORKERS,
+    DIRECTORY,
+    ENV,
+    USER,
+    GROUP,
+    GROUPS,
+    UMASK,
+    NICE,
+    RLIMITS,
+    TTY,
+    AFTER,
+    STOP,
+    RESTART,
+    UPDATE,
+    LOGS,
+)
 _QUEUE_LATER = {
-    "user": "running workers as another user",
     "source": "reading the length of a queue",
     "scale": "automatic scaling",
     "schedule": "schedules",
@@ -77,16 +380,20 @@ _QUEUE_LATER = {
     "health": "health checks",
     "watchdog": "watchdogs",
     "limits": "limits on memory, CPU, jobs and age",
-    "update": "roll-out in batches",
-    "after": "an order between queues",
-    "tty": "terminals for workers",
 }
 QUEUE = Section("queue", QUEUE_KEYS, "A queue.", short="command", later=_QUEUE_LATER)
 DEFAULTS = Section("defaults", QUEUE_KEYS, "Any key of a queue, for queues that leave it out.", later=_QUEUE_LATER)
-QUEUES = Table("queues", QUEUE_NAME, QUEUE, "The queues by name.")
+QUEUES = Table("queues", QUEUE_NAME, QUEUE, "The queues by name.", "must be there")
+BUDGET = Section(
+    "budget",
+    (BUDGET_WORKERS,),
+    "What this machine may spend on workers.",
+    later={"cpus": "a budget of processors", "memory": "a budget of memory"},
+)
+HOST = Section("host", (BUDGET,), "The machine.", later={"guard": "guarding the machine against pressure"})
 ROOT = Section(
     "manifest",
-    (VERSION, NAME, ENV, DEFAULTS, QUEUES),
+    (VERSION, NAME, ENV, HOST, DEFAULTS, QUEUES),
     "The whole file.",
-    later={"include": "included files", "env_file": "files of variables", "host": "budgets of the machine"},
+    later={"include": "included files", "env_file": "files of variables"},
 )

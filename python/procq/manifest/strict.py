@@ -15,7 +15,7 @@ from typing import Any, assert_never
 import strictyaml
 
 from procq.manifest import nodes, schema
-from procq.manifest.keys import Command, Key, Section, Table, Value
+from procq.manifest.keys import Command, Key, List, Section, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 
@@ -114,7 +114,7 @@ def _from_key(key: Key) -> Any:
     match key:
         case Value():
             return strictyaml.Str()
-        case Command():
+        case Command() | List():
             return strictyaml.Str() | strictyaml.Seq(strictyaml.Str())
         case Section():
             fixed = strictyaml.Map({strictyaml.Optional(k.name): _from_key(k) for k in key.keys})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal as signals
 from decimal import Decimal
+from enum import StrEnum
+from typing import TypeVar
 
 from procq.errors import did_you_mean
-from procq.model import MAX_WORKERS, Backoff, RestartWhen
+from procq.model import MAX_WORKERS, Backoff, GiveUp, Limit, LogFormat, RestartWhen, Share, StopTo, WhenFull
 from procq.names import is_name
 
 _NUMBERS = frozenset(int(number) for number in signals.valid_signals())
@@ -22,6 +25,40 @@ _LONGEST_PATH = 4095
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}?")
 PLACEHOLDERS = ("queue", "slot")
 """What may stand in braces in `logs.file`."""
+
+
+C = TypeVar("C", bound=StrEnum)
+
+_SIZES = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+}
+_SIZE = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,6}})?)({'|'.join(_SIZES)})")
+_LEAST_ROTATE = 4 << 10
+_MOST_KEPT = 1_000
+_MOST_FAILURES = 10_000
+_LARGEST_ID = 2**32 - 2
+_LARGEST_LIMIT = 2**63 - 1
+_NOT_LIMITS = ("locks", "ofile")
+"""A mark of procq, and another name of `nofile`."""
+LIMITS = tuple(
+    sorted(
+        known
+        for known in (name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_"))
+        if known not in _NOT_LIMITS
+    )
+)
+"""Names of the resource limits that this system has."""
+BYTE_LIMITS = frozenset(("as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"))
+"""Those that count bytes."""
 
 
 class Refused(Exception):
@@ -63,15 +100,40 @@ def variable(value: str) -> str:
     return value
 
 
-def workers(value: str) -> int:
-    """How many workers, 0 to MAX_WORKERS."""
-    if re.fullmatch(r"[0-9]*\.\.[0-9]*", value):
-        raise Refused("this version of procq does not support ranges of workers yet", "write one whole number")
+def _whole(value: str, least: int, most: int, what: str) -> int:
+    """A whole number in digits. Raises Refused with `what` there would be too many of."""
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise Refused
+    number = int(value)
+    if number > most:
+        raise Refused(f"{value} {what} are too many", f"at most {most}")
+    if number < least:
+        raise Refused(expected=f"at least {least}")
+    return number
+
+
+def _workers(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise Refused
     if int(value) > MAX_WORKERS:
         raise Refused(f"{value} workers are too many", f"at most {MAX_WORKERS} in one queue")
     return int(value)
+
+
+def workers(value: str) -> tuple[int, int | None]:
+    """How many workers, 0 to MAX_WORKERS; for a range, as `2..8`, its ends, else None as the second."""
+    first, dots, last = value.partition("..")
+    if not dots:
+        return _workers(value), None
+    least, most = _workers(first.strip()), _workers(last.strip())
+    if most < least:
+        raise Refused("the range of workers ends before it begins", f"write {most}..{least}")
+    return least, None if least == most else most
+
+
+def budget_workers(value: str) -> int:
+    """How many workers a machine bears."""
+    return _whole(value, 1, 1_000_000, "workers")
 
 
 def yes_or_no(value: str) -> bool:
@@ -104,13 +166,32 @@ def signal(value: str) -> int:
     raise Refused(expected=did_you_mean(plain, _SIGNALS, "expected a name such as TERM, INT, QUIT or HUP"))
 
 
+def _chosen(kind: type[C], value: str) -> C:
+    try:
+        return kind(value)
+    except ValueError:
+        choices = [str(choice) for choice in kind]
+        raise Refused(expected=did_you_mean(value, choices, f"expected one of {', '.join(choices)}")) from None
+
+
 def restart_when(value: str) -> RestartWhen:
     """After which ends a worker is replaced."""
-    try:
-        return RestartWhen(value)
-    except ValueError:
-        choices = [str(choice) for choice in RestartWhen]
-        raise Refused(expected=did_you_mean(value, choices, f"expected one of {', '.join(choices)}")) from None
+    return _chosen(RestartWhen, value)
+
+
+def stop_to(value: str) -> StopTo:
+    """Who hears the stop signal."""
+    return _chosen(StopTo, value)
+
+
+def log_format(value: str) -> LogFormat:
+    """How lines stand in a file."""
+    return _chosen(LogFormat, value)
+
+
+def when_full(value: str) -> WhenFull:
+    """What becomes of output that the disk does not take."""
+    return _chosen(WhenFull, value)
 
 
 def backoff(value: str) -> Backoff:
@@ -145,3 +226,117 @@ def log_file(value: str) -> str:
     if value.endswith("/"):
         raise Refused("this is a directory", "name a file, as in logs/{queue}.{slot}.log")
     return value
+
+
+def size(value: str) -> int:
+    """Bytes. Powers of ten for MB, of two for MiB."""
+    found = _SIZE.fullmatch(value)
+    if found is None:
+        raise Refused
+    count = Decimal(found[1]) * _SIZES[found[2]]
+    if count != int(count):
+        raise Refused(expected="nothing finer than a byte")
+    if count > _LARGEST_LIMIT:
+        raise Refused(expected="a size that a file can have")
+    return int(count)
+
+
+def rotate(value: str) -> int:
+    """Bytes at which a log file is closed."""
+    count = size(value)
+    if count < _LEAST_ROTATE:
+        raise Refused(expected="at least 4KiB")
+    return count
+
+
+def keep(value: str) -> int:
+    """How many closed log files stay."""
+    return _whole(value, 0, _MOST_KEPT, "files")
+
+
+def give_up(value: str) -> GiveUp:
+    """So many failures in so much time, as `10 in 5m`."""
+    found = re.fullmatch(r"([0-9]{1,9}) +in +(\S+)", value)
+    if found is None:
+        raise Refused
+    failures, within = _whole(found[1], 1, _MOST_FAILURES, "failures"), duration(found[2])
+    if not within:
+        raise Refused(expected="a time of more than 0")
+    return GiveUp(failures, within)
+
+
+def _share(value: str) -> Share:
+    number = value.removesuffix("%")
+    if number == value:
+        return Share(_whole(number, 0, MAX_WORKERS, "workers"))
+    if re.fullmatch(r"[0-9]{1,9}", number) and int(number) > 100:
+        raise Refused(expected="at most 100%")
+    return Share(_whole(number, 0, 100, "percent"), percent=True)
+
+
+def surge(value: str) -> Share:
+    """Workers beyond those wanted."""
+    return _share(value)
+
+
+def batch(value: str) -> Share:
+    """Workers replaced at a time."""
+    found = _share(value)
+    if not found.number:
+        raise Refused("with a batch of 0 nothing would ever be replaced", "at least 1, or 1%")
+    return found
+
+
+def umask(value: str) -> int:
+    """Permission bits from octal digits."""
+    if not re.fullmatch(r"0?[0-7]{3}", value):
+        raise Refused
+    return int(value, 8)
+
+
+def nice(value: str) -> int:
+    """From -20 to 19."""
+    if not re.fullmatch(r"-?[0-9]{1,2}", value) or not -20 <= int(value) <= 19:
+        raise Refused
+    return int(value)
+
+
+def account(value: str) -> str:
+    """The name or number of a user or group, not looked up yet."""
+    if not value or value.split() != [value] or ":" in value:
+        raise Refused
+    if re.fullmatch(r"[0-9]+", value) and int(value[:11]) > _LARGEST_ID:
+        raise Refused(expected=f"at most {_LARGEST_ID}")
+    if re.fullmatch(r"-[0-9]+", value):
+        raise Refused(expected="0 or more")
+    return value
+
+
+def limit_name(value: str) -> str:
+    """The name of a resource limit."""
+    if value == "locks":
+        raise Refused('"locks" is used by procq itself to find all processes of a worker', "take it out")
+    if value not in LIMITS:
+        plain = value.lower().removeprefix("rlimit_")
+        raise Refused(expected=did_you_mean(plain, LIMITS, f"expected one of {', '.join(LIMITS)}"))
+    return value
+
+
+def limit(value: str) -> Limit:
+    """The soft and the hard limit; one value stands for both."""
+    first, dots, last = value.partition("..")
+    soft = _bound(first.strip())
+    hard = _bound(last.strip()) if dots else soft
+    if hard is not None and (soft is None or soft > hard):
+        raise Refused(expected="the first is the soft one and must not exceed the second")
+    return Limit(soft, hard)
+
+
+def _bound(value: str) -> int | None:
+    if value == "unlimited":
+        return None
+    if not re.fullmatch(r"[0-9]{1,20}", value):
+        return size(value)
+    if int(value) > _LARGEST_LIMIT:
+        raise Refused(expected="write unlimited")
+    return int(value)

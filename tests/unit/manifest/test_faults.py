@@ -5,15 +5,33 @@ A case is `== name`, the manifest, and one line `-- line:column message | what w
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from procq.errors import ManifestError
-from procq.manifest import load_text
+from procq.manifest import bounds, load_text
 
-ENVIRON = {"WORD": "many", "NUMBER": "30"}
+ENVIRON = {"WORD": "many", "NUMBER": "30", "TWO": "2"}
+
+
+@pytest.fixture(autouse=True)
+def same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One user, three groups, root."""
+    shop = pwd.struct_passwd(("shop", "x", 1000, 1000, "", "/home/shop", "/bin/bash"))
+    groups = [grp.struct_group((name, "x", gid, [])) for name, gid in (("root", 0), ("shop", 1000), ("video", 44))]
+    monkeypatch.setattr(pwd, "getpwnam", {"shop": shop}.__getitem__)
+    monkeypatch.setattr(pwd, "getpwuid", {1000: shop}.__getitem__)
+    monkeypatch.setattr(pwd, "getpwall", lambda: [shop])
+    monkeypatch.setattr(grp, "getgrnam", {group.gr_name: group for group in groups}.__getitem__)
+    monkeypatch.setattr(grp, "getgrall", lambda: groups)
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 44])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bounds, "_open_files", lambda: 1_048_576)
 
 
 def cases() -> Iterator[object]:
