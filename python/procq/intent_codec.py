@@ -40,6 +40,11 @@ class Unreadable(ValueError):
 
 def encode(intent: Intent) -> Plain:
     """The intent as plain data."""
+    return {**encode_head(intent), "queues": [encode_queue(queue) for queue in intent.manifest.queues.values()]}
+
+
+def encode_head(intent: Intent) -> Plain:
+    """Everything but the queues, which are the bulk of it."""
     manifest = intent.manifest
     return {
         "version": VERSION,
@@ -47,7 +52,6 @@ def encode(intent: Intent) -> Plain:
         "directory": manifest.directory,
         "files": list(manifest.files),
         "budget": manifest.budget,
-        "queues": [_queue(queue) for queue in manifest.queues.values()],
         "adjustments": {name: _adjustment(a) for name, a in intent.adjustments.items()},
     }
 
@@ -77,7 +81,8 @@ def decode(data: object) -> Intent:
         raise Unreadable(f"the saved intent is damaged: {type(error).__name__}: {error}") from error
 
 
-def _queue(queue: Queue) -> Plain:
+def encode_queue(queue: Queue) -> Plain:
+    """One queue, as it stands under `queues`."""
     give_up = queue.restart.give_up
     return {
         "name": queue.name,

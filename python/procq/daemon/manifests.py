@@ -8,7 +8,9 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from procq import manifest, watch
 from procq.api.differences import told
@@ -94,11 +96,16 @@ class Manifests:
             began = time.monotonic()
             try:
                 # In a thread: a large manifest takes seconds, and workers that end meanwhile are replaced meanwhile.
-                loaded = await asyncio.to_thread(_load, content, self._path, self._path)
+                loaded = await asyncio.to_thread(self._again, content)
                 self._adopt(loaded, began)
                 self.error = None
             except ManifestError as error:
                 self._refuse(error)
+
+    def _again(self, content: bytes | None) -> Manifest:
+        """Loads, in a thread, and compares with what is in force there too, for that takes a while as well."""
+        loaded, before = _load(content, self._path, self._path), self._engine.intent
+        return loaded if before is None else _sharing(loaded, before.manifest)
 
     def _refuse(self, error: ManifestError) -> None:
         self.error = error.render() if error.problems else error.message
@@ -111,7 +118,11 @@ class Manifests:
         before = self._engine.intent
         if before is not None and before.manifest == loaded:
             return
-        changed = [queue for queue in told(self._engine.preview(loaded), before) if queue.mark is not Mark.SAME]
+        changed = [
+            queue
+            for queue in told(self._engine.preview(loaded, changes_only=True), before)
+            if queue.mark is not Mark.SAME
+        ]
         names = ", ".join(f"{queue.mark.value} {queue.name}" for queue in changed)
         self._put_in_force(loaded, f"{self._path.name} saved: {names or 'no queue changes'}")
         self._engine.step()
@@ -140,6 +151,12 @@ class Manifests:
     def _announce(self, lines: Sequence[str]) -> None:
         if lines:
             self._engine.send(Announce(tuple(lines)))
+
+
+def _sharing(loaded: Manifest, before: Manifest) -> Manifest:
+    """`loaded` with the queues of `before` where they are equal: the same object need not be compared again."""
+    same = {name: known for name, known in before.queues.items() if loaded.queues.get(name) == known}
+    return replace(loaded, queues=MappingProxyType({**loaded.queues, **same}))
 
 
 def _load(content: bytes | None, found: Path, path: Path) -> Manifest:

@@ -15,6 +15,7 @@ from typing import Final
 from procq import intent_codec
 from procq.intent import Intent
 from procq.intent_codec import Unreadable
+from procq.model import Queue
 from procq.state import Streak
 
 PART: Final = 512 * 1024
@@ -41,31 +42,55 @@ class Memory:
     restarts: Mapping[str, int] = field(default_factory=dict)
 
 
-def check_size(intent: Intent) -> None:
-    """Raises TooLarge when the intent leaves too little of what the keeper holds for us to the counters."""
-    text = _text(Memory(intent))
-    for size, most, when in (
-        (len(text), _UNPACKED_INTENT, "unpacked"),
-        (len(zlib.compress(text, 1)), LIMIT - _FOR_COUNTERS, "saved"),
-    ):
-        if size > most:
-            raise TooLarge(
-                f"the queues take {size} bytes when {when}, the keeper holds {most}: shorten commands and env"
-            )
+class Packer:
+    """Packs one memory after the other, on the control loop: a queue that is the same object as in the last one is not
+    turned into text again.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, tuple[Queue, bytes]] = {}
+
+    def pack(self, memory: Memory, check: bool = False) -> bytes:
+        """The memory as bytes. With `check` raises TooLarge when its intent leaves too little to the counters."""
+        squeeze = zlib.compressobj(1)
+        intent = self._intent(memory.intent)
+        first = squeeze.compress(b'{"intent":' + intent) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+        if check:
+            _check(len(intent), _UNPACKED_INTENT, "unpacked")
+            _check(len(first), LIMIT - _FOR_COUNTERS, "saved")
+        return first + squeeze.compress(_counters(memory)) + squeeze.flush()
+
+    def _intent(self, intent: Intent) -> bytes:
+        known, self._texts = self._texts, {}
+        for name, queue in intent.manifest.queues.items():
+            text = known.get(name)
+            same = text is not None and text[0] is queue
+            self._texts[name] = text if text and same else (queue, _json(intent_codec.encode_queue(queue)))
+        head = _json(intent_codec.encode_head(intent))
+        return head[:-1] + b',"queues":[' + b",".join(text for _, text in self._texts.values()) + b"]}"
 
 
 def pack(memory: Memory) -> bytes:
     """The memory as bytes."""
-    return zlib.compress(_text(memory), 1)
+    return Packer().pack(memory)
 
 
-def _text(memory: Memory) -> bytes:
+def _check(size: int, most: int, when: str) -> None:
+    if size > most:
+        raise TooLarge(f"the queues take {size} bytes when {when}, the keeper holds {most}: shorten commands and env")
+
+
+def _counters(memory: Memory) -> bytes:
+    """What follows the intent, up to the last brace."""
     streaks = {
         name: [[slot, s.crashes, s.misses, s.generation] for slot, s in slots.items()]
         for name, slots in memory.streaks.items()
         if slots
     }
-    plain = {"intent": intent_codec.encode(memory.intent), "streaks": streaks, "restarts": dict(memory.restarts)}
+    return b"," + _json({"streaks": streaks, "restarts": dict(memory.restarts)})[1:]
+
+
+def _json(plain: object) -> bytes:
     return json.dumps(plain, separators=(",", ":")).encode("ascii")
 
 

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from procq.engine.blob import Memory, check_size, pack, unpack
+from procq.engine.blob import Memory, Packer, unpack
 from procq.engine.port import (
     AnswerPing,
     Clock,
@@ -76,6 +76,7 @@ class Engine:
         self._strays: deque[Stray] = deque(maxlen=_MOST_STRAYS)
         self._epoch = self._instance = self._last_generation = 0
         self._complete = self._shutting_down = False
+        self._packer = Packer()
         self._unsaved: list[bytes] = []
         self._save_at: float | None = None
         self._on_work: Callable[[], None] = lambda: None
@@ -147,10 +148,14 @@ class Engine:
         """Calls `callback` whenever there is something for `step` to do."""
         self._on_work = callback
 
-    def preview(self, manifest: Manifest) -> Difference:
-        """What adopting `manifest` would do. Changes nothing."""
+    def preview(self, manifest: Manifest, changes_only: bool = False) -> Difference:
+        """What adopting `manifest` would do; with `changes_only` without the queues that stay as they are.
+
+        Changes nothing.
+        """
         after = Intent(manifest) if self._intent is None else adopt(self._intent, manifest)
-        return compare(self._intent, after, self.snapshot().observed)
+        only = _differing(self._intent, after) if changes_only and self._intent is not None else None
+        return compare(self._intent, after, self.snapshot().observed, only)
 
     # --- what changes it ----------------------------------------------------------------------------------------
 
@@ -199,8 +204,8 @@ class Engine:
             commands.extend(planned)
         if commands:
             self._port.send(commands)
-        if self._may_plan and self._save_at is not None and self._save_at <= now:
-            self._port.send([SaveIntent(self._packed())])
+        if self._may_plan and self._intent is not None and self._save_at is not None and self._save_at <= now:
+            self._port.send([SaveIntent(self._packed(self._intent))])
             self._save_at = None
         self._publish()
 
@@ -280,15 +285,15 @@ class Engine:
         old = self._intent
         if old == intent:
             return
-        check_size(intent)
+        packed = self._packed(intent, check=True)
         self.unreadable = None
         self._intent = intent
-        self._unsaved, self._save_at = [self._packed()], None
+        self._unsaved, self._save_at = [packed], None
         self._news.append(IntentChanged(self.now, reason))
         if old is None:
             self._mark_all()
         else:
-            changed = [n for n in {*old.manifest.queues, *intent.manifest.queues} if _differs(old, intent, n)]
+            changed = _differing(old, intent)
             self._dirty.update(changed)
             for name in changed:
                 self._desired.pop(name, None)
@@ -299,10 +304,9 @@ class Engine:
         if self._intent is not None:
             self._dirty.update(self._intent.manifest.queues)
 
-    def _packed(self) -> bytes:
-        assert self._intent is not None
+    def _packed(self, intent: Intent, check: bool = False) -> bytes:
         streaks = {name: slots.streaks for name, slots in self._queues.items() if slots.streaks}
-        return pack(Memory(self._intent, streaks, self._restarts))
+        return self._packer.pack(Memory(intent, streaks, self._restarts), check)
 
     # --- planning -----------------------------------------------------------------------------------------------
 
@@ -352,6 +356,12 @@ class Engine:
                 subscriber(news)
 
 
+def _differing(old: Intent, new: Intent) -> list[str]:
+    """The queues that are not wanted as they were. Those of a manifest loaded again are mostly the same objects."""
+    names = dict.fromkeys((*old.manifest.queues, *new.manifest.queues))
+    return [name for name in names if _differs(old, new, name)]
+
+
 def _differs(old: Intent, new: Intent, name: str) -> bool:
-    queues = old.manifest.queues.get(name), new.manifest.queues.get(name)
-    return queues[0] != queues[1] or old.adjustment(name) != new.adjustment(name)
+    before, after = old.manifest.queues.get(name), new.manifest.queues.get(name)
+    return (before is not after and before != after) or old.adjustment(name) != new.adjustment(name)

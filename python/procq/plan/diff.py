@@ -5,7 +5,7 @@ The numbers are not computed here: they are counted in the very actions that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,10 +86,16 @@ class Difference:
         return all(q.mark is Mark.SAME for q in self.queues)
 
 
-def compare(old: Intent | None, new: Intent, observed: Observed) -> Difference:
-    """What replacing `old` by `new` does to what runs; without `old` every queue of `new` is an added one."""
+def compare(old: Intent | None, new: Intent, observed: Observed, only: Collection[str] | None = None) -> Difference:
+    """What replacing `old` by `new` does to what runs; without `old` every queue of `new` is an added one.
+
+    `only` leaves all other queues out.
+    """
     before = {} if old is None else old.manifest.queues
     names = dict.fromkeys((*new.manifest.queues, *before, *observed.queues))
+    if only is not None:
+        chosen = set(only)
+        names = {name: None for name in names if name in chosen}
     return Difference(tuple(_compare_queue(name, old, new, observed) for name in names))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from procq.engine.blob import LIMIT, Assembly, Memory, Part, TooLarge, check_size, cut, pack, unpack
+from procq.engine.blob import LIMIT, Assembly, Memory, Packer, Part, TooLarge, cut, pack, unpack
 from procq.intent import Intent
 from procq.intent_codec import Unreadable
 from procq.model import Queue
@@ -63,6 +63,21 @@ def test_cut_short_at_every_byte_and_with_flipped_bits() -> None:
             assert unpack(flipped) == MEMORY
         except Unreadable:
             continue
+
+
+def check_size(intent: Intent) -> None:
+    Packer().pack(Memory(intent), check=True)
+
+
+def test_a_queue_that_changed_is_packed_as_it_is_now() -> None:
+    """The text of a queue is kept for as long as it is the same object."""
+    packer = Packer()
+    one, two = queue("emails", 1), queue("reports", 1)
+    for queues in ((one, two), (one, queue("reports", 2)), (two,), (queue("emails", 5), two), (two, one)):
+        memory = Memory(Intent(manifest(*queues)), {"emails": {2: Streak(3, 1, 9)}}, {"emails": 4})
+        assert unpack(packer.pack(memory)) == memory
+        assert list(unpack(packer.pack(memory)).intent.manifest.queues) == [q.name for q in queues]
+        assert packer.pack(memory) == pack(memory)
 
 
 def test_there_is_a_limit() -> None:
