@@ -54,7 +54,7 @@ def test_status() -> None:
         web          ■ stopped     0 of 1     –      –          –
 
         the control plane was started again 2 times; no worker was touched
-        emails is overridden to 5 (manifest says 2): `procq scale emails=auto` gives it back
+        emails is overridden to 5 (manifest says 2): `procq scale emails=auto` or `procq scale emails --save`
         imports is crashing: `procq logs imports` shows why, `procq start imports` tries again at once
         web was stopped by hand: `procq start web`
         """,

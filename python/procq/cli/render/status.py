@@ -125,7 +125,7 @@ def _queue_notes(queue: QueueView) -> list[str]:
     if queue.override is not None:
         notes.append(
             f"{name} is overridden to {queue.override} (manifest says {queue.manifest_workers}): "
-            f"`procq scale {name}=auto` gives it back"
+            f"`procq scale {name}=auto` or `procq scale {name} --save`"
         )
     if queue.state == "stopped":
         notes.append(f"{name} was stopped by hand: `procq start {name}`")

@@ -1,0 +1,56 @@
+"""`procq scale --save`: the number goes into the file, and the queue back to the file."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from procq.cli.terminal import Terminal
+from procq.client import Client
+from procq.errors import ProcqError
+from procq.text import count
+
+_PATIENCE = 15.0
+"""Seconds in which the control plane takes a saved file, however large."""
+_EVERY = 0.01
+
+
+def save(client: Client, queue: str, workers: int, terminal: Terminal) -> None:
+    """Writes `workers` as the number of `queue`, waits until the manifest is in force, then ends the override.
+
+    No worker is touched: until then the override says the same number. Raises ProcqError where the file cannot be
+    edited or does not load; the override stays in force then.
+    """
+    from pathlib import Path
+
+    from procq.manifest import edit
+
+    status = client.status()
+    if status.manifest_error is not None:
+        raise ProcqError(
+            "the manifest on disk is not valid, so nothing was written into it",
+            hint="`procq check` says what is wrong. Mend it, then save the number again.",
+        )
+    file = edit.find(Path(status.manifest), queue)
+    name = os.path.relpath(file)
+    written = edit.save(file, lambda text: edit.set_workers(text, queue, workers, name))
+    _wait_until_taken(client, queue, workers, name)
+    client.scale(queue, "auto")
+    what = "saved in" if written else "as it stands already in"
+    terminal.line(f"{terminal.style(queue, 'bold')}   {count(workers, 'worker')}, {what} {name}")
+
+
+def _wait_until_taken(client: Client, queue: str, workers: int, name: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while client.queue(queue).manifest_workers != workers:
+        if client.status().manifest_error is not None:
+            raise ProcqError(
+                f"{name} has the number now, and is not valid in another place",
+                hint=f"`procq check` says where. Once it is, `procq scale {queue}=auto` follows the file.",
+            )
+        if time.monotonic() > deadline:
+            raise ProcqError(
+                f"{name} has the number now, but has not been put in force for {_PATIENCE:g} s",
+                hint=f"`procq events` tells why. `procq scale {queue}=auto` follows the file.",
+            )
+        time.sleep(_EVERY)
