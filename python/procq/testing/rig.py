@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from procq.engine.loop import Engine
+from procq.engine.loop import Engine, Subscriber
 from procq.model import Manifest
 from procq.testing.clock import VirtualClock
 from procq.testing.keeper import FakeKeeper
@@ -23,12 +23,13 @@ class Livelock(AssertionError):
 
 
 class Rig:
-    """Runs the conversation between `engine` and `keeper` on `clock`."""
+    """Runs the conversation between `engine` and `keeper` on `clock`; `listener` is told what happens."""
 
-    def __init__(self, manifest: Manifest, casting: Casting | None = None) -> None:
+    def __init__(self, manifest: Manifest, casting: Casting | None = None, listener: Subscriber | None = None) -> None:
         self.clock = VirtualClock()
         self.keeper = FakeKeeper(self.clock, casting or everyone(Script()))
-        self.engine = Engine(self.keeper, self.clock)
+        self._listener = listener
+        self.engine = self._control_plane()
         self.keeper.attach()
         self.engine.adopt(manifest, "test")
         self.settle()
@@ -51,11 +52,16 @@ class Rig:
         """Lets time pass, from one thing that happens to the next."""
         end = self.clock.now + seconds
         self.settle()
-        while (due := self._next()) is not None and due <= end:
-            self.clock.to(max(due, self.clock.now))
-            self.settle()
-        self.clock.to(end)
+        while self.advance_to_next(end):
+            pass
+
+    def advance_to_next(self, end: float) -> bool:
+        """Lets time pass until something happens, at most to `end` on the clock; False when it has come to that."""
+        due = self._next()
+        happens = due is not None and due <= end
+        self.clock.to(max(due, self.clock.now) if due is not None and happens else end)
         self.settle()
+        return happens
 
     def adopt(self, manifest: Manifest) -> None:
         """Puts another manifest in force, and settles."""
@@ -64,9 +70,15 @@ class Rig:
 
     def replace_control_plane(self) -> None:
         """The control plane dies at once, another one attaches and knows only what the keeper tells it."""
-        self.engine = Engine(self.keeper, self.clock)
+        self.engine = self._control_plane()
         self.keeper.attach()
         self.settle()
+
+    def _control_plane(self) -> Engine:
+        engine = Engine(self.keeper, self.clock)
+        if self._listener is not None:
+            engine.subscribe(self._listener)
+        return engine
 
     def _next(self) -> float | None:
         return min((t for t in (self.keeper.next_at, self.engine.wake_at) if t is not None), default=None)

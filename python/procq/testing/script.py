@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,3 +42,34 @@ TOO_MANY_PROCESSES = SpawnFailure("clone", 11, "", transient=True)
 def everyone(script: Script) -> Casting:
     """All workers play the same."""
     return lambda _worker, _generation: script
+
+
+def runs(*, boot: float = 0.0, leaves_after: float = 0.01) -> Script:
+    """Executes `boot` seconds after its start, and runs until it is asked to leave.
+
+    Then it leaves after `leaves_after` seconds, in which it finishes a job, say.
+    """
+    return Script(boot=boot, leave_after=leaves_after)
+
+
+def exits(code: int = 0, *, after: float = 0.0) -> Script:
+    """Ends by itself with an exit code, `after` so many seconds of execution."""
+    return Script(boot=0.0, run_for=after, exit_code=code)
+
+
+def crashes(by: int = signal.SIGSEGV, *, after: float = 0.0) -> Script:
+    """Is ended by a signal, `after` so many seconds of execution."""
+    return Script(boot=0.0, run_for=after, exit_code=-by)
+
+
+def hangs(*, linger: float = 0.0) -> Script:
+    """Does not leave when it is asked to: it is killed at the end of its grace period.
+
+    What it has started lives on for `linger` seconds.
+    """
+    return Script(boot=0.0, ignore_term=True, linger=linger)
+
+
+def cannot_start(why: SpawnFailure = NOT_FOUND) -> Script:
+    """Cannot be executed: there is no such command, unless `why` says something else."""
+    return Script(boot=0.0, start_error=why)
