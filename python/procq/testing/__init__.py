@@ -3,7 +3,7 @@
     with ManifestTest("procq.yaml") as test:
         test.script("emails", exits(1, after=5))
         test.advance(60)
-        assert test.queue("emails").restarts > 8
+        assert test.queue("emails").restarts == 8
 
 `ManifestTest` runs a manifest on an engine like that of `procq up`; the processes are scripts, and time passes only by
 `advance`. Beneath it are a `Rig`, a `FakeKeeper` and a `VirtualClock`, for tests of procq itself.
