@@ -121,6 +121,20 @@ def test_following_ends_with_the_worker_and_misses_nothing(manager: procq.Manage
     assert got == list(range(got[0], 20_001)) or lost
 
 
+def test_a_follower_who_comes_late_still_gets_the_end(manager: procq.Manager, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    worker = manager.spawn(shell(f"echo first; read go < {tmp_path}/go; seq 200000"), restart=ONCE)
+    lines = worker.output(follow=True)
+    assert next(lines).text == "first"
+    (tmp_path / "go").write_text("go\n")
+    worker.wait(PATIENCE)
+    # More than a connection holds had to wait in the keeper.
+    got = list(lines)
+    assert got[-1].text == "200000"
+    lost = sum(line.missing for line in got)
+    assert sum(len(line.text) + 1 for line in got) + lost == sum(len(str(n)) + 1 for n in range(1, 200_001))
+
+
 def test_following_sees_what_is_written_later(manager: procq.Manager, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "told")
     worker = manager.spawn(shell(f"echo ready; while read line < {tmp_path}/told; do echo got $line; done"))

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, Final
 
 from procq.core import Link
@@ -60,9 +60,10 @@ class Outputs:
         try:
             conversation.begin(worker, lines)
             while True:
-                batch = conversation.hear()
-                if batch:
+                for batch in conversation.hear():
                     yield batch
+                    # A megabyte may have come at once: the others get their turn between two pieces of it.
+                    await asyncio.sleep(0)
                 if conversation.over():
                     break
                 await _readable(link, news)
@@ -103,14 +104,14 @@ class _Conversation:
         follow = self._resting is not None
         self._link.send([{"t": "logs", "workers": [worker], "tail": lines, "follow": follow}])
 
-    def hear(self) -> list[Line]:
-        """The lines that have arrived. Raises ConnectionError when the keeper is gone."""
-        found: list[Line] = []
+    def hear(self) -> Iterator[list[Line]]:
+        """The lines that have arrived, piece by piece. Raises ConnectionError when the keeper is gone."""
         for reply in self._link.drain():
             match reply["t"]:
                 case "output" | "gap":
                     self._quiet = 0
-                    found += self.split.lines(reply)
+                    if found := self.split.lines(reply):
+                        yield found
                 case "tail_end" if self._resting is None:
                     self._quiet = _QUIET
                 case "info":
@@ -118,7 +119,6 @@ class _Conversation:
                     self._quiet += 1
                 case "error":
                     raise ProcqError(reply["message"])
-        return found
 
     def over(self) -> bool:
         """Whether nothing more will come; where that is not known, asks."""

@@ -33,7 +33,7 @@ from procq.manager.reading import Outputs
 from procq.meter import Load, Meter
 from procq.model import Manifest, Queue, WorkerId
 from procq.state import Outcome, QueueState, Refusal, Running, SpawnFailure
-from procq.views import About, slots, worker_view
+from procq.views import About, worker_view
 from procq.wire import WorkerView
 
 GONE: Final = "gone"
@@ -171,17 +171,18 @@ class Team:
 
     def views(self, names: Sequence[str] = (), loads: Mapping[WorkerId, Load] = _NO_LOADS) -> list[WorkerView]:
         """What is to be said of them."""
-        return [self.view(worker, loads) for worker in self.workers(names)]
+        workers = self.workers(names)
+        view, now, about = self._engine.snapshot(), self._engine.now, self._about_workers(loads)
+        desired = {name: self._desired(name) for name in {worker.queue for worker in workers}}
+        return [worker_view(each, desired[each.queue], view.worker(each), now, about) for each in workers]
 
     def view(self, worker: WorkerId, loads: Mapping[WorkerId, Load] = _NO_LOADS) -> WorkerView:
         """One worker, also one that is not there any more."""
         self._check()
-        view, now = self._engine.snapshot(), self._engine.now
-        if worker.slot not in slots(view, worker.queue):
+        desired, state = self._desired(worker.queue), self._engine.snapshot().worker(worker)
+        if state is None and (desired is None or not 0 < worker.slot <= desired.workers):
             return WorkerView(str(worker), worker.queue, worker.slot, GONE)
-        desired = intent.desired_queue(view.intent, worker.queue) if view.intent else None
-        about = About(loads, self._history.last_exits, self._history.restarts)
-        return worker_view(worker, desired, view.worker(worker), now, about)
+        return worker_view(worker, desired, state, self._engine.now, self._about_workers(loads))
 
     @property
     def now(self) -> float:
@@ -286,6 +287,12 @@ class Team:
         self._check()
         assert self._engine.intent is not None
         return self._engine.intent.manifest.queues
+
+    def _desired(self, name: str) -> intent.DesiredQueue | None:
+        return intent.desired_queue(self._engine.intent, name) if self._engine.intent else None
+
+    def _about_workers(self, loads: Mapping[WorkerId, Load]) -> About:
+        return About(loads, self._history.last_exits, self._history.restarts)
 
     def _named(self) -> str:
         names = list(self._queues)
