@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,8 @@ class Line:
     """One line that a worker wrote, without its end; `str()` gives the text.
 
     `stream` is "stdout" or "stderr", `at` when it was read, in seconds since the Unix epoch. Bytes that are not UTF-8
-    are replaced. `missing` bytes were lost before it, because they were written faster than they were read.
+    are replaced. `missing` bytes were lost before it, because they were written faster than they were read; a last line
+    without text tells of those at the end.
     """
 
     worker: str
@@ -50,10 +52,12 @@ class Splitter:
             self._open[key] = (at if whole else began, rest)
         return found
 
-    def rest(self) -> list[Line]:
-        """What was written without an end of line."""
+    def rest(self, worker: str) -> list[Line]:
+        """What was written without an end of line; a line without text where the end of the output was lost."""
         rest = [self._line(key, at, data) for key, (at, data) in self._open.items()]
         self._open.clear()
+        if self._missing:
+            rest.append(self._line((worker, "stdout"), time.time(), b""))
         return rest
 
     def _line(self, key: tuple[str, str], at: float, text: bytes) -> Line:

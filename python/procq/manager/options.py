@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack
 
 from procq.errors import did_you_mean
-from procq.manager.users import find_user
+from procq.manifest.people import People
+from procq.manifest.units import Refused
 from procq.model import (
     MAX_WORKERS,
     Limit,
@@ -107,13 +108,21 @@ class WorkerOptions:
             stop=self.stop,
             restart=self.restart,
             logs=logs if logs.file is None else replace(logs, file=os.path.abspath(logs.file)),
-            user=find_user(self.user) if isinstance(self.user, str) else self.user,
+            user=_user(self.user) if isinstance(self.user, str) else self.user,
             umask=self.umask,
             nice=self.nice,
             rlimits={key: Limit(each, each) if isinstance(each, int) else each for key, each in self.rlimits.items()},
             tty=self.tty,
             update=self.update,
         )
+
+
+def _user(name: str) -> User | None:
+    """Who that is here, as a manifest has it: None for who the program is already."""
+    try:
+        return People().user(name, None, None)
+    except Refused as refused:
+        raise ValueError(f"{refused.message}; {refused.expected}") from None
 
 
 def options_of(command: Sequence[str] | WorkerOptions, changes: Changes) -> WorkerOptions:

@@ -73,7 +73,7 @@ class Outputs:
             forget()
             self._links.discard(link)
             link.close()
-        if rest := conversation.split.rest():
+        if rest := conversation.split.rest(worker):
             yield rest
 
     async def _connect(self) -> Link:

@@ -264,6 +264,7 @@ class Team:
         outcome = self.exit(worker)
         if isinstance(outcome, SpawnFailure | Refusal):
             self._forget(worker)
+            await self.until(lambda: self.view(worker).state == GONE, None)
             raise NotStarted(f"{queue.argv[0]} did not start: {outcome}")
         return worker
 

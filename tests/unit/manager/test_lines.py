@@ -31,7 +31,7 @@ def test_lines_do_not_depend_on_how_output_is_cut(text: str, data: st.DataObject
     for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         if start < end:
             found += split.lines(piece(whole[start:end]))
-    found += split.rest()
+    found += split.rest("a.1")
     expected = text.split("\n")
     assert [line.text for line in found] == (expected if expected[-1] else expected[:-1])
 
@@ -51,6 +51,9 @@ def test_what_is_missing_is_told_with_the_next_line() -> None:
     assert split.lines({"t": "gap", "bytes": 5}) == []
     assert split.lines({"t": "gap", "bytes": 2}) == []
     assert [line.missing for line in split.lines(piece(b"a\nb\n"))] == [7, 0]
+    assert split.rest("a.1") == []
+    split.lines({"t": "gap", "bytes": 3})
+    assert [(line.worker, line.text, line.missing) for line in split.rest("a.1")] == [("a.1", "", 3)]
 
 
 def test_a_line_without_end_is_handed_out_before_it_fills_the_memory() -> None:
