@@ -96,12 +96,16 @@ class Problem:
 
 
 class ManifestError(ProcqError):
-    """A manifest does not load. `problems` holds all of them, in the order of the file."""
+    """A manifest does not load. `problems` holds all of them, in the order of the file.
+
+    `files` are the absolute paths and patterns of what was read besides it, and may be what is wrong.
+    """
 
     exit_code = ExitCode.MANIFEST
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], files: tuple[str, ...] = ()) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
+        self.files = files
         super().__init__("\n".join(f"{p.place}: {p.message} ({p.expected})" for p in self.problems))
 
     @classmethod

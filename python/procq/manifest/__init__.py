@@ -7,7 +7,7 @@ The parsers are imported when the first file is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from procq.model import Manifest
@@ -25,8 +25,19 @@ def load(path: Path, environ: Mapping[str, str]) -> Manifest:
     return reading.load(path, environ)
 
 
-def load_text(text: bytes, path: Path, environ: Mapping[str, str]) -> Manifest:
-    """As `load`, for content that has already been read; `path` is for messages and relative paths."""
-    from procq.manifest import reading
+def load_text(
+    text: bytes,
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    at: Path | None = None,
+    read: Callable[[str], bytes] | None = None,
+) -> Manifest:
+    """As `load`, for content that has already been read.
 
-    return reading.load_text(text, path, environ)
+    `path` is for messages, and for what the text includes, which `read` gets by absolute paths: it raises OSError.
+    Directories and log files are relative to where the text will be used: `at`, or else `path`.
+    """
+    from procq.manifest import beside, reading
+
+    return reading.load_text(text, path, environ, at=at, read=read or beside.read_file)

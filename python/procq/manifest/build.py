@@ -29,16 +29,28 @@ _NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
 
 
 class Builder:
-    """Builds a manifest from fields without a problem. `directory` is absolute."""
+    """Builds a manifest from fields without a problem.
 
-    def __init__(self, root: Fields, directory: str, people: People) -> None:
+    `directory` is absolute. `variables` are those of the files at the top, `files` those of the files that queues name.
+    """
+
+    def __init__(
+        self,
+        root: Fields,
+        directory: str,
+        people: People,
+        variables: Mapping[str, str],
+        files: Mapping[str, Mapping[str, str]],
+    ) -> None:
         self._root = root
         self._directory = directory
         self._people = people
+        self._variables = variables
+        self._files = files
 
     def build(self, queues: Mapping[str, Fields], files: Sequence[str] = ()) -> Manifest:
         """The manifest with `queues` by name."""
-        shared = self._root.table(schema.ENV)
+        shared = {**self._variables, **self._root.table(schema.ENV)}
         after = {name: _after(name, fields) for name, fields in queues.items()}
         waves = order.waves(after)
         built = {name: self._queue(name, fields, shared, after[name], waves[name]) for name, fields in queues.items()}
@@ -61,7 +73,7 @@ class Builder:
             workers=workers,
             most=most,
             directory=os.path.normpath(os.path.join(self._directory, fields.value(schema.DIRECTORY, ""))),
-            env=MappingProxyType({**shared, **fields.table(schema.ENV)}),
+            env=MappingProxyType({**shared, **self._env(fields)}),
             user=user(fields, self._people),
             umask=fields.optional(schema.UMASK),
             nice=fields.optional(schema.NICE),
@@ -74,6 +86,17 @@ class Builder:
             update=_update(fields),
             logs=self._logs(fields),
         )
+
+    def _env(self, fields: Fields) -> dict[str, str]:
+        """Of `defaults`, then of the queue: in each the files first, and `env` over them."""
+        if fields.found("env_file") is None:
+            return fields.table(schema.ENV)
+        found: dict[str, str] = {}
+        for layer in fields.apart():
+            for _, path in layer.items(schema.ENV_FILE):
+                found |= self._files[path]
+            found |= layer.table(schema.ENV)
+        return found
 
     def _logs(self, fields: Fields) -> LogPolicy:
         if fields.found("logs") is None:

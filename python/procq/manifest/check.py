@@ -9,7 +9,8 @@ from typing import assert_never
 
 from procq.errors import did_you_mean, nearest
 from procq.manifest import nodes, schema
-from procq.manifest.expand import expand
+from procq.manifest.expand import expand, hides
+from procq.manifest.fields import HIDDEN
 from procq.manifest.keys import Command, Key, List, Section, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
@@ -29,17 +30,23 @@ _HOMES = {schema.ROOT.name: "at the top level", schema.QUEUE.name: "to a queue"}
 _SMALLEST = "the smallest manifest is a line `queues:` and below it, indented, `name: command`"
 
 
-def check(source: Source, root: Node, environ: Mapping[str, str]) -> None:
-    """Notes everything that is wrong with keys and values; whole commands are looked at when queues are built."""
+def check(source: Source, root: Node, environ: Mapping[str, str], section: Section = schema.ROOT) -> None:
+    """Notes everything that is wrong with keys and values; whole commands are looked at when queues are built.
+
+    `section` is what the file holds: a manifest, or what may be included into one.
+    """
     if isinstance(root, Scalar) and not root.text:
         source.whole("the file is empty", _SMALLEST)
     elif not isinstance(root, nodes.Mapping | nodes.Faulty):
         source.problem(root.line, root.column, 1, "this is not a manifest", _SMALLEST)
     elif isinstance(root, nodes.Mapping):
-        names = [key.name for key in schema.ROOT.keys]
-        _Checker(source, environ).section(root, schema.ROOT, _Place())
-        if not any(name.text == "queues" or nearest(name.text, names) == "queues" for name, _ in root.entries):
-            source.whole("the manifest has no queues", _SMALLEST)
+        place = _Place() if section is schema.ROOT else _Place(where=" in an included file")
+        _Checker(source, environ).section(root, section, place)
+        needed = ("queues", "include") if section is schema.ROOT else ("queues",)
+        names = [key.name for key in section.keys]
+        if not any(name.text in needed or nearest(name.text, names) in needed for name, _ in root.entries):
+            what = "the manifest" if section is schema.ROOT else "the file"
+            source.whole(f"{what} has no queues", _SMALLEST)
 
 
 def effective(scalar: Scalar, key: Value[object], environ: Mapping[str, str]) -> object:
@@ -103,6 +110,9 @@ class _Checker:
     def _list(self, name: Scalar, node: Node, key: List, path: str, above: int | None) -> None:
         if isinstance(node, Scalar) and re.search(r"[,\s]", node.text.strip()):
             self._at(node, f"{path} is one value or a list", "write each in a line of its own, as `- …`")
+            return
+        if isinstance(node, nodes.Mapping):
+            self._at(_begin(node, name), f"{path} is one value or a list", "write each in a line of its own, as `- …`")
             return
         if not isinstance(node, nodes.Sequence):
             self._leaf(name, node, key.item, path, above)
@@ -190,6 +200,8 @@ class _Checker:
             empty = not node.text and refused.message is None
             message = refused.message or (f"{path} is empty" if empty else f"{path} is not {key.what}")
             expected = (refused.expected or key.expected) + self._expanded(node)
+            if hides(node.text, self._environ) and self._expanded(node):
+                message, expected = f"{path} is not {key.what}", f"{key.expected} ({HIDDEN})"
             self._source.problem(at.line, at.column, at.length, message, expected, above)
 
     def _expanded(self, node: Scalar) -> str:
@@ -209,6 +221,8 @@ def _begin(node: Node, name: Scalar) -> Node:
 
 
 def _hint(word: str, section: Section) -> str:
+    if section is schema.INCLUDED and schema.ROOT.find(word) is not None:
+        return "it belongs into the manifest that includes this file"
     homes = list(dict.fromkeys(_homes(word, schema.ROOT)))
     if homes:
         return f"it belongs {' or '.join(_HOMES.get(home, f'under `{home}`') for home in homes)}"
@@ -216,7 +230,7 @@ def _hint(word: str, section: Section) -> str:
         return "keys are not merged in manifests; what all queues share goes under `defaults`"
     choices = [key.name for key in section.keys]
     otherwise = f"expected one of {', '.join(choices)}"
-    if section is schema.ROOT:
+    if section in (schema.ROOT, schema.INCLUDED):
         otherwise += "; names of queues go under `queues:`"
     return did_you_mean(word, choices, otherwise)
 

@@ -7,6 +7,24 @@ from collections.abc import Callable, Mapping
 
 from procq.manifest.units import Refused
 
+
+class Variables(dict[str, str]):
+    """What `${NAME}` is taken from: the environment procq was started with, and below it the files that are added.
+
+    The values of the latter are in `own`. They are secrets, as far as anybody knows.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.own: dict[str, str] = {}
+
+    def add(self, variables: Mapping[str, str]) -> None:
+        """Adds variables; the later file wins, and the environment over all of them."""
+        own = {name: value for name, value in variables.items() if name not in self or name in self.own}
+        self.own |= own
+        self.update(own)
+
+
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<body>[^{}]*)(?P<end>\}?)")
 _BODY = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
 
@@ -14,6 +32,14 @@ _BODY = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re
 def expand(text: str, environ: Mapping[str, str]) -> str:
     """`text` with its references replaced. Raises Refused for one that is not set or not well written."""
     return replace(text, environ, lambda value: value)
+
+
+def hides(text: str, environ: Mapping[str, str]) -> bool:
+    """Whether `text` refers to a variable whose value is not to be shown."""
+    if "${" not in text or not isinstance(environ, Variables):
+        return False
+    bodies = (_BODY.fullmatch(found["body"] or "") for found in _REFERENCE.finditer(text))
+    return any(body is not None and body["name"] in environ.own for body in bodies)
 
 
 def replace(text: str, environ: Mapping[str, str], put: Callable[[str], str]) -> str:

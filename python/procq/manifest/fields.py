@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from procq.manifest import nodes
-from procq.manifest.expand import expand
+from procq.manifest.expand import expand, hides
 from procq.manifest.keys import List, Section, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
@@ -17,15 +17,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A node, and the file in which it stands."""
+    """A node, and the file in which it stands. `environ` says which of the values behind it must not be shown."""
 
     source: Source
     node: Node
+    environ: Mapping[str, str] = field(default_factory=dict)
 
-    def problem(self, message: str, expected: str) -> None:
-        """Notes a problem of the node."""
+    def problem(self, message: str, expected: str, *, shows_value: bool = True) -> None:
+        """Notes a problem of the node, in other words where these would show a secret."""
+        if shows_value and isinstance(self.node, Scalar) and hides(self.node.text, self.environ):
+            message, expected = "the value behind this is not possible here", HIDDEN
         length = self.node.length if isinstance(self.node, Scalar) else 1
         self.source.problem(self.node.line, self.node.column, length, message, expected)
+
+
+HIDDEN = "it comes from an env_file and is not shown"
 
 
 class Fields:
@@ -35,13 +41,14 @@ class Fields:
         """`layers` from the weakest to the strongest."""
         self.environ = environ
         """What `${NAME}` is taken from."""
+        self._section = section
         self._layers = [(layer.source, _entries(layer.node, section)) for layer in layers if layer is not None]
 
     def found(self, name: str) -> Found | None:
         """The strongest node of that name, and where it is."""
         for source, entries in reversed(self._layers):
             if name in entries:
-                return Found(source, entries[name])
+                return Found(source, entries[name], self.environ)
         return None
 
     def node(self, name: str) -> Node | None:
@@ -70,11 +77,23 @@ class Fields:
             case _:
                 return []
         assert found is not None
-        return [(Found(found.source, each), key.item.read(expand(each.text, self.environ))) for each in scalars]
+        return [
+            (Found(found.source, each, self.environ), key.item.read(expand(each.text, self.environ)))
+            for each in scalars
+        ]
+
+    def apart(self) -> list[Fields]:
+        """Each layer by itself, from the weakest to the strongest."""
+        return [self._with([layer]) for layer in self._layers]
+
+    def _with(self, layers: list[tuple[Source, dict[str, Node]]]) -> Fields:
+        made = Fields(self._section, self.environ)
+        made._layers = layers
+        return made
 
     def section(self, key: Section) -> Fields:
         """The keys below a key, merged one by one."""
-        below = (Found(source, layer[key.name]) for source, layer in self._layers if key.name in layer)
+        below = (Found(source, layer[key.name], self.environ) for source, layer in self._layers if key.name in layer)
         return Fields(key, self.environ, *below)
 
     def entries(self, key: Table) -> Iterator[tuple[Found, str, str]]:
@@ -84,7 +103,7 @@ class Fields:
                 case nodes.Mapping(entries=entries):
                     for name, node in entries:
                         if isinstance(node, Scalar):
-                            yield Found(source, node), name.text, expand(node.text, self.environ)
+                            yield Found(source, node, self.environ), name.text, expand(node.text, self.environ)
 
     def table(self, key: Table) -> dict[str, str]:
         """The entries of a table of text, merged one by one. Raises Refused."""

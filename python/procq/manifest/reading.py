@@ -3,70 +3,136 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from procq.errors import ManifestError
 from procq.manifest import nodes, procfile, schema
+from procq.manifest.beside import Beside, Read, read_file
 from procq.manifest.build import Builder
 from procq.manifest.check import check
+from procq.manifest.expand import Variables
 from procq.manifest.fields import Fields, Found
+from procq.manifest.keys import List
 from procq.manifest.people import People
-from procq.manifest.source import MAX_BYTES, Source
+from procq.manifest.source import MAX_PROBLEMS, Source
 from procq.manifest.strict import confirm
 from procq.manifest.syntax import read
+from procq.manifest.units import Refused
 from procq.manifest.whole import Whole, Written
 from procq.model import Manifest
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Manifest:
     """See `procq.manifest.load`."""
-    return load_text(_bytes(path), path, environ)
-
-
-def load_text(text: bytes, path: Path, environ: Mapping[str, str]) -> Manifest:
-    """See `procq.manifest.load_text`."""
-    source = Source(text, str(path))
-    directory = os.path.dirname(os.path.abspath(path))
-    if path.suffix not in (".yaml", ".yml"):
-        return procfile.load(source, directory)
-    root = read(source)
-    if root is None:
-        source.raise_if_faulty()
-    assert root is not None
-    check(source, root, environ)
-    if not isinstance(root, nodes.Mapping):
-        source.raise_if_faulty()
-    assert isinstance(root, nodes.Mapping)
-    fields = Fields(schema.ROOT, environ, Found(source, root))
-    queues = list(_written(source, fields, environ))
-    people = People()
-    Whole(fields, queues, people).check()
-    source.raise_if_faulty()
-    confirm(source, root)
-    source.raise_if_faulty()
-    return Builder(fields, directory, people).build({queue.name.text: queue.fields for queue in queues})
-
-
-def _written(source: Source, root: Fields, environ: Mapping[str, str]) -> Iterator[Written]:
-    queues, defaults = root.node("queues"), root.found("defaults")
-    if isinstance(queues, nodes.Mapping):
-        for name, node in queues.entries:
-            yield Written(source, name, node, Fields(schema.QUEUE, environ, defaults, Found(source, node)))
-
-
-def _bytes(path: Path) -> bytes:
     try:
-        with open(path, "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ManifestError.whole(str(path), "this is not a regular file", "name a file")
-            return file.read(MAX_BYTES + 1)
+        text = read_file(os.fspath(path))
     except OSError as error:
+        if error.errno is None:
+            raise ManifestError.whole(str(path), "this is not a regular file", "name a file") from error
         what = f"the file cannot be read: {error.strerror}"
         raise ManifestError.whole(str(path), what, "check its name and permissions") from error
+    return load_text(text, path, environ)
 
 
-def _open(path: str, flags: int) -> int:
-    # A FIFO would block without O_NONBLOCK, before it can be seen to be one.
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+def load_text(
+    text: bytes, path: Path, environ: Mapping[str, str], *, at: Path | None = None, read: Read = read_file
+) -> Manifest:
+    """See `procq.manifest.load_text`."""
+    source = Source(text, str(path))
+    directory = os.path.dirname(os.path.abspath(at or path))
+    if path.suffix not in (".yaml", ".yml"):
+        return procfile.load(source, directory)
+    return _Reading(source, path, environ, read).load(directory)
+
+
+class _Reading:
+    """One manifest with everything it names."""
+
+    def __init__(self, main: Source, path: Path, environ: Mapping[str, str], read: Read) -> None:
+        self._main = main
+        self._beside = Beside(path, read)
+        self._environ = Variables(environ)
+        self._trees: list[tuple[Source, nodes.Mapping]] = []
+        self._sources = [main]
+
+    def load(self, directory: str) -> Manifest:
+        tree = read(self._main)
+        if not isinstance(tree, nodes.Mapping):
+            if tree is not None:
+                check(self._main, tree, self._environ)
+            self._main.raise_if_faulty()
+        assert isinstance(tree, nodes.Mapping)
+        self._trees.append((self._main, tree))
+        # Variables first: they may stand in everything else.
+        top = self._fields(tree)
+        for found, path in _items(top, schema.ENV_FILE):
+            self._environ.add(self._beside.variables(found, path))
+        check(self._main, tree, self._environ)
+        self._include(top)
+        queues = list(self._queues(top))
+        people = People()
+        files = self._queue_files(queues)
+        Whole(top, queues, people).check()
+        self._raise_if_faulty()
+        for source, each in self._trees:
+            confirm(source, each)
+        self._raise_if_faulty()
+        builder = Builder(top, directory, people, self._environ.own, files)
+        return builder.build({q.name.text: q.fields for q in queues}, tuple(self._beside.files))
+
+    def _fields(self, tree: nodes.Mapping) -> Fields:
+        return Fields(schema.ROOT, self._environ, Found(self._main, tree, self._environ))
+
+    def _include(self, top: Fields) -> None:
+        for found, pattern in _items(top, schema.INCLUDE):
+            for source in self._beside.manifests(found, pattern):
+                self._sources.append(source)
+                tree = read(source)
+                if tree is not None:
+                    check(source, tree, self._environ, schema.INCLUDED)
+                if isinstance(tree, nodes.Mapping):
+                    self._trees.append((source, tree))
+
+    def _queues(self, top: Fields) -> Iterator[Written]:
+        """The queues of all files. One that stands in two is noted, and yielded once."""
+        defaults = top.found("defaults")
+        places: dict[str, tuple[Source, nodes.Scalar]] = {}
+        for source, tree in self._trees:
+            entry = tree.get("queues")
+            if entry is None or not isinstance(entry[1], nodes.Mapping):
+                continue
+            for name, node in entry[1].entries:
+                if name.text in places:
+                    other, first = places[name.text]
+                    message = f'queue "{name.text}" is also in {other.path}:{first.line + 1}'
+                    Found(source, name).problem(message, "keep one of them, or give one another name")
+                    continue
+                places[name.text] = source, name
+                own = Found(source, node, self._environ)
+                yield Written(source, name, node, Fields(schema.QUEUE, self._environ, defaults, own))
+
+    def _queue_files(self, queues: list[Written]) -> Mapping[str, Mapping[str, str]]:
+        """The variables of all files that queues name, by the path that was written."""
+        files: dict[str, Mapping[str, str]] = {}
+        for queue in queues:
+            if queue.fields.found("env_file") is not None:
+                for layer in queue.fields.apart():
+                    for found, path in _items(layer, schema.ENV_FILE):
+                        files[path] = self._beside.variables(found, path)
+        return files
+
+    def _raise_if_faulty(self) -> None:
+        """Raises ManifestError with all problems, those of the manifest first."""
+        problems = [problem for source in self._sources for problem in source.problems()]
+        problems += self._beside.problems
+        if problems:
+            raise ManifestError(problems[:MAX_PROBLEMS], tuple(self._beside.files))
+
+
+def _items(fields: Fields, key: List) -> Iterator[tuple[Found, str]]:
+    """The values of a list; none where one cannot be read, which is noted elsewhere."""
+    try:
+        yield from fields.items(key)
+    except Refused:
+        return

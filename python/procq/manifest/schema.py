@@ -333,6 +333,25 @@ ENV = Table(
     "Variables added to the environment.",
     nature=Nature.ROLLING,
 )
+ENV_FILE = List(
+    "env_file",
+    Value("path", units.env_file, "a path", "expected a path, as in .env", "", pattern=_PATH, examples=(".env",)),
+    "Files of variables, `NAME=value` a line, relative to the manifest; `env` beside it wins.",
+    nature=Nature.ROLLING,
+)
+INCLUDE = List(
+    "include",
+    Value(
+        "path",
+        units.include,
+        "a path",
+        "expected a path or a pattern, as in queues/*.yaml",
+        "",
+        pattern=r"[^~](.|\n)*\.ya?ml",
+        examples=("queues/*.yaml",),
+    ),
+    "Files with more queues: paths or patterns, relative to the manifest.",
+)
 RLIMITS = Table(
     "rlimits",
     LIMIT_NAME,
@@ -358,6 +377,7 @@ QUEUE_KEYS = (
     WORKERS,
     DIRECTORY,
     ENV,
+    ENV_FILE,
     USER,
     GROUP,
     GROUPS,
@@ -391,9 +411,5 @@ BUDGET = Section(
     later={"cpus": "a budget of processors", "memory": "a budget of memory"},
 )
 HOST = Section("host", (BUDGET,), "The machine.", later={"guard": "guarding the machine against pressure"})
-ROOT = Section(
-    "manifest",
-    (VERSION, NAME, ENV, HOST, DEFAULTS, QUEUES),
-    "The whole file.",
-    later={"include": "included files", "env_file": "files of variables"},
-)
+ROOT = Section("manifest", (VERSION, NAME, INCLUDE, ENV_FILE, ENV, HOST, DEFAULTS, QUEUES), "The whole file.")
+INCLUDED = Section("included file", (VERSION, QUEUES), "A file that is included into a manifest.")

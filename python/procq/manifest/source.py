@@ -46,11 +46,14 @@ class Source:
         """Whether anything is wrong so far."""
         return bool(self._problems)
 
+    def problems(self) -> list[Problem]:
+        """All problems noted so far, in the order of the file."""
+        return sorted(self._problems.values(), key=lambda p: (p.line, p.column))
+
     def raise_if_faulty(self) -> None:
         """Raises ManifestError with all problems noted so far, in the order of the file."""
         if self._problems:
-            ordered = sorted(self._problems.values(), key=lambda p: (p.line, p.column))
-            raise ManifestError(ordered[:MAX_PROBLEMS])
+            raise ManifestError(self.problems()[:MAX_PROBLEMS])
 
     def _decode(self, data: bytes) -> str:
         if len(data) > MAX_BYTES:

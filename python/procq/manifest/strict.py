@@ -72,7 +72,9 @@ def _explain(source: Source, first: int, error: Any) -> None:
 def _blocks(source: Source, root: nodes.Mapping) -> Iterator[tuple[int, str, object, str]]:
     """First line, text, expected data and kind of schema: the file without its queues, then each queue."""
     entry = root.get("queues")
-    assert entry is not None
+    if entry is None:
+        yield 0, source.text, _plain_mapping(root), "skeleton"
+        return
     key, queues = entry
     assert isinstance(queues, nodes.Mapping)
     starts = [name.line for name, _ in queues.entries]
@@ -107,7 +109,7 @@ def _validator(kind: str) -> Any:
     if kind == "queue":
         return strictyaml.MapPattern(strictyaml.Str(), _from_key(schema.QUEUE))
     fields = {strictyaml.Optional(k.name): _from_key(k) for k in schema.ROOT.keys if k is not schema.QUEUES}
-    return strictyaml.Map({**fields, "queues": strictyaml.Str()})
+    return strictyaml.Map({**fields, strictyaml.Optional("queues"): strictyaml.Str()})
 
 
 def _from_key(key: Key) -> Any:

@@ -216,6 +216,24 @@ def directory(value: str) -> str:
     return value
 
 
+def env_file(value: str) -> str:
+    """The path of a file of variables."""
+    directory(value)
+    if value.endswith("/"):
+        raise Refused("this is a directory", "name a file, as in .env")
+    return value
+
+
+def include(value: str) -> str:
+    """The path of a manifest to include, or a pattern of paths."""
+    directory(value)
+    if "**" in value:
+        raise Refused("** is not known here", "write a * for each directory on the way, as in teams/*/*.yaml")
+    if not value.endswith((".yaml", ".yml")):
+        raise Refused("included files end in .yaml or .yml", "expected a path or a pattern, as in queues/*.yaml")
+    return value
+
+
 def log_file(value: str) -> str:
     """A path with the placeholders `{queue}` and `{slot}`."""
     directory(value)

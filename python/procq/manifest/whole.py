@@ -45,8 +45,15 @@ class Whole:
             self._check_user(queue.fields)
             _check_bounds(queue.fields)
             _check_logs(queue)
+        if not self._queues and self._root.found("include") is not None and self._root.found("queues") is None:
+            self._nothing_included()
         self._check_order(names)
         self._check_budget()
+
+    def _nothing_included(self) -> None:
+        found = self._root.found("include")
+        assert found is not None
+        found.problem("none of the included files has a queue", "add `queues:` here or in one of them")
 
     def _check_name(self, queue: Written, names: set[str]) -> None:
         owner, _, slot = queue.name.text.rpartition(".")
@@ -114,7 +121,7 @@ class _Outcome:
 
 
 @contextmanager
-def _noting(found: Found) -> Iterator[_Outcome]:
+def _noting(found: Found, shows_value: bool = True) -> Iterator[_Outcome]:
     """Notes what is refused. Without a message it is a value that was noted when it was read."""
     outcome = _Outcome()
     try:
@@ -122,7 +129,7 @@ def _noting(found: Found) -> Iterator[_Outcome]:
     except Refused as refused:
         outcome.failed = True
         if refused.message is not None:
-            found.problem(refused.message, refused.expected or "")
+            found.problem(refused.message, refused.expected or "", shows_value=shows_value)
 
 
 def _items(fields: Fields, key: List) -> Iterator[tuple[Found, str]]:
@@ -146,7 +153,7 @@ def _check_command(queue: Written) -> None:
         shell = queue.fields.value(schema.SHELL, False)
     except Refused:
         return
-    with _noting(found):
+    with _noting(found, shows_value=False):
         build.argv(found.node, shell, queue.fields.environ)
 
 

@@ -1,6 +1,7 @@
 """Every faulty manifest under faults/, with the place and the text of all of its problems.
 
-A case is `== name`, the manifest, and one line `-- line:column message | what was expected` for each problem.
+A case is `== name`, the manifest, and one line `-- line:column message | what was expected` for each problem. `@@ path`
+begins a file beside the manifest, and the problems of that file begin with its path.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from procq.errors import ManifestError
+from procq.errors import ManifestError, Problem
 from procq.manifest import bounds, load_text
 
 ENVIRON = {"WORD": "many", "NUMBER": "30", "TWO": "2"}
@@ -34,32 +35,68 @@ def same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "_open_files", lambda: 1_048_576)
 
 
+Files = dict[str, str]
+
+
+def parsed(lines: list[str]) -> tuple[Files, list[str]]:
+    """The files of a case, the manifest among them, and the problems they should have."""
+    files: Files = {"procq.yaml": ""}
+    path, problems = "procq.yaml", []
+    for line in lines:
+        if line.startswith("@@ "):
+            path = line.removeprefix("@@ ")
+            files[path] = ""
+        elif line.startswith("-- "):
+            problems.append(line.removeprefix("-- "))
+        else:
+            files[path] += f"{line}\n"
+    return files, problems
+
+
 def cases() -> Iterator[object]:
     for file in sorted(Path(__file__).with_name("faults").glob("*.txt")):
         for case in ("\n" + file.read_text()).split("\n== ")[1:]:
             name, *lines = case.rstrip("\n").split("\n")
-            text = [line for line in lines if not line.startswith("-- ")]
-            problems = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
-            yield pytest.param("".join(f"{line}\n" for line in text), problems, id=f"{file.stem}: {name}")
+            yield pytest.param(*parsed(lines), id=f"{file.stem}: {name}")
 
 
 CASES = list(cases())
 
 
-@pytest.mark.parametrize(("text", "problems"), CASES)
-def test_all_problems_are_told_where_they_are(text: str, problems: list[str]) -> None:
+def found_in(files: Files) -> tuple[Problem, ...]:
+    """The problems of a manifest in the working directory, which gets the files beside it."""
+    for path, text in files.items():
+        if path != "procq.yaml":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text)
     with pytest.raises(ManifestError) as caught:
-        load_text(text.encode(), Path("procq.yaml"), ENVIRON)
-    found = [f"{p.line}:{p.column} {p.message} | {p.expected}" for p in caught.value.problems]
-    assert found == problems
-    lines = text.split("\n")
-    for problem in caught.value.problems:
-        assert problem.source_line == (lines[problem.line - 1] if problem.line else "")
+        load_text(files["procq.yaml"].encode(), Path("procq.yaml"), ENVIRON)
+    return caught.value.problems
+
+
+def told(problem: Problem) -> str:
+    where = "" if problem.path == "procq.yaml" else f"{problem.path}:"
+    return f"{where}{problem.line}:{problem.column} {problem.message} | {problem.expected}"
+
+
+@pytest.mark.parametrize(("files", "problems"), CASES)
+def test_all_problems_are_told_where_they_are(
+    files: Files, problems: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = found_in(files)
+    assert [told(problem) for problem in found] == problems
+    for problem in found:
         assert not problem.line or 1 <= problem.column <= len(problem.source_line) + 1
+        if problem.path.endswith(".yaml"):
+            lines = files[problem.path].split("\n")
+            assert problem.source_line == (lines[problem.line - 1] if problem.line else "")
+        else:
+            assert "secret" not in f"{problem} {problem.offending}", "values of variables are never shown"
 
 
 def test_there_are_enough_cases() -> None:
-    assert len(CASES) >= 100
+    assert len(CASES) >= 180
 
 
 def test_a_problem_below_a_key_is_shown_with_that_key() -> None:
