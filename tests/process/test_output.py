@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -222,7 +222,7 @@ def test_a_log_directory_that_goes_away_disturbs_no_worker(procqs: Procqs) -> No
     procq.start(1)
     before = procq.workers()
     until((procq.folder / "logs" / "w.log").exists, "the log")
-    os.remove(procq.folder / "logs" / "w.log")
-    os.rmdir(procq.folder / "logs")
+    (procq.folder / "logs").rename(procq.folder / "gone")
+    shutil.rmtree(procq.folder / "gone")
     until(lambda: "w.1" in procq.command("logs", "w"), "its output, from memory")
     assert procq.workers() == before

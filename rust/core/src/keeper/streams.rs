@@ -3,7 +3,7 @@
 use super::token::Token;
 use super::worker::STREAMS;
 use super::Keeper;
-use crate::output::{Flow, Trouble};
+use crate::output::{Flow, Problem, Trouble};
 use crate::proto::messages::{Event, Stream};
 use crate::sys::{self, Interest};
 use std::io;
@@ -66,9 +66,21 @@ impl Keeper {
                 }
             }
         }
-        for Trouble { worker, path, errno, dropped } in self.output.take_troubles() {
-            let path = path.into_os_string().into_vec().into();
-            self.emit(&Event::LogTrouble { worker, path, errno, dropped });
+        for Trouble { problem, worker, path, errno, dropped } in self.output.take_troubles() {
+            let (file, why) = (path.display(), io::Error::from_raw_os_error(errno));
+            match problem {
+                Problem::Data => {
+                    let path = path.into_os_string().into_vec().into();
+                    self.emit(&Event::LogTrouble { worker, path, errno, dropped });
+                }
+                Problem::Rotation if errno == 0 => self.say(&format!("{file} is rotated again")),
+                Problem::Rotation => self.say(&format!(
+                    "{file} cannot be rotated and goes on growing: {why}; its directory must be writable, procq tries again"
+                )),
+                Problem::Rights => self.say(&format!(
+                    "{worker} writes to {file}, which another queue's user has opened first: his rights stand; give each user a file"
+                )),
+            }
         }
     }
 

@@ -1,17 +1,23 @@
-//! A log file, as the writer thread sees it: open, write, notice that it was moved away, try again.
+//! A log file, as the writer thread sees it: open, write, rotate, notice that it was moved away, try again.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// Most that one system call writes: with many files, nobody waits long for his turn.
-const STEP: usize = 256 * 1024;
+use super::batch::Batch;
+use super::cut::{cut, Cut};
+use super::queue::{FileQueue, Settings};
+use super::rotation;
+use super::segment::{Segment, Way};
+use crate::proto::messages::Identity;
+use crate::sys;
+
 /// How often the path is compared with the open file.
 const IDENTITY_INTERVAL: Duration = Duration::from_millis(200);
+/// The same, as long as the file ends within a line.
+const OPEN_LINE_INTERVAL: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 /// A FIFO or device that is full is asked again soon, and is no trouble until it stalls.
@@ -20,59 +26,68 @@ const BUSY_RETRY: Duration = Duration::from_millis(10);
 /// What one attempt gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Wrote(usize),
+    /// Written: bytes, and bytes of output that are done with.
+    Wrote(usize, usize),
     Busy,
     Failed(Errno),
 }
 
-/// The writing end of one file.
+/// The writing end of one path.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: Arc<Path>,
-    fd: Option<OwnedFd>,
-    /// Device and inode of what is open.
-    identity: (u64, u64),
+    user: Option<Arc<Identity>>,
+    settings: Settings,
+    segment: Option<Segment>,
     checked: Instant,
-    pub buffer: Vec<u8>,
-    pub written: usize,
+    /// It refused data: what the path leads to by now may be in a better state.
+    is_suspect: bool,
+    pub batch: Batch,
     pub retry: Option<Instant>,
     pause: Duration,
+    /// Rotation has failed, and is tried again then.
+    rotate_at: Option<Instant>,
+    /// What there is to say of rotation: it fails (why), or works again (none).
+    pub rotation_news: Option<Option<Errno>>,
 }
 
 impl LogFile {
-    pub fn new(path: Arc<Path>, now: Instant) -> Self {
+    pub fn new(queue: &FileQueue, now: Instant) -> Self {
         LogFile {
-            path,
-            fd: None,
-            identity: (0, 0),
+            path: Arc::clone(&queue.path),
+            user: queue.user.clone(),
+            settings: queue.settings,
+            segment: None,
             checked: now,
-            buffer: Vec::new(),
-            written: 0,
+            is_suspect: false,
+            batch: Batch::default(),
             retry: None,
             pause: FIRST_RETRY,
+            rotate_at: None,
+            rotation_news: None,
         }
     }
 
-    /// Whether everything handed over has been written.
-    pub fn is_done(&self) -> bool {
-        self.written == self.buffer.len()
+    /// Takes over what has come, and what is said of the file by now.
+    pub fn take_over(&mut self, queue: &mut FileQueue) {
+        if !self.batch.is_done() {
+            return;
+        }
+        self.batch.take(&mut queue.pieces);
+        self.settings = queue.settings;
+        if self.user != queue.user {
+            self.user.clone_from(&queue.user);
+            self.segment = None;
+        }
     }
 
-    /// Writes the next step of the buffer; without one only sees to it that the file is open.
+    /// Writes the next step of the batch; without one only sees to it that the file is open.
     pub fn write(&mut self, now: Instant) -> Outcome {
         self.retry = None;
-        if now.saturating_duration_since(self.checked) >= IDENTITY_INTERVAL {
-            self.checked = now;
-            if self.was_replaced() {
-                self.fd = None;
-            }
-        }
-        let result = self.open_fd().and_then(|()| self.write_step());
-        match result {
+        match self.step(now) {
             Ok(length) => {
-                self.written += length;
                 self.pause = FIRST_RETRY;
-                Outcome::Wrote(length)
+                Outcome::Wrote(length, self.batch.advance(length))
             }
             Err(Errno::AGAIN) => {
                 self.retry = Some(now + BUSY_RETRY);
@@ -81,54 +96,96 @@ impl LogFile {
             Err(errno) => {
                 self.retry = Some(now + self.pause);
                 self.pause = (self.pause * 2).min(LAST_RETRY);
-                // What the path leads to by then may be in a better state.
-                self.fd = None;
+                self.is_suspect = true;
                 Outcome::Failed(errno)
             }
         }
     }
 
-    fn write_step(&self) -> Result<usize, Errno> {
-        let rest = &self.buffer[self.written..];
-        let step = &rest[..rest.len().min(STEP)];
-        match &self.fd {
-            Some(fd) if !step.is_empty() => rustix::io::retry_on_intr(|| rustix::io::write(fd, step)),
-            _ => Ok(0),
-        }
-    }
-
-    fn open_fd(&mut self) -> Result<(), Errno> {
-        if self.fd.is_some() {
-            return Ok(());
-        }
-        let fd = match open(&self.path) {
-            Err(Errno::NOENT) => {
-                create_parent(&self.path)?;
-                open(&self.path)?
-            }
-            other => other?,
+    fn step(&mut self, now: Instant) -> Result<usize, Errno> {
+        self.check(now);
+        let mut segment = match self.segment.take() {
+            Some(segment) => segment,
+            None => self.with_rights(Segment::open)?,
         };
-        let stat = rustix::fs::fstat(&fd)?;
-        self.identity = (stat.st_dev, stat.st_ino);
-        self.fd = Some(fd);
-        Ok(())
+        let result = self.write_to(&mut segment, now);
+        self.segment = Some(segment);
+        result
     }
 
-    /// Deleted, renamed, or another file has its name: what follows belongs into a new file of that name.
-    fn was_replaced(&self) -> bool {
-        self.fd.is_some()
-            && !rustix::fs::stat(&*self.path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity)
+    fn write_to(&mut self, segment: &mut Segment, now: Instant) -> Result<usize, Errno> {
+        let format = self.settings.format;
+        if self.batch.rest(format).is_empty() {
+            return Ok(0);
+        }
+        if self.batch.marks(1).any(|mark| segment.is_index_due(mark.time)) {
+            segment.measure();
+        }
+        let may_rotate = segment.place.is_some() && self.rotate_at.is_none_or(|at| at <= now);
+        let mut limit = self.settings.rotate.filter(|_| may_rotate);
+        if self.is_full(segment, limit) {
+            // Somebody may have made it shorter.
+            segment.measure();
+            if self.is_full(segment, limit) {
+                self.rotate(segment, now);
+            }
+            if self.is_full(segment, limit) {
+                // No new one could be had, or it is somebody else's.
+                limit = None;
+            }
+        }
+        let rest = self.batch.rest(format);
+        let Cut::Write(length) = cut(rest, segment.size, segment.whole, limit) else { return Err(Errno::AGAIN) };
+        let length = segment.write(&rest[..length])?;
+        segment.note(length, self.batch.marks(length));
+        Ok(length)
     }
-}
 
-/// Non-blocking for the sake of FIFOs without a reader; regular files do not care. Links are followed:
-/// `/dev/stdout` and logs on another disk are what people link to, and it is their own file.
-fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::from_raw_mode(0o640)))
-}
+    fn is_full(&mut self, segment: &Segment, limit: Option<u64>) -> bool {
+        let rest = self.batch.rest(self.settings.format);
+        cut(rest, segment.size, segment.whole, limit) == Cut::Rotate
+    }
 
-fn create_parent(path: &Path) -> Result<(), Errno> {
-    let Some(parent) = path.parent() else { return Err(Errno::NOENT) };
-    std::fs::create_dir_all(parent).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    /// Was it deleted, renamed, or put in another's place? Then it ends here, with a whole line if possible.
+    fn check(&mut self, now: Instant) {
+        let Some(segment) = &self.segment else { return };
+        let interval = if segment.whole { IDENTITY_INTERVAL } else { OPEN_LINE_INTERVAL };
+        if !self.is_suspect && now.saturating_duration_since(self.checked) < interval {
+            return;
+        }
+        (self.checked, self.is_suspect) = (now, false);
+        if !self.with_rights(|path, _| Ok(segment.is_at(path))).unwrap_or(false) {
+            self.segment = None;
+        }
+    }
+
+    /// Goes on with the file that follows on a full one; with the same if that could not be had.
+    fn rotate(&mut self, segment: &mut Segment, now: Instant) {
+        let keep = self.settings.keep;
+        let result = self.with_rights(|path, way| {
+            let Some(place) = &segment.place else { return Err(Errno::INVAL) };
+            // Renamed by somebody else: the new file has begun already.
+            if segment.is_at(path) {
+                rotation::shift(place, keep)?;
+            }
+            Segment::create(place, way).inspect_err(|_| rotation::restore(place, keep))
+        });
+        let failure = result.map(|next| *segment = next).err();
+        let (before, again) = (self.rotate_at, failure.map(|_| now + LAST_RETRY));
+        self.rotate_at = again;
+        if before.is_some() != again.is_some() {
+            self.rotation_news = Some(failure);
+        }
+    }
+
+    fn with_rights<T>(&self, work: impl FnOnce(&Path, Way) -> Result<T, Errno>) -> Result<T, Errno> {
+        match &self.user {
+            None => work(&self.path, Way::Follow),
+            Some(user) => {
+                let rights = sys::Rights { uid: user.uid, gid: user.gid, groups: &user.groups };
+                sys::with_rights(rights, || work(&self.path, Way::Refuse))
+                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))?
+            }
+        }
+    }
 }

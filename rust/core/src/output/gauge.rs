@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 /// A destination that takes nothing for this long is in trouble: its data is dropped, its workers run on.
 pub const STALL: Duration = Duration::from_secs(2);
 
+/// What is kept of those who cannot wait because they are dead, while nothing but waiting is wanted.
+const LEFT_BEHIND: usize = 16 * 1024 * 1024;
+
 /// What a full queue means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
     /// The writer of the data waits while the destination makes progress (files).
     Wait,
+    /// He waits until the destination takes data, and be it tomorrow.
+    Block,
     /// What does not fit is lost and counted (terminals, pipes).
     Drop,
 }
@@ -58,6 +63,19 @@ impl Gauge {
         }
     }
 
+    /// Changes the rule; who waits may be released by that.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    fn makes_wait(&self) -> bool {
+        match self.policy {
+            Policy::Wait => self.trouble.is_none(),
+            Policy::Block => true,
+            Policy::Drop => false,
+        }
+    }
+
     /// Decides about data and books it.
     pub fn offer(&mut self, length: usize) -> Admission {
         self.offer_within(length, 0)
@@ -66,12 +84,13 @@ impl Gauge {
     /// As `offer`, with some room more: for what is small and matters more than the rest.
     pub fn offer_within(&mut self, length: usize, extra: usize) -> Admission {
         let capacity = self.capacity + extra;
-        let full = match self.policy {
+        let refused = match self.policy {
             // One chunk more than the capacity: what was read from a worker is never lost for want of room.
-            Policy::Wait => self.pending >= capacity,
+            Policy::Wait => self.trouble.is_some() && self.pending >= capacity,
+            Policy::Block => self.trouble.is_some() && self.pending >= capacity + LEFT_BEHIND,
             Policy::Drop => self.pending + length > capacity,
         };
-        if full && (self.policy == Policy::Drop || self.trouble.is_some()) {
+        if refused {
             self.lose(length);
             return Admission::Drop;
         }
@@ -79,7 +98,7 @@ impl Gauge {
             self.progress = Instant::now();
         }
         self.pending += length;
-        if self.policy == Policy::Wait && self.trouble.is_none() && self.pending >= self.capacity {
+        if self.makes_wait() && self.pending >= self.capacity {
             self.waiting = true;
             return Admission::TakeAndWait;
         }
@@ -99,7 +118,7 @@ impl Gauge {
         self.progress = now;
         self.trouble.take()?;
         // The time of dropping is over: from here on a full queue means waiting again.
-        self.waiting |= self.policy == Policy::Wait && self.pending >= self.capacity;
+        self.waiting |= self.makes_wait() && self.pending >= self.capacity;
         Some(std::mem::take(&mut self.lost))
     }
 
@@ -121,13 +140,13 @@ impl Gauge {
 
     /// Whether waiting writers may go on; asked once, told once.
     pub fn release(&mut self) -> bool {
-        let enough = self.trouble.is_some() || self.pending <= self.capacity / 2;
+        let enough = !self.makes_wait() || self.pending <= self.capacity / 2;
         enough && std::mem::take(&mut self.waiting)
     }
 
     /// When the patience of those who wait ends.
     pub fn deadline(&self) -> Option<Instant> {
-        self.waiting.then(|| self.progress + STALL)
+        (self.waiting && self.trouble.is_none()).then(|| self.progress + STALL)
     }
 
     /// Somebody has waited for longer than is reasonable.
@@ -182,9 +201,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_books_balance(steps in steps(), drop in any::<bool>()) {
+        fn the_books_balance(steps in steps(), policy in prop_oneof![Just(Policy::Drop), Just(Policy::Wait), Just(Policy::Block)]) {
             let now = Instant::now();
-            let mut gauge = Gauge::new(if drop { Policy::Drop } else { Policy::Wait }, 1000, now);
+            let (drop, block) = (policy == Policy::Drop, policy == Policy::Block);
+            let mut gauge = Gauge::new(policy, 1000, now);
             let (mut offered, mut told) = (0, 0);
             for step in steps {
                 match step {
@@ -195,6 +215,7 @@ mod tests {
                         let admission = gauge.offer(length);
                         prop_assert!(!(drop && admission == Admission::TakeAndWait));
                         prop_assert!(drop || gauge.in_trouble() || admission != Admission::Drop, "a file loses nothing while the disk takes data");
+                        prop_assert!(!block || admission != Admission::Drop, "who would rather wait loses nothing at all");
                     }
                     Step::Deliver(length) if gauge.pending() > 0 => told += gauge.deliver(length.min(gauge.pending()), now).unwrap_or(0),
                     Step::Deliver(_) => {}
@@ -206,6 +227,26 @@ mod tests {
             }
             prop_assert_eq!(told + gauge.take_lost(), gauge.lost_total());
         }
+    }
+
+    #[test]
+    fn who_would_rather_wait_waits_through_a_trouble() {
+        let now = Instant::now();
+        let mut gauge = Gauge::new(Policy::Block, 100, now);
+        assert_eq!(gauge.offer(150), Admission::TakeAndWait);
+        assert!(gauge.fail(28) && !gauge.release() && gauge.is_waited_for());
+        assert_eq!(gauge.deadline(), None, "nobody's patience ends");
+        assert_eq!(gauge.offer(50), Admission::TakeAndWait, "left by a worker that died");
+        assert_eq!(gauge.offer(LEFT_BEHIND), Admission::TakeAndWait);
+        assert_eq!(gauge.offer(1), Admission::Drop, "a bound there is");
+        assert_eq!(gauge.deliver(100, now), Some(1));
+        assert!(!gauge.release() && gauge.deadline().is_some());
+        gauge.deliver(LEFT_BEHIND + 50, now);
+        assert!(gauge.release());
+        gauge.offer(150);
+        gauge.fail(28);
+        gauge.set_policy(Policy::Wait);
+        assert!(gauge.release(), "the other rule lets them go");
     }
 
     #[test]

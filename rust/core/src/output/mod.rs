@@ -9,19 +9,27 @@
 //! [`LINE_CAP`] bytes, or until the stream ends.
 
 mod backlog;
+mod batch;
 mod console;
+mod cut;
 mod destination;
 mod file;
+mod format;
 mod framer;
 mod gauge;
 mod glob;
+mod index;
 mod prefix;
+mod queue;
 mod ring;
 mod rings;
+mod rotation;
 mod sanitize;
+mod segment;
 mod shared;
 mod slab;
 mod slot;
+mod steering;
 mod subscription;
 mod tail;
 #[cfg(test)]
@@ -31,9 +39,8 @@ mod writer;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
@@ -44,7 +51,7 @@ pub use destination::Kind;
 pub use framer::{Framer, Piece, LINE_CAP};
 pub use gauge::STALL;
 pub use ring::{Record, Ring, RING_MAX, RING_MIN};
-pub use shared::Trouble;
+pub use shared::{Problem, Trouble};
 pub use subscription::{Delivery, Interest, Line, SUBSCRIPTION_QUEUE, TAIL_LIMIT};
 
 use console::Console;
@@ -58,9 +65,6 @@ use writer::Writer;
 
 /// All rings together.
 const RINGS_LIMIT: usize = 64 * 1024 * 1024;
-
-/// What a writer that works gets for its last step, even when the deadline has passed.
-const LAST_STEP: Duration = Duration::from_millis(100);
 
 /// The output of one generation of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -195,11 +199,13 @@ impl Output {
         let Some(slot) = self.slot(id) else { return };
         let mut state = shared.lock();
         let former = slot.log.take();
-        slot.log = log.map(|log| state.attach(log, &slot.name));
+        slot.log = log.map(|log| state.attach(log, slot.user.as_ref(), &slot.name));
         if let Some(former) = former {
             state.detach(former);
             // Who waited for the former file finds himself released.
             state.released.push(former);
+        }
+        if !state.released.is_empty() || !state.troubles.is_empty() {
             shared.wake_reactor();
         }
         shared.wake_writer(state);
@@ -236,7 +242,7 @@ impl Output {
             } else {
                 rings.push(slot.ring, stream, time, piece);
             }
-            push_to_sinks(&mut state, slot, piece);
+            push_to_sinks(&mut state, slot, stream, time, piece);
             if !slot.readers.is_empty() {
                 *subscribers_dropped += slot.tell_readers(subscriptions, readable, stream, time, piece);
             }
@@ -248,19 +254,6 @@ impl Output {
         } else {
             Flow::Continue
         }
-    }
-
-    /// Whether this worker's pipes may be read: false while a file it shares with others has no room.
-    /// Ask before each read; what is read after a no makes the queue longer than its bound.
-    pub fn may_read(&mut self, id: StreamId) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let Some(slot) = self.slot(id) else { return true };
-        let state = shared.lock();
-        if let Some(log) = slot.log.filter(|&log| state.is_waited_for(log)) {
-            slot.waits_for_file = Some(log);
-        }
-        slot.waits_for_console |= state.console.gauge.is_waited_for();
-        !slot.waits()
     }
 
     /// Nothing more comes of this generation. Its last lines stay readable.
@@ -291,106 +284,6 @@ impl Output {
             }
         }
     }
-
-    /// Those whose pipes may be read again. Call it when `wake` was signalled and when [`Output::deadline`] has come.
-    pub fn take_resumable(&mut self, now: Instant) -> Vec<StreamId> {
-        let mut state = self.shared.lock();
-        for id in state.stalled_files(now) {
-            state.file_failed(id, rustix::io::Errno::TIMEDOUT.raw_os_error());
-        }
-        state.check_console(now);
-        let files = std::mem::take(&mut state.released);
-        let console = std::mem::take(&mut state.console_released);
-        drop(state);
-        if files.is_empty() && !console {
-            return Vec::new();
-        }
-        let resume = |(index, slot): (u32, &mut Slot)| {
-            let waited = slot.waits();
-            slot.waits_for_file = slot.waits_for_file.filter(|file| !files.contains(file));
-            slot.waits_for_console &= !console;
-            (waited && !slot.waits()).then_some(StreamId { index, epoch: slot.epoch })
-        };
-        self.slots.iter_mut().filter_map(resume).collect()
-    }
-
-    /// When [`Output::take_resumable`] has to be called even without a signal: a destination may have stalled then.
-    pub fn deadline(&self) -> Option<Instant> {
-        let state = self.shared.lock();
-        let files = state.waited_for.iter().filter_map(|&id| state.files.get(id)?.gauge.deadline());
-        files.chain(state.console.gauge.deadline()).min()
-    }
-
-    /// Files that refuse data, and those that take it again, since the last call. A stall is found by
-    /// [`Output::take_resumable`]: call that first.
-    pub fn take_troubles(&mut self) -> Vec<Trouble> {
-        std::mem::take(&mut self.shared.lock().troubles)
-    }
-
-    /// Shows lines of procq itself on the console, without a worker's prefix.
-    pub fn console_line(&mut self, text: &str) {
-        let mut lines = text.trim_end_matches('\n').as_bytes().to_vec();
-        lines.push(b'\n');
-        let mut state = self.shared.lock();
-        let _ = state.push_console(None, &lines);
-        self.shared.wake_writer(state);
-    }
-
-    /// Keeps a terminal still, for job control; what is too much meanwhile is dropped and counted. A file goes on.
-    pub fn pause_console(&mut self, paused: bool) {
-        let mut state = self.shared.lock();
-        state.console.paused = paused;
-        state.work = true;
-        self.shared.wake_writer(state);
-    }
-
-    /// Waits until everything is written, or refused, or the deadline has come. True if nothing is left behind.
-    pub fn flush(&mut self, deadline: Instant) -> bool {
-        let mut state = self.shared.lock();
-        state.flushing = true;
-        state.work = true;
-        self.ring_and_wait(state, deadline, |state| state.is_quiet());
-        let mut state = self.shared.lock();
-        state.flushing = false;
-        state.is_quiet()
-    }
-
-    /// Ends the writer thread; what it has not written by the deadline is lost. Gives the last counts.
-    pub fn stop(mut self, deadline: Instant) -> Counters {
-        self.flush(deadline);
-        let mut state = self.shared.lock();
-        state.stop = true;
-        state.work = true;
-        self.ring_and_wait(state, deadline.max(Instant::now() + LAST_STEP), |state| state.finished);
-        // A thread that hangs in a dead disk ends with the process.
-        if self.shared.lock().finished {
-            self.writer.take().map(JoinHandle::join);
-        }
-        self.counters()
-    }
-
-    fn ring_and_wait(&self, state: MutexGuard<'_, State>, deadline: Instant, done: impl Fn(&State) -> bool) {
-        self.shared.wake_writer(state);
-        let mut state = self.shared.lock();
-        while !done(&state) && Instant::now() < deadline {
-            state = self.shared.wait_quiet(state, deadline);
-        }
-    }
-
-    /// What has become of all output so far.
-    pub fn counters(&self) -> Counters {
-        let state = self.shared.lock();
-        let files = || state.files.iter().map(|(_, file)| &file.gauge);
-        Counters {
-            received: self.received,
-            logged: state.past_delivered + files().map(gauge::Gauge::delivered).sum::<u64>(),
-            log_dropped: state.past_lost + files().map(gauge::Gauge::lost_total).sum::<u64>(),
-            shown: state.console.gauge.delivered(),
-            console_dropped: state.console.gauge.lost_total(),
-            subscribers_dropped: self.subscribers_dropped,
-            rings: self.rings.total(),
-        }
-    }
 }
 
 impl Drop for Output {
@@ -402,9 +295,9 @@ impl Drop for Output {
     }
 }
 
-fn push_to_sinks(state: &mut State, slot: &mut Slot, piece: Piece<'_>) {
+fn push_to_sinks(state: &mut State, slot: &mut Slot, stream: Stream, time: u64, piece: Piece<'_>) {
     if let Some(log) = slot.log {
-        if state.push_file(log, piece.data) == Admission::TakeAndWait {
+        if state.push_file(log, piece.data, time, &slot.name, stream) == Admission::TakeAndWait {
             slot.waits_for_file = Some(log);
         }
     }

@@ -74,7 +74,7 @@ impl Style {
 }
 
 /// One pass over the block: prefix, line, prefix, line; the last line gets a newline if it has none.
-fn append_lines(edge: &[u8], block: &[u8], out: &mut Vec<u8>) {
+pub(super) fn append_lines(edge: &[u8], block: &[u8], out: &mut Vec<u8>) {
     if edge.is_empty() {
         out.extend_from_slice(block);
     } else {

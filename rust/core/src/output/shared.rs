@@ -8,13 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::backlog::Backlog;
-use super::gauge::{Admission, Gauge, Policy};
+use super::gauge::{Admission, Gauge};
 use super::prefix::Label;
+use super::queue::{FileQueue, FILE_QUEUE};
 use super::slab::Slab;
-use crate::proto::messages::Log;
+use crate::proto::messages::{Identity, Log, LogFormat, Stream};
 
-/// Bytes waiting for one file before its workers have to wait.
-pub(super) const FILE_QUEUE: usize = 4 * 1024 * 1024;
 /// Bytes waiting for all files together before each gets only a small queue.
 const ALL_FILE_QUEUES: usize = 32 * 1024 * 1024;
 /// The queue of a file while there is that much.
@@ -25,29 +24,30 @@ const OWN_LINES: usize = 256 * 1024;
 const SPARES: usize = 4;
 const SPARE_SIZE: usize = 1024 * 1024;
 
-/// A file refuses data, or takes it again.
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It refuses data, or takes it again.
+    Data,
+    /// It cannot be rotated and goes on growing, or it can again.
+    Rotation,
+    /// It is in use with the rights of somebody else than this worker's user.
+    Rights,
+}
+
+/// Something is wrong with a file, or right again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// The worker that named the file first.
+    /// What.
+    pub problem: Problem,
+    /// The worker that named the file first; where it is about rights, the one that came later.
     pub worker: String,
     /// The file.
     pub path: PathBuf,
-    /// Why, or 0 when the file takes data again.
+    /// Why, or 0 when it is over.
     pub errno: i32,
     /// Bytes lost from the beginning to the end of the trouble.
     pub dropped: u64,
-}
-
-/// Bytes on their way into one file.
-#[derive(Debug)]
-pub(super) struct FileQueue {
-    pub path: Arc<Path>,
-    owner: Arc<str>,
-    pub data: Vec<u8>,
-    pub gauge: Gauge,
-    pub members: u32,
-    /// In the list of what the writer has to look at.
-    listed: bool,
 }
 
 #[derive(Debug)]
@@ -168,32 +168,26 @@ fn ring_bell(bell: &OwnedFd) {
 }
 
 impl State {
-    /// Joins the queue of a file, opening it if nobody else writes there.
-    pub fn attach(&mut self, log: &Log, owner: &Arc<str>) -> u32 {
+    /// Joins the queue of a file, opening it if nobody else writes there. Those who are there already go by the same settings from now on.
+    pub fn attach(&mut self, log: &Log, user: Option<&Arc<Identity>>, owner: &Arc<str>) -> u32 {
         let id = match self.by_path.get(log.path()) {
             Some(&id) => id,
-            None => self.new_file(log.path(), owner),
+            None => self.new_file(log, user, owner),
         };
-        if let Some(file) = self.files.get_mut(id) {
-            file.members += 1;
+        if self.files.get_mut(id).is_some_and(|file| file.join(log, user)) {
+            let (worker, path) = (owner.to_string(), log.path().to_path_buf());
+            self.troubles.push(Trouble { problem: Problem::Rights, worker, path, errno: 0, dropped: 0 });
         }
+        self.list(id);
+        self.release(id);
         id
     }
 
-    fn new_file(&mut self, path: &Path, owner: &Arc<str>) -> u32 {
-        let path: Arc<Path> = Arc::from(path);
-        let gauge = Gauge::new(Policy::Wait, FILE_QUEUE, Instant::now());
-        let queue = FileQueue {
-            path: Arc::clone(&path),
-            owner: Arc::clone(owner),
-            data: Vec::new(),
-            gauge,
-            members: 0,
-            listed: false,
-        };
+    fn new_file(&mut self, log: &Log, user: Option<&Arc<Identity>>, owner: &Arc<str>) -> u32 {
+        let queue = FileQueue::new(log, user, owner);
+        let path = Arc::clone(&queue.path);
         let id = self.files.insert(queue);
         self.by_path.insert(path, id);
-        self.list(id);
         id
     }
 
@@ -236,17 +230,22 @@ impl State {
         Some(id)
     }
 
-    /// Queues data for a file.
-    pub fn push_file(&mut self, id: u32, data: &[u8]) -> Admission {
+    /// Queues whole lines, read from a worker at `time`, for a file.
+    pub fn push_file(&mut self, id: u32, data: &[u8], time: u64, worker: &Arc<str>, stream: Stream) -> Admission {
         let Some(file) = self.files.get_mut(id) else { return Admission::Drop };
-        file.gauge.capacity = if self.queued < ALL_FILE_QUEUES { FILE_QUEUE } else { CROWDED_FILE_QUEUE };
+        let capacity = if self.queued < ALL_FILE_QUEUES { FILE_QUEUE } else { CROWDED_FILE_QUEUE };
+        // Short lines, each read by itself: what is known of them takes more room than they do.
+        file.gauge.capacity = capacity.saturating_sub(file.pieces.overhead()).max(1);
         let admission = file.gauge.offer(data.len());
         if admission != Admission::Drop {
             self.queued += data.len();
-            if file.data.capacity() == 0 {
-                file.data = self.spares.pop().unwrap_or_default();
+            if file.pieces.data.capacity() == 0 {
+                file.pieces.data = self.spares.pop().unwrap_or_default();
             }
-            file.data.extend_from_slice(data);
+            match file.settings.format {
+                LogFormat::Text => file.pieces.push_plain(data, time),
+                LogFormat::Prefixed | LogFormat::Json => file.pieces.push_lines(data, time, worker, stream),
+            }
             if admission == Admission::TakeAndWait && !self.waited_for.contains(&id) {
                 self.waited_for.push(id);
             }
@@ -271,9 +270,16 @@ impl State {
             return false;
         }
         let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
-        self.troubles.push(Trouble { worker, path, errno, dropped: 0 });
+        self.troubles.push(Trouble { problem: Problem::Data, worker, path, errno, dropped: 0 });
         self.release(id);
         true
+    }
+
+    /// A file cannot be rotated (why), or can again (none).
+    pub fn rotation_failed(&mut self, id: u32, errno: Option<i32>) {
+        let Some(file) = self.files.get(id) else { return };
+        let (worker, path, errno) = (file.owner.to_string(), file.path.to_path_buf(), errno.unwrap_or(0));
+        self.troubles.push(Trouble { problem: Problem::Rotation, worker, path, errno, dropped: 0 });
     }
 
     /// Whether somebody waits for this file, so that others had better wait too.
@@ -302,7 +308,7 @@ impl State {
         let recovered = file.gauge.deliver(length, now);
         if let Some(dropped) = recovered {
             let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
-            self.troubles.push(Trouble { worker, path, errno: 0, dropped });
+            self.troubles.push(Trouble { problem: Problem::Data, worker, path, errno: 0, dropped });
         }
         if file.gauge.is_waited_for() && !self.waited_for.contains(&id) {
             self.waited_for.push(id);
@@ -358,6 +364,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gauge::Policy;
     use super::*;
 
     #[test]
@@ -369,9 +376,9 @@ mod tests {
         let mut state = shared.lock();
         let owner = Arc::from("w.1");
         let files: Vec<u32> =
-            (0..200).map(|n| state.attach(&Log::at(Path::new(&format!("/log/{n}"))), &owner)).collect();
+            (0..200).map(|n| state.attach(&Log::at(Path::new(&format!("/log/{n}"))), None, &owner)).collect();
         for &id in &files {
-            while state.push_file(id, &[b'x'; CHUNK]) == Admission::Take {}
+            while state.push_file(id, &[b'x'; CHUNK], 1, &owner, Stream::Stdout) == Admission::Take {}
         }
         assert!(state.queued <= ALL_FILE_QUEUES + FILE_QUEUE + 200 * (CROWDED_FILE_QUEUE + CHUNK), "{}", state.queued);
         let pending: usize = files.iter().filter_map(|id| Some(state.files.get(*id)?.gauge.pending())).sum();

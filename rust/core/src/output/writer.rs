@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use super::backlog::Backlog;
 use super::console::{Console, Progress};
@@ -75,29 +76,32 @@ impl Writer {
         }
         let Some(file) = self.files.get_mut(&id) else { return false };
         let outcome = file.write(now);
-        let done = file.is_done();
+        let done = file.batch.is_done();
         let mut state = self.shared.lock();
         let news = match outcome {
             Outcome::Busy => false,
-            Outcome::Wrote(length) => state.file_delivered(id, length, Instant::now()),
+            Outcome::Wrote(_, done) => state.file_delivered(id, done, Instant::now()),
             Outcome::Failed(errno) => state.file_failed(id, errno.raw_os_error()),
         };
+        let rotation = file.rotation_news.take();
+        if let Some(errno) = rotation {
+            state.rotation_failed(id, errno.map(Errno::raw_os_error));
+        }
         let more = !done || file.retry.is_some();
         if more {
             self.again.push(id);
-        } else if state.files.get(id).is_some_and(|queue| !queue.data.is_empty() || queue.members == 0) {
+        } else if state.files.get(id).is_some_and(|queue| !queue.pieces.data.is_empty() || queue.members == 0) {
             state.list(id);
         } else {
-            file.written = 0;
-            let spare = state.files.get_mut(id).map(|queue| std::mem::take(&mut queue.data)).unwrap_or_default();
-            state.recycle(spare);
-            state.recycle(std::mem::take(&mut file.buffer));
+            let spare = state.files.get_mut(id).map(|queue| std::mem::take(&mut queue.pieces)).unwrap_or_default();
+            state.recycle(spare.data);
+            state.recycle(file.batch.give_back());
         }
         drop(state);
-        if news {
+        if news || rotation.is_some() {
             self.shared.wake_reactor();
         }
-        matches!(outcome, Outcome::Wrote(length) if length > 0)
+        matches!(outcome, Outcome::Wrote(length, _) if length > 0)
     }
 
     /// Makes a file ready to write; false if it was closed instead.
@@ -108,12 +112,8 @@ impl Writer {
             return false;
         }
         let Some(queue) = state.files.get_mut(id) else { return false };
-        let file = self.files.entry(id).or_insert_with(|| LogFile::new(Arc::clone(&queue.path), now));
-        if file.is_done() {
-            file.buffer.clear();
-            file.written = 0;
-            std::mem::swap(&mut file.buffer, &mut queue.data);
-        }
+        let file = self.files.entry(id).or_insert_with(|| LogFile::new(queue, now));
+        file.take_over(queue);
         true
     }
 

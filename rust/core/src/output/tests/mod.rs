@@ -1,8 +1,13 @@
 //! The whole of it, with real files, pipes, sockets and terminals.
 
+mod blocking;
 mod console;
 mod files;
+mod formats;
+mod index;
 mod readers;
+mod rights;
+mod rotation;
 
 use std::fs::File;
 use std::io::Read;
@@ -100,6 +105,32 @@ impl Fixture {
 fn plain(fd: impl Into<OwnedFd>) -> ConsoleConfig {
     ConsoleConfig { fd: fd.into(), prefix: true, colour: false, width: 0, raw: false }
 }
+
+/// A file that is rotated.
+fn rotated(path: &Path, rotate: u64, keep: u32) -> Log {
+    Log { rotate: Some(rotate), keep, ..Log::at(path) }
+}
+
+/// FILE.1, FILE.2 … or FILE.idx.
+fn beside(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
+    PathBuf::from(format!("{}.{suffix}", path.display()))
+}
+
+/// A file and its closed ones, oldest first.
+fn segments(path: &Path) -> Vec<Vec<u8>> {
+    let closed = (1..).map(|number| beside(path, number)).take_while(|path| path.exists());
+    let mut all: Vec<PathBuf> = closed.collect();
+    all.reverse();
+    all.push(path.to_path_buf());
+    all.iter().map(|path| read(path)).collect()
+}
+
+/// `line 0`, `line 1` …, each of `LINE` bytes.
+fn numbered(numbers: std::ops::Range<usize>) -> Vec<u8> {
+    numbers.flat_map(|number| format!("line {number:0width$}\n", width = LINE - 6).into_bytes()).collect()
+}
+
+const LINE: usize = 50;
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + LIMIT;

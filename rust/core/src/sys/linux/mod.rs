@@ -6,6 +6,7 @@ mod lifetime;
 mod poll;
 pub mod process;
 mod raw;
+mod rights;
 mod signals;
 mod spawn;
 mod stack;
@@ -13,6 +14,7 @@ mod stack;
 pub use child::{Child, Exit};
 pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
 pub use poll::{Interest, Poller, Ready};
+pub use rights::{with_rights, Rights};
 pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};
 pub use spawn::{Image, SpawnError, Spawner, Starting, Strategy, Verdict};
 

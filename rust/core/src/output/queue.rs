@@ -1,0 +1,153 @@
+//! Bytes on their way into one file: the reactor puts them down, the writer thread takes them up.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::gauge::{Gauge, Policy};
+use crate::proto::messages::{Identity, Log, LogFormat, Stream};
+
+/// Bytes waiting for one file before its workers have to wait.
+pub(super) const FILE_QUEUE: usize = 4 * 1024 * 1024;
+/// How exactly it is known when plain bytes were read; also the step of the index.
+pub(super) const TIME_STEP: Duration = Duration::from_millis(100);
+/// Most bytes of one block: what the writer formats without looking up.
+const BLOCK: usize = 64 * 1024;
+
+/// What can change while a file is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub format: LogFormat,
+    /// Bytes beyond which it is not let grow.
+    pub rotate: Option<u64>,
+    /// Closed files that stay.
+    pub keep: u32,
+}
+
+impl Settings {
+    pub fn of(log: &Log) -> Settings {
+        Settings { format: log.format, rotate: log.rotate, keep: log.keep }
+    }
+}
+
+/// Who wrote a block that is to be formatted.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub worker: Arc<str>,
+    pub stream: Stream,
+}
+
+/// Lines that were read at one time.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// Where the next one begins.
+    pub end: usize,
+    /// Nanoseconds since the epoch.
+    pub time: u64,
+    /// None where the bytes are written as they are.
+    pub source: Option<Source>,
+}
+
+/// The bytes, and what is known of them.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    pub data: Vec<u8>,
+    pub blocks: Vec<Block>,
+    /// One of the blocks at least is to be formatted.
+    pub formatted: bool,
+}
+
+impl Pieces {
+    /// Appends bytes that are written as they are.
+    pub fn push_plain(&mut self, data: &[u8], time: u64) {
+        self.data.extend_from_slice(data);
+        let end = self.data.len();
+        match self.blocks.last_mut() {
+            // A clock that was set back makes a huge difference, and with it a block of its own.
+            Some(last) if last.source.is_none() && time.wrapping_sub(last.time) < TIME_STEP.as_nanos() as u64 => {
+                last.end = end;
+            }
+            _ => self.blocks.push(Block { end, time, source: None }),
+        }
+    }
+
+    /// Appends lines that the writer will format.
+    pub fn push_lines(&mut self, data: &[u8], time: u64, worker: &Arc<str>, stream: Stream) {
+        let (start, last) = (self.data.len(), self.blocks.len().checked_sub(1));
+        self.data.extend_from_slice(data);
+        let end = self.data.len();
+        self.formatted = true;
+        let begin = last.and_then(|last| Some(self.blocks.get(last.checked_sub(1)?)?.end)).unwrap_or(0);
+        let whole = self.data[..start].ends_with(b"\n");
+        match self.blocks.last_mut() {
+            Some(Block { end: last, time: at, source: Some(source) })
+                if *at == time
+                    && whole
+                    && source.stream == stream
+                    && Arc::ptr_eq(&source.worker, worker)
+                    && end - begin <= BLOCK =>
+            {
+                *last = end;
+            }
+            _ => {
+                let source = Some(Source { worker: Arc::clone(worker), stream });
+                self.blocks.push(Block { end, time, source });
+            }
+        }
+    }
+
+    /// What the books cost beyond the bytes.
+    pub fn overhead(&self) -> usize {
+        self.blocks.len() * size_of::<Block>()
+    }
+}
+
+/// One file's queue.
+#[derive(Debug)]
+pub(super) struct FileQueue {
+    pub path: Arc<Path>,
+    /// The worker that named it first.
+    pub owner: Arc<str>,
+    /// With whose rights it is opened; the keeper's own without.
+    pub user: Option<Arc<Identity>>,
+    pub settings: Settings,
+    pub pieces: Pieces,
+    pub gauge: Gauge,
+    pub members: u32,
+    /// In the list of what the writer has to look at.
+    pub listed: bool,
+}
+
+impl FileQueue {
+    pub fn new(log: &Log, user: Option<&Arc<Identity>>, owner: &Arc<str>) -> FileQueue {
+        FileQueue {
+            path: Arc::from(log.path()),
+            owner: Arc::clone(owner),
+            user: user.cloned(),
+            settings: Settings::of(log),
+            pieces: Pieces::default(),
+            gauge: Gauge::new(policy(log), FILE_QUEUE, Instant::now()),
+            members: 0,
+            listed: false,
+        }
+    }
+
+    /// One more writes here: his word on how counts from now on. True if his rights are others than those it has.
+    pub fn join(&mut self, log: &Log, user: Option<&Arc<Identity>>) -> bool {
+        if self.members == 0 {
+            self.user = user.cloned();
+        }
+        self.members += 1;
+        self.settings = Settings::of(log);
+        self.gauge.set_policy(policy(log));
+        self.user.as_ref() != user
+    }
+}
+
+fn policy(log: &Log) -> Policy {
+    if log.block {
+        Policy::Block
+    } else {
+        Policy::Wait
+    }
+}

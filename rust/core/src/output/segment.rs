@@ -1,0 +1,150 @@
+//! An open log file: what it is, how much is in it, and its index.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::batch::Mark;
+use super::index::Index;
+
+/// How a path is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Whatever it leads to. `/dev/stdout` and logs on another disk are what people link to, and it is their own file.
+    Follow,
+    /// With the rights of a worker's user: a link at its end is refused, somebody else may have planted it.
+    Refuse,
+}
+
+/// The writing end of one file.
+#[derive(Debug)]
+pub(super) struct Segment {
+    fd: OwnedFd,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Bytes in it; somebody else may have changed that.
+    pub size: u64,
+    /// What is in it ends with a line, as far as we know.
+    pub whole: bool,
+    /// Where the file itself is, and its closed ones and indexes beside it. None for what is no file, or not ours to rename.
+    pub place: Option<PathBuf>,
+    index: Option<Index>,
+}
+
+impl Segment {
+    /// Opens a file, creating it and its directory where they are missing.
+    pub fn open(path: &Path, way: Way) -> Result<Segment, Errno> {
+        match open(path, way, OFlags::empty()) {
+            Err(Errno::NOENT) => {
+                create_parent(path)?;
+                open(path, way, OFlags::empty())
+            }
+            other => other,
+        }
+        .and_then(|fd| Segment::of(fd, path, way))
+    }
+
+    /// Opens the file that follows on one that was renamed. Somebody may have made it meanwhile: then his.
+    pub fn create(path: &Path, way: Way) -> Result<Segment, Errno> {
+        match open(path, way, OFlags::EXCL) {
+            Err(Errno::EXIST) => Segment::open(path, way),
+            other => other.and_then(|fd| Segment::of(fd, path, way)),
+        }
+    }
+
+    fn of(fd: OwnedFd, path: &Path, way: Way) -> Result<Segment, Errno> {
+        let stat = rustix::fs::fstat(&fd)?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let place = if regular { place_of(path, way) } else { None };
+        let size = size_of(&stat);
+        let index = place.as_deref().and_then(|place| Index::open(place, size));
+        Ok(Segment { fd, identity: (stat.st_dev, stat.st_ino), size, whole: true, place, index })
+    }
+
+    /// Whether the path still leads here. Deleted, renamed, or another file has its name: what follows belongs into that.
+    pub fn is_at(&self, path: &Path) -> bool {
+        rustix::fs::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity)
+    }
+
+    /// Looks how much is really in it.
+    pub fn measure(&mut self) {
+        let Ok(stat) = rustix::fs::fstat(&self.fd) else { return };
+        let size = size_of(&stat);
+        if size < self.size && self.index.as_mut().is_some_and(|index| !index.restart()) {
+            self.index = None;
+        }
+        self.size = size;
+    }
+
+    /// Whether bytes that were read at this time will be noted in the index.
+    pub fn is_index_due(&self, time: u64) -> bool {
+        self.index.as_ref().is_some_and(|index| index.is_due(time))
+    }
+
+    /// Appends; gives how many bytes were taken.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        let length = rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, bytes))?;
+        if length == 0 && !bytes.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        if let Some(last) = bytes[..length].last() {
+            self.whole = *last == b'\n';
+        }
+        self.size += length as u64;
+        Ok(length)
+    }
+
+    /// Notes when the last `length` bytes were read. `marks`: relative to the first of them.
+    pub fn note(&mut self, length: usize, marks: impl Iterator<Item = Mark>) {
+        let Some(index) = &mut self.index else { return };
+        let start = self.size - length as u64;
+        for mark in marks {
+            index.note(start + mark.at as u64, mark.time);
+        }
+        if !index.write() {
+            self.index = None;
+        }
+    }
+}
+
+fn size_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// Non-blocking for the sake of FIFOs without a reader; regular files do not care.
+fn open(path: &Path, way: Way, more: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let way = if way == Way::Refuse { OFlags::NOFOLLOW } else { OFlags::empty() };
+    rustix::io::retry_on_intr(|| rustix::fs::open(path, flags | way | more, Mode::from_raw_mode(0o640)))
+}
+
+fn create_parent(path: &Path) -> Result<(), Errno> {
+    let Some(parent) = path.parent() else { return Err(Errno::NOENT) };
+    std::fs::create_dir_all(parent).map_err(errno)
+}
+
+/// Where a path leads after all links at its end. None if on the way there is something that only looks like a
+/// file's name: `/dev/stdout` may lead to a regular file, but that is somebody else's.
+fn place_of(path: &Path, way: Way) -> Option<PathBuf> {
+    let mut place = path.to_path_buf();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        let special = place.starts_with("/proc") || place.starts_with("/dev") && !place.starts_with("/dev/shm");
+        if special {
+            return None;
+        }
+        match std::fs::read_link(&place) {
+            Ok(target) if way == Way::Follow => place = place.parent()?.join(target),
+            Ok(_) => return None,
+            Err(_) => return Some(place),
+        }
+    }
+    None
+}
+
+fn errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,130 @@
+//! Files with the rights of a worker's user: of the calling thread alone, for one piece of work.
+//!
+//! The kernel keeps user and groups a thread; only libc's wrappers change those of all threads. The file system's user id
+//! decides about files and nothing else, so nobody of that user may signal or trace us meanwhile.
+
+use rustix::process::DumpableBehavior;
+use std::io;
+
+/// Whose rights.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Rights<'a> {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: &'a [u32],
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+use libc::{SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS};
+// The plain names are those of sixteen bits there.
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+use libc::{SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS};
+
+/// Does some work on files with these rights, then goes back. Where there is no way back the process ends: no thread of ours
+/// may go on as somebody else.
+///
+/// # Errors
+/// We may not act for them; nothing was done.
+pub fn with_rights<T>(rights: Rights<'_>, work: impl FnOnce() -> T) -> io::Result<T> {
+    let groups = own_groups()?;
+    let own = Rights { uid: file_id(SETFSUID), gid: file_id(SETFSGID), groups: &groups };
+    // The kernel stops core dumps and tracing of who changes his ids; ours are the same again in a moment.
+    let dumpable = rustix::process::dumpable_behavior();
+    let assumed = groups_are(rights.groups).and_then(|()| ids_are(&rights));
+    let result = assumed.map(|()| work());
+    if ids_are(&own).is_err() || groups_are(own.groups).is_err() {
+        std::process::abort();
+    }
+    if let Ok(DumpableBehavior::Dumpable) = dumpable {
+        let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+    }
+    result
+}
+
+fn own_groups() -> io::Result<Vec<u32>> {
+    Ok(rustix::process::getgroups()?.into_iter().map(rustix::process::Gid::as_raw).collect())
+}
+
+fn groups_are(wanted: &[u32]) -> io::Result<()> {
+    let sorted = |mut groups: Vec<u32>| {
+        groups.sort_unstable();
+        groups
+    };
+    if sorted(own_groups()?) == sorted(wanted.to_vec()) {
+        return Ok(());
+    }
+    // SAFETY: the kernel reads as many numbers as we say there are. Not libc's wrapper, which would change all threads.
+    match unsafe { libc::syscall(SETGROUPS, wanted.len(), wanted.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The group first: with the user goes the right to change it.
+fn ids_are(wanted: &Rights<'_>) -> io::Result<()> {
+    for (call, id) in [(SETFSGID, wanted.gid), (SETFSUID, wanted.uid)] {
+        // SAFETY: takes a number. It tells no failure, so we ask.
+        unsafe { libc::syscall(call, libc::c_long::from(id)) };
+        if file_id(call) != id {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+    }
+    Ok(())
+}
+
+/// The id that is in force: a number that nobody has changes nothing, and the former one is told.
+fn file_id(call: libc::c_long) -> u32 {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(call, -1 as libc::c_long) as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn files_are_made_by_the_user_and_then_by_us_again() {
+        if crate::sys::own_uid() != 0 {
+            eprintln!("SKIPPED files_are_made_by_the_user_and_then_by_us_again: only root may act for others");
+            return;
+        }
+        let directory = std::env::temp_dir().join(format!("procq-rights-{}", std::process::id()));
+        std::fs::create_dir(&directory).expect("created");
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).expect("allowed");
+        let secret = directory.join("secret");
+        std::fs::write(&secret, "ours").expect("written");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("forbidden");
+        let before = own_groups().expect("groups");
+        let rights = Rights { uid: 4711, gid: 4712, groups: &[4712, 4713] };
+        let (made, read, groups) = with_rights(rights, || {
+            (std::fs::write(directory.join("theirs"), "x"), std::fs::read(&secret), own_groups().expect("groups"))
+        })
+        .expect("root may");
+        made.expect("everybody may write there");
+        assert_eq!(read.expect_err("not theirs").kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(groups, [4712, 4713]);
+        let theirs = std::fs::metadata(directory.join("theirs")).expect("there");
+        assert_eq!((theirs.uid(), theirs.gid()), (4711, 4712));
+        assert_eq!((file_id(SETFSUID), file_id(SETFSGID), own_groups().expect("groups")), (0, 0, before));
+        assert!(std::fs::read(&secret).is_ok(), "ours again");
+        std::fs::remove_dir_all(directory).expect("removed");
+    }
+
+    #[test]
+    fn nobody_but_root_may_act_for_others() {
+        if crate::sys::own_uid() == 0 {
+            // As somebody without rights, in a thread of its own: its user stays as it is.
+            let denied = std::thread::spawn(|| {
+                // SAFETY: a number each; this thread alone.
+                unsafe { libc::syscall(libc::SYS_setresuid, 4711, 4711, 4711) };
+                with_rights(Rights { uid: 0, gid: 0, groups: &[] }, || ()).is_err()
+            });
+            assert!(denied.join().expect("no panic"));
+        } else {
+            assert!(with_rights(Rights { uid: 0, gid: 0, groups: &[] }, || ()).is_err());
+        }
+    }
+}
