@@ -7,22 +7,23 @@ only say where to cut. What it has agreed to once is remembered by content.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+import os
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, assert_never
 
 import strictyaml
+import yaml
 
-from procq.manifest import nodes, schema
+from procq.manifest import agreed, nodes, schema
 from procq.manifest.keys import Command, Key, List, Section, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 
 _MAX_LINES = 1_000
 """Of one block; ten times as many would take a hundred times as long."""
-_MAX_REMEMBERED = 16_384
-_agreed: OrderedDict[bytes, None] = OrderedDict()
+_FORMAT = "1"
+"""To be raised when what is compared, or how, is changed in here or in `nodes`."""
 
 
 def confirm(source: Source, root: nodes.Mapping) -> None:
@@ -32,14 +33,9 @@ def confirm(source: Source, root: nodes.Mapping) -> None:
             message = f"more than {_MAX_LINES} lines, not counting other queues"
             source.problem(first, 0, len(source.lines[first]), message, "is all of this needed?")
             continue
-        digest = hashlib.blake2b(text.encode(), digest_size=16, person=validator.encode()).digest()
-        if digest in _agreed:
-            _agreed.move_to_end(digest)
-            continue
-        if _agrees(source, first, text, expected, validator):
-            _agreed[digest] = None
-            if len(_agreed) > _MAX_REMEMBERED:
-                _agreed.popitem(last=False)
+        digest = hashlib.blake2b(text.encode(), digest_size=agreed.SIZE, person=validator.encode()).digest()
+        if not _agreed.knows(digest) and _agrees(source, first, text, expected, validator):
+            _agreed.add(digest)
 
 
 def _agrees(source: Source, first: int, text: str, expected: object, validator: str) -> bool:
@@ -125,3 +121,19 @@ def _from_key(key: Key) -> Any:
             return strictyaml.MapPattern(strictyaml.Str(), _from_key(key.value))
         case _:
             assert_never(key)
+
+
+def _depends_on() -> bytes:
+    """A digest of everything that decides besides the text: what is allowed, and the versions of both readers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        strict = version("strictyaml")
+    except PackageNotFoundError:
+        strict = strictyaml.__version__
+    shapes = (repr(_validator(kind)) for kind in ("queue", "skeleton"))
+    parts = (_FORMAT, strict, yaml.__version__, *shapes)
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=agreed.SIZE).digest()
+
+
+_agreed = agreed.Agreed(lambda: agreed.directory(os.environ), _depends_on)
