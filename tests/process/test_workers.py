@@ -217,7 +217,9 @@ def test_a_factory_makes_what_is_scaled(marked: None) -> None:
 
 
 def test_the_manifest_here_knows_what_is_scaled(marked: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "procq.yaml").write_text("queues:\n  default: sleep 1000\n  other: sleep 1000\n")
+    (tmp_path / "procq.yaml").write_text(
+        "queues:\n  default:\n    command: sleep 1000\n    after: other\n  other: sleep 1000\n"
+    )
     monkeypatch.chdir(tmp_path)
     with procq.Manager(output=False) as manager:
         manager.scale("default", 4)

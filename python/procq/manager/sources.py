@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from procq.manager.errors import NoSuchQueue
@@ -30,7 +31,8 @@ def find(name: str, factory: WorkerFactory | None) -> Queue:
         if os.path.exists(file):
             queues = load(Path(file), os.environ).queues
             if name in queues:
-                return queues[name]
+                # By itself: queues that should have started before it are not here, and would be waited for.
+                return replace(queues[name], after=(), wave=0)
             raise NoSuchQueue(
                 f'there is no queue "{name}", neither added nor in {os.path.abspath(file)}',
                 hint=f"`add` makes one. The file has: {', '.join(queues)}.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
@@ -25,6 +24,7 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
         self._over = False
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, args=(main,), name="procq engine", daemon=True)
         self._thread.start()
 
@@ -42,7 +42,7 @@ class LoopThread:
         try:
             return future.result()
         except CancelledError:
-            raise _closed() from None
+            raise _closed() from self._failure
         except BaseException:
             future.cancel()
             raise
@@ -61,13 +61,15 @@ class LoopThread:
             if not self._over:
                 return asyncio.run_coroutine_threadsafe(work, self._loop)
         work.close()
-        raise _closed()
+        raise _closed() from self._failure
 
     def _run(self, main: Coroutine[Any, Any, None]) -> None:
         asyncio.set_event_loop(self._loop)
-        # What went wrong is told to everybody who asks for something afterwards.
-        with contextlib.suppress(Exception):
+        try:
             self._loop.run_until_complete(main)
+        except Exception as error:
+            # Told to everybody who asks for something afterwards.
+            self._failure = error
         with self._lock:
             self._over = True
         self._loop.run_until_complete(_finish())

@@ -57,6 +57,17 @@ def test_nothing_is_done_after_the_end_and_nothing_waits_for_ever() -> None:
         thread.call(int)
 
 
+def test_what_ended_it_is_told_to_those_who_ask_afterwards() -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    thread = LoopThread(fails())
+    thread.join()
+    with pytest.raises(ManagerClosed) as closed:
+        thread.call(int)
+    assert isinstance(closed.value.__cause__, ZeroDivisionError)
+
+
 def test_an_interrupt_cancels_what_it_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     thread, end = made()
     cancelled = threading.Event()
