@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any, assert_never
 
 import strictyaml
@@ -38,13 +38,13 @@ def confirm(source: Source, root: nodes.Mapping) -> None:
             _agreed.add(digest)
 
 
-def _agrees(source: Source, first: int, text: str, expected: object, validator: str) -> bool:
+def _agrees(source: Source, first: int, text: str, expected: Callable[[], object], validator: str) -> bool:
     try:
         found = strictyaml.load(text, _validator(validator)).data
     except strictyaml.YAMLError as error:
         _explain(source, first, error)
         return False
-    if found != expected:
+    if found != expected():
         message = "YAML readers do not agree on what this block means"
         source.problem(first, 0, len(source.lines[first]), message, "put its values in quotes")
         return False
@@ -65,11 +65,11 @@ def _explain(source: Source, first: int, error: Any) -> None:
         source.problem(number, 0, len(line), "this is not strict YAML", why)
 
 
-def _blocks(source: Source, root: nodes.Mapping) -> Iterator[tuple[int, str, object, str]]:
+def _blocks(source: Source, root: nodes.Mapping) -> Iterator[tuple[int, str, Callable[[], object], str]]:
     """First line, text, expected data and kind of schema: the file without its queues, then each queue."""
     entry = root.get("queues")
     if entry is None:
-        yield 0, source.text, _plain_mapping(root), "skeleton"
+        yield 0, source.text, partial(_plain_mapping, root), "skeleton"
         return
     key, queues = entry
     assert isinstance(queues, nodes.Mapping)
@@ -77,9 +77,11 @@ def _blocks(source: Source, root: nodes.Mapping) -> Iterator[tuple[int, str, obj
     following = [name.line for name, _ in root.entries if name.line > key.line]
     end = min(following, default=len(source.lines))
     skeleton = [*source.lines[: starts[0]], *source.lines[end:]]
-    yield 0, "\n".join(skeleton), {**_plain_mapping(root), "queues": ""}, "skeleton"
+    yield 0, "\n".join(skeleton), partial(_skeleton, root), "skeleton"
     for start, stop, (name, node) in zip(starts, [*starts[1:], end], queues.entries, strict=True):
-        yield start, "\n".join(source.lines[start:stop]), {name.text: _plain(node)}, "queue"
+        # The line break belongs to it: without, a text block at its end would mean something else.
+        text = "\n".join([*source.lines[start:stop], ""][: len(source.lines) - start])
+        yield start, text, partial(_named, name.text, node), "queue"
 
 
 def _plain(node: Node) -> object:
@@ -94,6 +96,14 @@ def _plain(node: Node) -> object:
             return None
         case _:
             assert_never(node)
+
+
+def _skeleton(root: nodes.Mapping) -> object:
+    return {**_plain_mapping(root), "queues": ""}
+
+
+def _named(name: str, node: Node) -> object:
+    return {name: _plain(node)}
 
 
 def _plain_mapping(node: nodes.Mapping) -> dict[str, object]:

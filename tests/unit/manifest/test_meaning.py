@@ -225,12 +225,21 @@ def test_every_byte_passes_strictyaml_once(monkeypatch: pytest.MonkeyPatch) -> N
     read(text)
     assert read_texts == [
         "# first\nname: every-byte\nqueues:\n  # one\nenv:\n  A: b\n",
-        "  aa: b1\n",
-        "  bb:\n    command: b2\n# two",
+        "  aa: b1\n\n",
+        "  bb:\n    command: b2\n# two\n",
     ]
     read_texts.clear()
     read(text.replace("b2", "b3"))
-    assert read_texts == ["  bb:\n    command: b3\n# two"]
+    assert read_texts == ["  bb:\n    command: b3\n# two\n"]
+
+
+@pytest.mark.parametrize("style", ["|", "|+", "|-", ">", ">+", ">-"])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "  zz: work\n", "\n  # a comment\n  zz: work", "name: shop\n"])
+def test_a_text_block_may_end_a_queue(style: str, end: str) -> None:
+    """Its last line break, or the lack of it, is a part of it to some styles."""
+    text = f"queues:\n  aa:\n    command: work\n    env:\n      A: {style}\n        one\n        two"
+    for whole in (f"{text}\n{end}", text):
+        assert read(whole).queues["aa"].env["A"].rstrip("\n") in ("one\ntwo", "one two")
 
 
 def test_readers_that_disagree_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
