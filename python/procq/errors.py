@@ -128,6 +128,14 @@ class NoManifest(ManifestError):
         self.message = f"no manifest in {directory}: looked for {', '.join(names)}."
         self.hint = "Write one, or name another file."
 
+    @classmethod
+    def at(cls, path: str) -> NoManifest:
+        """The file that was named does not exist."""
+        error = cls("", ())
+        error.message = f"there is no manifest {path}"
+        error.hint = "Check the path, or leave it out to use the one here."
+        return error
+
     def render(self, color: bool = False) -> str:
         """One sentence: there is no line to show."""
         return str(self)

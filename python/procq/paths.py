@@ -79,7 +79,7 @@ def locate(
 ) -> Project:
     """The project of `file`, or of the manifest found in `directory`.
 
-    Without `file`, a manifest that runs is preferred to one that merely exists. Raises ProcqError where there is
+    Without `file`, a manifest that runs is preferred to one that merely exists. Raises NoManifest where there is
     nothing to choose from, or where `must_exist` and the file does not; UsageError for a bad `instance`.
     """
     if instance is not None and not is_name(instance):
@@ -92,9 +92,7 @@ def locate(
     else:
         project = _project(os.path.join(directory, file), instance, environ)
     if must_exist and not os.path.isfile(project.manifest):
-        raise ProcqError(
-            f"there is no manifest {project.manifest}", hint="Check the path, or leave it out to use the one here."
-        )
+        raise NoManifest.at(project.manifest)
     return project
 
 

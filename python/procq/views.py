@@ -107,6 +107,7 @@ def worker_view(
         retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
         cpu=load.cpu if load else None,
         memory=load.memory if load else None,
+        wanted=desired is not None and worker.slot <= desired.workers and not desired.stopped(worker.slot),
     )
 
 

@@ -46,6 +46,8 @@ class WorkerView:
     """Resident bytes of its process tree, shared pages counted for each process."""
     jobs: int | None = None
     """Jobs it has done; None while nothing counts them."""
+    wanted: bool | None = None
+    """Whether one is to run in this slot: not while it is stopped by hand, or more than the queue should have."""
 
 
 @dataclass(frozen=True, slots=True)

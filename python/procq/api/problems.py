@@ -43,7 +43,11 @@ async def on_procq_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProcqError)
     match error:
         case ApiError():
-            return problem(error.status, error.message, error.hint)
+            response = problem(error.status, error.message, error.hint)
+            if error.status == HTTPStatus.REQUEST_TIMEOUT:
+                # What is missing of the request would be taken for the next one.
+                response.headers["connection"] = "close"
+            return response
         case NoSuchTarget():
             return problem(HTTPStatus.NOT_FOUND, error.message, error.hint)
         case ManifestError():

@@ -2,18 +2,21 @@
 
   procq restart emails         every worker of the queue
   procq restart emails.2       one of them
-  procq restart --all
+  procq restart --all          every queue
 
 A worker leaves as its stop policy says before the next one takes its slot.
+Returns once the new ones run. Exit code: 1 where one failed, or was stopped by somebody meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from procq.cli.project import client_of
-from procq.cli.targets import add_targets, chosen, wait_for
+from procq.cli.targets import add_targets, chosen, finish
 from procq.cli.terminal import Terminal
+from procq.cli.waiting import RUNNING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,4 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     client = client_of(options)
     before = {worker.id: worker.generation for worker in client.workers(targets)}
     affected = client.restart(targets)
-    return wait_for(
-        client, affected, terminal, until={"running", "finished"}, done="replaced", options=options, newer_than=before
-    )
+    return finish(client, affected, terminal, replace(RUNNING, done="replaced", newer_than=before), options)

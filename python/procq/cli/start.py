@@ -2,7 +2,9 @@
 
 procq start emails           every worker of the queue
 procq start emails.2         one of them
-procq start --all
+procq start --all            every queue
+
+Returns once they run. Exit code: 1 where one failed again, or was stopped by somebody meanwhile.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import argparse
 
 from procq.cli.project import client_of
-from procq.cli.targets import add_targets, chosen, wait_for
+from procq.cli.targets import add_targets, chosen, finish
 from procq.cli.terminal import Terminal
+from procq.cli.waiting import RUNNING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,4 +27,4 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     targets = chosen(options, "start")
     client = client_of(options)
     affected = client.set_running(targets, True)
-    return wait_for(client, affected, terminal, until={"running", "finished"}, done="running", options=options)
+    return finish(client, affected, terminal, RUNNING, options)

@@ -5,6 +5,7 @@
   procq stop --all             all of them; procq itself stays (`procq down` ends it too)
 
 Each worker gets its stop signal and its grace period; what is left of its processes then is killed.
+Returns once they are gone. Exit code: 1 where somebody started one again meanwhile.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import argparse
 
 from procq.cli.project import client_of
-from procq.cli.targets import add_targets, chosen, wait_for
+from procq.cli.targets import add_targets, chosen, finish
 from procq.cli.terminal import Terminal
+from procq.cli.waiting import STOPPED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,4 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     targets = chosen(options, "stop")
     client = client_of(options)
     affected = client.set_running(targets, False)
-    return wait_for(
-        client, affected, terminal, until={"stopped", "finished", "failed"}, done="stopped", options=options
-    )
+    return finish(client, affected, terminal, STOPPED, options)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from procq import wire
+from procq.api import bodies as bodies_module
 from procq.api import server as server_module
 from procq.client import Client, InvalidManifest, Refused
 from procq.errors import ManifestError, NotRunning, Problem
@@ -352,6 +353,19 @@ def test_who_says_nothing_is_cut_off(shop: Served, monkeypatch: pytest.MonkeyPat
         silent.connect(shop.project.api_socket)
         silent.sendall(said)
         assert silent.recv(100) == b""
+
+
+def test_who_does_not_finish_a_request_is_cut_off(shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies_module, "PATIENCE", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as slow:
+        slow.settimeout(PATIENCE)
+        slow.connect(shop.project.api_socket)
+        slow.sendall(b"PATCH /v1/queues/emails HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        answer = b""
+        while piece := slow.recv(1000):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"has not arrived" in answer
 
 
 def test_too_many_connections_are_told(shop: Served, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from procq import cli, paths, wire
-from procq.cli.targets import failed
 from procq.cli.terminal import Terminal
 from procq.cli.verbs import ALIASES, VERBS
+from procq.cli.waiting import RUNNING
 from procq.client import Client, Output
 from procq.testing import Rig, Script, everyone
 from tests.queues import manifest, queue
@@ -123,6 +123,14 @@ def test_check(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.yaml").write_text("queues:\n  emails:\n    comand: x\n")
     assert cli.main(["check", "broken.yaml"]) == 4
     assert 'did you mean "command"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["check"], ["up"], ["check", "--file"]])
+def test_a_manifest_that_is_not_there_is_one_that_does_not_load(
+    directory: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert cli.main([*command, "nope.yaml"]) == 4
+    assert f"there is no manifest {directory}/shop/nope.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["status", "logs", "down", "events", "plan"])
@@ -232,11 +240,49 @@ def test_a_worker_that_finishes_at_once_is_not_waited_for(
         assert "once.1   finished   exit code 0" in Shop(api, capsys).type(verb, "once")
 
 
+@pytest.mark.parametrize(
+    ("asked", "opposite", "words"),
+    [("start", "stop", "emails.1   stopped   was stopped meanwhile"), ("stop", "start", "was started again meanwhile")],
+)
+def test_the_last_word_of_somebody_else_ends_the_waiting(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, asked: str, opposite: str, words: str
+) -> None:
+    rig = shop.api.control.rig
+    if asked == "start":
+        shop.type("stop", "--no-wait", "emails.1")
+        shop.api.call(lambda: rig.advance(20))
+    client = Client(shop.api.project)
+    ask = Client.set_running
+
+    def both(*how: Any) -> wire.Affected:
+        affected = ask(*how)
+        ask(client, ["emails.1"], opposite == "start")
+        shop.api.call(lambda: rig.advance(20))
+        return affected
+
+    monkeypatch.setattr(Client, "set_running", both)
+    assert words in shop.type(asked, "emails.1", code=1)
+
+
+def test_a_queue_that_is_taken_away_is_not_waited_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = shop.api.control.rig
+    restart = Client.restart
+
+    def restart_and_remove(*how: Any) -> wire.Affected:
+        affected = restart(*how)
+        shop.api.call(lambda: rig.engine.adopt(manifest(queue("web", 1)), "saved"))
+        shop.api.call(lambda: rig.advance(20))
+        return affected
+
+    monkeypatch.setattr(Client, "restart", restart_and_remove)
+    assert "2 workers no longer wanted" in shop.type("restart", "emails", code=1)
+
+
 def test_an_end_that_nobody_has_looked_at_yet_is_no_failure() -> None:
     ended = wire.WorkerView("emails.1", "emails", 1, "waiting", last_exit="exit code 0")
-    assert not failed(ended, {"running"})
-    assert failed(replace(ended, retry_in=3.0), {"running"})
-    assert failed(replace(ended, state="failed"), {"running"})
+    assert not RUNNING.missed(ended)
+    assert RUNNING.missed(replace(ended, retry_in=3.0))
+    assert RUNNING.missed(replace(ended, state="failed"))
 
 
 def test_the_manifest_to_check_can_be_named_as_everywhere(
