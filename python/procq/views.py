@@ -75,6 +75,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         running=states["running"],
         desired=desired.workers if desired else 0,
         manifest_workers=desired.queue.workers if desired else None,
+        manifest_most=desired.queue.most if desired else None,
         override=desired.adjustment.workers if desired else None,
         starting=states["starting"],
         stopping=states["stopping"],

@@ -61,6 +61,8 @@ class QueueView:
     desired: int
     manifest_workers: int | None
     """What the manifest says; None while a removed queue is being emptied."""
+    manifest_most: int | None = None
+    """The upper end, where the manifest says a range."""
     override: int | None = None
     """What `procq scale` said instead."""
     starting: int = 0
@@ -123,6 +125,10 @@ class ChangeView:
     untouched: int = 0
     details: tuple[str, ...] = ()
     """Lines of a difference, each starting with `- ` or `+ `."""
+    seconds_least: float = 0.0
+    """How long it takes when every worker leaves at once."""
+    seconds_most: float = 0.0
+    """And when each uses up its grace period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,10 @@ class PlanView:
     unchanged: int = 0
     untouched: int = 0
     """Workers that keep running as they are."""
+    seconds_least: float = 0.0
+    seconds_most: float = 0.0
+    notes: tuple[str, ...] = ()
+    """What else is to know, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from procq.intent import Intent
 from procq.plan.diff import Change, Difference, Mark, QueueDiff
@@ -18,6 +18,7 @@ def plan_view(difference: Difference, manifest: str, current: Intent | None) -> 
         changes=tuple(change_view(queue) for queue in queues if queue.mark is not Mark.SAME),
         unchanged=sum(queue.mark is Mark.SAME for queue in queues),
         untouched=difference.counts.untouched,
+        notes=tuple(_overrides(queues, current)),
     )
 
 
@@ -25,6 +26,16 @@ def told(difference: Difference, current: Intent | None) -> list[QueueDiff]:
     """The queues worth telling of: not those that were removed before and are still being emptied."""
     present = current.manifest.queues if current else {}
     return [queue for queue in difference.queues if queue.mark is not Mark.REMOVED or queue.name in present]
+
+
+def _overrides(queues: Iterable[QueueDiff], current: Intent | None) -> Iterator[str]:
+    overrides = current.overrides if current else {}
+    for queue in queues:
+        if queue.name in overrides and queue.mark is not Mark.REMOVED:
+            yield (
+                f"{queue.name} is overridden to {overrides[queue.name]}: the number in the file counts after "
+                f"`procq scale {queue.name}=auto`"
+            )
 
 
 def change_view(queue: QueueDiff) -> ChangeView:

@@ -4,6 +4,9 @@
   procq plan                   the manifest itself: whether what runs is what it says
   procq plan --json draft.yaml
 
+Nothing is changed. What is shown is planned by the same planner that acts when the file is saved; how long it takes is
+said as the least (when every worker leaves at once) and the most (when each uses up its grace period).
+
 Exit code: 0 nothing would change, 2 something would, 4 the manifest is not valid.
 """
 
@@ -26,9 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Shows the differences; the exit code says whether there are any."""
-    plan = client_of(options).plan(options.draft)
+    return show(client_of(options).plan(options.draft), options, terminal)
+
+
+def show(plan: wire.PlanView, options: argparse.Namespace, terminal: Terminal, *, running: bool = True) -> int:
+    """Prints a plan, as text or JSON, and returns the exit code that goes with it."""
     if options.json:
         terminal.line(wire.to_json(plan, indented=terminal.is_terminal))
     else:
-        terminal.lines(plan_lines(plan, terminal.style))
+        terminal.lines(plan_lines(plan, terminal.style, running=running))
     return ExitCode.DIFFERENCES if plan.changes else ExitCode.DONE

@@ -64,7 +64,8 @@ def _scale(client: Client, queue: str, workers: str | None, terminal: Terminal, 
     elif saving:
         note = ""
     else:
-        note = f"the manifest says {after.manifest_workers}; `procq scale {after.name}=auto` gives it back"
+        most = f"–{after.manifest_most}" if after.manifest_most else ""
+        note = f"the manifest says {after.manifest_workers}{most}; `procq scale {after.name}=auto` gives it back"
     if before.desired == after.desired:
         words = f"{count(after.desired, 'worker')}, as before"
     else:

@@ -6,8 +6,8 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from procq import manifest, watch
 from procq.api.differences import told
 from procq.daemon.console import Console
 from procq.daemon.news import News
-from procq.engine.blob import TooLarge
+from procq.engine.blob import Memory, Packer, TooLarge
 from procq.engine.loop import Engine
 from procq.engine.port import Announce
 from procq.errors import ManifestError
@@ -58,7 +58,14 @@ class Manifests:
 
     async def on_disk(self, path: Path) -> Manifest:
         """What `path` says now, read as if it were where the manifest is. Raises ManifestError."""
-        return await asyncio.to_thread(lambda: _load(watch.read(path), path, self._path.with_name(path.name)))
+
+        def read() -> Manifest:
+            loaded = _load(watch.read(path), path, self._path.with_name(path.name))
+            with _large_ones_refused(path):
+                Packer().pack(Memory(Intent(loaded)), check=True)
+            return loaded
+
+        return await asyncio.to_thread(read)
 
     def ask(self) -> None:
         """Looks at the file again, whether or not it seems to have changed."""
@@ -131,11 +138,8 @@ class Manifests:
         report.add_done_callback(self._reports.discard)
 
     def _put_in_force(self, loaded: Manifest, reason: str) -> Intent:
-        try:
+        with _large_ones_refused(self._path):
             intent = self._engine.adopt(loaded, reason)
-        except TooLarge as error:
-            shared = "what all queues share counts for each of them"
-            raise ManifestError.whole(str(self._path), str(error), shared) from None
         self.in_force_since = time.time()
         return intent
 
@@ -157,6 +161,15 @@ def _sharing(loaded: Manifest, before: Manifest) -> Manifest:
     """`loaded` with the queues of `before` where they are equal: the same object need not be compared again."""
     same = {name: known for name, known in before.queues.items() if loaded.queues.get(name) == known}
     return replace(loaded, queues=MappingProxyType({**loaded.queues, **same}))
+
+
+@contextmanager
+def _large_ones_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except TooLarge as error:
+        shared = "what all queues share counts for each of them"
+        raise ManifestError.whole(str(path), str(error), shared) from None
 
 
 def _load(content: bytes | None, found: Path, path: Path) -> Manifest:

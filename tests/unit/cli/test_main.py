@@ -339,3 +339,30 @@ def test_progress_stays_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((30, 10)))
     terminal.progress("12/40 stopped, waiting for thumbnails.13, thumbnails.14")
     assert capsys.readouterr().err == "\r\x1b[2K12/40 stopped, waiting for th…"
+
+
+def test_a_dry_run_of_nothing_that_runs_plans_everything(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["up", "--dry-run"]) == 2
+    said = capsys.readouterr().out
+    assert "procq.yaml is not running yet. `procq up` would do:" in said
+    assert "+ emails   new queue   2 workers started" in said
+    assert cli.main(["up", "--dry-run", "--json"]) == 2
+    plan = wire.from_json(wire.PlanView, capsys.readouterr().out)
+    assert (plan.changes[0].queue, plan.changes[0].started, plan.untouched) == ("emails", 2, 0)
+    Path("procq.yaml").write_text("queues:\n  emails:\n    comand: x\n")
+    assert cli.main(["up", "--dry-run"]) == 4
+
+
+def test_a_dry_run_beside_what_runs_is_its_plan(shop: Shop) -> None:
+    assert shop.type("up", "--dry-run") == shop.type("plan")
+    shop.api.control.on_disk = manifest(queue("emails", 3))
+    assert shop.type("up", "--dry-run", "--json", code=2) == shop.type("plan", "--json", code=2)
+    shop.type("scale", "emails=9")
+    assert "emails is overridden to 9: the number in the file counts after" in shop.type("plan", code=2)
+
+
+def test_a_wait_says_how_long(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["up", "--wait=soon", "procq.yaml"]) == 64
+    assert "Write it as 500ms, 30s" in capsys.readouterr().err
+    assert cli.main(["up", "--wait", "nope.yaml"]) == 4
+    assert cli.main(["up", "--json"]) == 64

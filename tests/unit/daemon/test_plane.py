@@ -14,6 +14,7 @@ import pytest
 
 from procq.client import Client
 from procq.engine.port import DeclareReady, ShutDown, SpawnWorker, StopWorker
+from procq.errors import ManifestError
 from procq.events import ReloadAsked
 from procq.paths import Project
 from procq.testing import NOT_FOUND, Script, everyone
@@ -223,6 +224,18 @@ def test_a_manifest_too_large_to_be_kept_changes_nothing(manifest: Path, keeper:
             manifest.write_text(FIVE)
             await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the next edit")
             assert before.items() <= keeper.keeper.alive().items()
+
+    go(story())
+
+
+def test_a_draft_too_large_to_be_kept_is_told_by_the_plan(manifest: Path, keeper: Pretended) -> None:
+    async def story() -> None:
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            draft = manifest.with_name("draft.yaml")
+            draft.write_text(TOO_LARGE)
+            with pytest.raises(ManifestError, match=r"draft\.yaml: the queues take .* when saved"):
+                await plane.plan(str(draft))
 
     go(story())
 

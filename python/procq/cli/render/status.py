@@ -70,6 +70,8 @@ def _queue_row(queue: QueueView, style: Style) -> tuple[str, ...]:
         workers = f"{queue.running} of {queue.desired}"
     else:
         workers = f"{queue.running} → {queue.desired}"
+    if queue.manifest_most is not None:
+        workers += f" ({queue.manifest_workers}–{queue.manifest_most})"
     restarts = f"{queue.restarts:,}" if queue.restarts else _NOTHING
     problem = plain(queue.problem or "")
     return (plain(queue.name), _state(queue.state, style), workers, *_load(queue), restarts, problem)
@@ -117,6 +119,7 @@ def _notes(status: StatusView) -> list[str]:
 
 def _queue_notes(queue: QueueView) -> list[str]:
     name = plain(queue.name)
+    said = f"{queue.manifest_workers}–{queue.manifest_most}" if queue.manifest_most else queue.manifest_workers
     notes = []
     if queue.state in {"crashing", "failing"}:
         notes.append(
@@ -124,7 +127,7 @@ def _queue_notes(queue: QueueView) -> list[str]:
         )
     if queue.override is not None:
         notes.append(
-            f"{name} is overridden to {queue.override} (manifest says {queue.manifest_workers}): "
+            f"{name} is overridden to {queue.override} (manifest says {said}): "
             f"`procq scale {name}=auto` or `procq scale {name} --save`"
         )
     if queue.state == "stopped":
