@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-import resource
 import shlex
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack
 
-from procq.errors import did_you_mean
+from procq.manager.checks import check
 from procq.manifest.people import People
 from procq.manifest.units import Refused
 from procq.model import (
-    MAX_WORKERS,
     Limit,
     LogPolicy,
     Queue,
@@ -27,9 +23,6 @@ from procq.model import (
 from procq.names import NAME_RULE, is_name
 
 __all__ = ["Changes", "WorkerOptions", "check_neighbours", "options_of"]
-
-_LIMITS = tuple(sorted(name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")))
-_SIGNALS = signal.valid_signals()
 
 
 class Changes(TypedDict, total=False):
@@ -81,10 +74,7 @@ class WorkerOptions:
         # Copies: what the caller changes later is none of ours.
         for name, copy in (("command", tuple), ("env", dict), ("rlimits", dict)):
             object.__setattr__(self, name, copy(getattr(self, name) or ()))
-        _check_texts(self)
-        _check_numbers(self)
-        _check_limits(self.rlimits)
-        _check_policies(self)
+        check(self)
 
     def replace(self, **changes: Unpack[Changes]) -> WorkerOptions:
         """The same with some fields changed. Raises as the class does."""
@@ -138,74 +128,3 @@ def check_neighbours(name: str, queues: Iterable[str]) -> None:
         owner, _, slot = one.rpartition(".")
         if owner == other and slot.isdecimal():
             raise ValueError(f'"{one}" is also worker {slot} of the queue {owner}')
-
-
-def _check_texts(options: WorkerOptions) -> None:
-    directory = "" if options.directory is None else os.fspath(options.directory)
-    for text in (*options.command, directory, *options.env, *options.env.values(), options.logs.file or ""):
-        if not isinstance(text, str):
-            raise TypeError(f"commands, paths and environments are text, not {type(text).__name__}")
-        if "\0" in text:
-            raise ValueError("the character NUL cannot be given to a program")
-    if not options.command or not options.command[0]:
-        raise ValueError("the command names no program")
-    for variable in options.env:
-        if not variable or "=" in variable:
-            raise ValueError(f'"{variable}" is not the name of a variable')
-
-
-def _check_numbers(options: WorkerOptions) -> None:
-    _check_number("workers", options.workers)
-    if not 0 <= options.workers <= MAX_WORKERS:
-        raise ValueError(f"a queue has between 0 and {MAX_WORKERS} workers, not {options.workers}")
-    if options.umask is not None:
-        _check_number("umask", options.umask)
-        if not 0 <= options.umask <= 0o777:
-            raise ValueError(f"a umask is between 0o000 and 0o777, as in 0o027, not {options.umask:#o}")
-    if options.nice is not None:
-        _check_number("nice", options.nice)
-        if not -20 <= options.nice <= 19:
-            raise ValueError(f"nice is between -20 and 19, not {options.nice}")
-
-
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is a whole number, not {type(value).__name__}")
-
-
-def _check_limits(limits: Mapping[str, Limit | int]) -> None:
-    for name, limit in limits.items():
-        if name not in _LIMITS:
-            hint = did_you_mean(name, _LIMITS, f"use one of {', '.join(_LIMITS)}")
-            raise ValueError(f'"{name}" is no resource limit: {hint}')
-        soft, hard = (limit, limit) if isinstance(limit, int) else (limit.soft, limit.hard)
-        if any(value is not None and value < 0 for value in (soft, hard)):
-            raise ValueError(f"the limit {name} is below 0; Limit(None, None) is no limit")
-        if hard is not None and (soft is None or soft > hard):
-            raise ValueError(f"the soft limit {name} is above the hard one")
-
-
-def _check_policies(options: WorkerOptions) -> None:
-    kinds = {"stop": StopPolicy, "restart": RestartPolicy, "update": UpdatePolicy, "logs": LogPolicy}
-    for name, kind in kinds.items():
-        value = getattr(options, name)
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} is a {kind.__name__}, not {type(value).__name__}")
-    if options.stop.signal not in _SIGNALS:
-        raise ValueError(f"there is no signal {options.stop.signal}; use one of signal.Signals")
-    _check_seconds("the grace period", options.stop.grace)
-    backoff, give_up = options.restart.backoff, options.restart.give_up
-    _check_seconds("the first backoff", backoff.initial)
-    _check_seconds("the longest backoff", backoff.maximum)
-    if backoff.initial > backoff.maximum:
-        raise ValueError(f"the first backoff ({backoff.initial} s) is longer than the longest ({backoff.maximum} s)")
-    if give_up is not None:
-        _check_seconds("the time for giving up", give_up.within)
-        if give_up.failures < 1:
-            raise ValueError(f"giving up takes at least 1 failure, not {give_up.failures}")
-    _check_seconds("the pause of an update", options.update.pause)
-
-
-def _check_seconds(what: str, seconds: float) -> None:
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{what} is a number of seconds from 0 on, not {seconds}")

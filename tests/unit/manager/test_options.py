@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from procq import Backoff, GiveUp, Limit, LogPolicy, RestartPolicy, StopPolicy, UpdatePolicy, WorkerOptions
+from procq import Backoff, GiveUp, Limit, LogPolicy, RestartPolicy, Share, StopPolicy, UpdatePolicy, WorkerOptions
 from procq.manager.options import check_neighbours
 
 RQ = ["rq", "worker", "emails"]
@@ -37,7 +37,19 @@ RQ = ["rq", "worker", "emails"]
         ({"stop": StopPolicy(signal=999)}, ValueError, "there is no signal 999"),
         ({"stop": StopPolicy(grace=-1)}, ValueError, "the grace period is a number of seconds from 0 on"),
         ({"stop": StopPolicy(grace=float("nan"))}, ValueError, "the grace period"),
-        ({"restart": RestartPolicy(backoff=Backoff(5, 1))}, ValueError, r"longer than the longest"),
+        ({"restart": RestartPolicy(backoff=Backoff(5, 1))}, ValueError, "not longer than the longest"),
+        ({"restart": RestartPolicy(backoff=Backoff(0, 1))}, ValueError, "more than 0 s"),
+        ({"restart": RestartPolicy(give_up=GiveUp(1, 0))}, ValueError, "a time of more than 0 s"),
+        (
+            {"update": UpdatePolicy(batch=Share(0))},
+            ValueError,
+            "batch of an update is between 1 and 10000 workers, not 0",
+        ),
+        ({"update": UpdatePolicy(surge=Share(101, percent=True))}, ValueError, "between 0 and 100%, not 101"),
+        ({"logs": LogPolicy(rotate=100)}, ValueError, "4096 bytes or more, not at 100"),
+        ({"logs": LogPolicy(keep=-1)}, ValueError, "between 0 and 1000 closed"),
+        ({"rlimits": {"locks": 1}}, ValueError, "used by procq itself"),
+        ({"env": {"PROCQ_SLOT": "1"}}, ValueError, "set by procq itself"),
         ({"restart": RestartPolicy(give_up=GiveUp(0, 1))}, ValueError, "at least 1 failure"),
         ({"restart": RestartPolicy(give_up=GiveUp(1, -1))}, ValueError, "giving up"),
         ({"update": UpdatePolicy(pause=-1)}, ValueError, "pause of an update"),
