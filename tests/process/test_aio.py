@@ -229,6 +229,42 @@ def test_two_managers_and_fifty_workers_in_one_loop_that_is_never_blocked() -> N
     run(main())
 
 
+async def _all(worker: procq.AsyncWorkerProcess) -> list[str]:
+    return [line.text async for line in worker.output(follow=True)]
+
+
+def test_when_the_keeper_is_killed_everybody_is_told(oracle: Oracle) -> None:
+    async def main() -> None:
+        async with procq.AsyncManager(output=False) as manager:
+            worker = await manager.spawn(SLEEP)
+            (keeper,) = processes.children(manager._team.keeper.pid)
+            waiting = [asyncio.create_task(worker.wait()), asyncio.create_task(_all(worker))]
+            await asyncio.sleep(0)
+            os.kill(keeper, signal.SIGKILL)
+            # Whoever waited for an end is told that nobody can know any more; who read has read all.
+            end, read = await asyncio.gather(*waiting, return_exceptions=True)
+            assert isinstance(end, procq.ManagerClosed)
+            assert read == []
+            with pytest.raises(procq.ManagerClosed):
+                while True:
+                    await manager.scale("sleep", 2)
+                    await asyncio.sleep(0)
+
+    run(main())
+    until(lambda: oracle.alive() == [], "everything to end")
+
+
+def test_who_waits_is_told_the_end_also_when_the_manager_is_closed_meanwhile() -> None:
+    async def main() -> None:
+        async with procq.AsyncManager(output=False) as manager:
+            worker = await manager.spawn(SLEEP)
+            waiting = asyncio.create_task(worker.wait())
+            await asyncio.sleep(0)
+        assert await waiting == ExitStatus(-signal.SIGTERM)
+
+    run(main())
+
+
 def test_no_threads_of_its_own() -> None:
     async def main() -> None:
         before = threading.active_count()

@@ -138,7 +138,7 @@ def test_a_follower_who_comes_late_still_gets_the_end(manager: procq.Manager, tm
 
 def test_following_sees_what_is_written_later(manager: procq.Manager, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "told")
-    worker = manager.spawn(shell(f"echo ready; while read line < {tmp_path}/told; do echo got $line; done"))
+    worker = manager.spawn(shell(f"exec 3<>{tmp_path}/told; echo ready; while read line <&3; do echo got $line; done"))
     lines = worker.output(follow=True)
     assert next(lines).text == "ready"
     for word in ("one", "two"):
@@ -288,3 +288,39 @@ def test_when_the_program_is_killed_a_worker_leaves_gracefully(oracle: Oracle, t
         program.wait(PATIENCE)
     until(lambda: oracle.alive() == [], "everything to end")
     assert (tmp_path / "note").read_text() == "left gracefully"
+
+
+INTERRUPTED = """
+import procq
+with procq.Manager(output=False) as manager:
+    worker = manager.spawn(["sleep", "1000"])
+    try:
+        print("running", flush=True)
+        worker.wait()
+    except KeyboardInterrupt:
+        print(worker.state, flush=True)
+"""
+
+
+def test_an_interrupt_ends_the_waiting_and_nothing_else(oracle: Oracle) -> None:
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"running\n"
+        program.send_signal(signal.SIGINT)
+        assert program.stdout.readline() == b"running\n"
+        assert program.wait(PATIENCE) == 0
+    until(lambda: oracle.alive() == [], "everything to end")
+
+
+def test_when_the_keeper_is_killed_everybody_is_told(oracle: Oracle) -> None:
+    manager = procq.Manager(output=False)
+    worker = manager.spawn(shell("echo up; exec sleep 1000"))
+    lines = worker.output(follow=True)
+    assert next(lines).text == "up"
+    (keeper,) = processes.children(manager._team.keeper.pid)
+    os.kill(keeper, signal.SIGKILL)
+    assert list(lines) == []
+    with pytest.raises(procq.ManagerClosed):
+        until(lambda: worker.state == "nonsense", "the manager to notice")
+    manager.close()
+    until(lambda: oracle.alive() == [], "everything to end")

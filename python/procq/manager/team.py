@@ -32,7 +32,7 @@ from procq.manager.options import check_neighbours
 from procq.manager.reading import Outputs
 from procq.meter import Load, Meter
 from procq.model import Manifest, Queue, WorkerId
-from procq.state import Outcome, QueueState, Refusal, Running, SpawnFailure
+from procq.state import Outcome, QueueState, Refusal, Running, SpawnFailure, Starting, Stopping
 from procq.views import About, worker_view
 from procq.wire import WorkerView
 
@@ -247,6 +247,9 @@ class Team:
         self._check()
         if not await self.until(lambda: self.at_rest(worker), timeout):
             raise TimeoutError(f"{worker} has not ended after {timeout:g} s")
+        if isinstance(self._engine.snapshot().worker(worker), Starting | Running | Stopping):
+            # The keeper went away without having told of an end: nobody knows any more.
+            self._check()
         return self.exit(worker)
 
     async def spawn(self, queue: Queue) -> WorkerId:
