@@ -1,18 +1,27 @@
-"""Follows the content of one file through everything editors and deployments do to it.
+"""Follows the content of a set of files through everything editors and deployments do to them.
 
-The directories are watched, never the file: a watch on the file goes deaf when another file is renamed over it or when
-a symbolic link on the way to it is swapped. Whatever happens there only means "look again"; content decides.
+The directories are watched, never a file: a watch on a file goes deaf when another file is renamed over it or when a
+symbolic link on the way to it is swapped. Whatever happens there only means "look again"; content decides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import fnmatch
+import glob
 import os
 import signal
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Contents = Mapping[str, bytes]
+"""What the files of a set hold, by absolute path. A file that is missing or cannot be read is left out."""
 
 _MAX_BYTES = (1 << 20) + 1
 """One more than a manifest may have: what is too large is passed on to be refused, not read to its end."""
@@ -29,43 +38,137 @@ _PATIENCE = 3.0
 """Seconds that unchanged content is held back while somebody has the file open for writing."""
 _CLOSED_SETTLE = 0.01
 """Seconds between two looks where the kernel says that nobody has the file open for writing."""
+_GONE_SETTLE = 0.25
+"""Seconds that a file must be away: editors rename the old one away before they write the new one."""
 
 
-async def changes(path: Path, settle: float = 0.05, known: bytes | None = None) -> AsyncGenerator[bytes, None]:
-    """Yields the content of `path` whenever it has settled on something else than was last yielded.
+async def changes(
+    path: Path, settle: float = 0.05, known: Contents | None = None, also: Callable[[], Sequence[str]] = tuple
+) -> AsyncGenerator[Contents, None]:
+    """Yields the content of `path` and of the files beside it, whenever that has settled on something new.
 
-    The first is the present content, unless it equals `known`. Content has settled when two looks find the same and
-    nobody has the file open for writing; they are `settle` seconds apart, less where the kernel can tell that for sure.
-    A file that is missing or cannot be read yields
-    nothing. At most 1 MiB + 1 byte is read. Close the iterator to stop watching.
+    `also` names the others: absolute paths and patterns; it is asked again after each content. The first is the present
+    content, unless it equals `known`. Content has settled when two looks find the same and nobody has a file open for
+    writing; they are `settle` seconds apart, less where the kernel can tell that for sure. While `path` is missing or
+    cannot be read, nothing is yielded. At most 1 MiB + 1 byte of each is read. Close the iterator to stop watching.
     """
     last = known
     while True:
-        links, names = _directories(path)
-        async with aclosing(_wakes([directory for directory, _ in links], names)) as wakes:
+        files = _Files(os.path.abspath(path), tuple(also()))
+        places = await files.places()
+        async with aclosing(_wakes(places)) as wakes:
             async for _ in wakes:
-                content = read(path)
-                if content is not None and content != last:
-                    content = await _settled(path, settle)
-                    if content is not None and content != last:
-                        last = content
-                        yield content
-                if _directories(path) != (links, names):
+                contents = _contents(await files.look())
+                if contents is not None and contents != last:
+                    contents = await _settled(files, settle, last or {})
+                    if contents is not None and contents != last:
+                        last = contents
+                        yield contents
+                if tuple(also()) != files.others or await files.places() != places:
                     break
 
 
-async def _wakes(directories: Sequence[str], names: Sequence[str]) -> AsyncGenerator[None, None]:
-    """A wake when the watch is in place, for every burst of events about `names`, and for every slow check."""
+Look = Mapping[str, tuple[tuple[int, ...], bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where something must happen to matter.
+
+    The directories to watch with their identities; the paths that lead to files, with all their leading parts; and in
+    which directories any name matters that fits.
+    """
+
+    directories: dict[str, tuple[int, int]]
+    leads: frozenset[str]
+    fitting: dict[str, frozenset[str]]
+
+    def matters(self, path: str) -> bool:
+        """Whether a change of `path` may change what the files are or hold."""
+        directory, name = os.path.split(path)
+        return path in self.leads or any(fnmatch.fnmatchcase(name, each) for each in self.fitting.get(directory, ()))
+
+
+class _Files:
+    """A set of files: one that must be there, and others by path or pattern."""
+
+    def __init__(self, main: str, others: tuple[str, ...]) -> None:
+        self.main = main
+        self.others = others
+
+    async def look(self) -> Look | None:
+        """What there is now; None where the main file is not."""
+        return await self._run(self._look)
+
+    async def places(self) -> _Places:
+        """Where to watch for changes of it."""
+        return await self._run(self._places)
+
+    async def _run(self, what: Callable[[], T]) -> T:
+        return await asyncio.to_thread(what) if len(self.others) else what()
+
+    def _look(self) -> Look | None:
+        found = {path: each for path in self._paths() if (each := _look(Path(path))) is not None}
+        return found if self.main in found else None
+
+    def _paths(self) -> list[str]:
+        paths = [self.main]
+        for other in self.others:
+            paths += sorted(glob.glob(other)) if glob.has_magic(other) else [other]
+        return list(dict.fromkeys(paths))
+
+    def _places(self) -> _Places:
+        directories: dict[str, tuple[int, int]] = {}
+        leads: set[str] = set()
+        fitting: dict[str, set[str]] = {}
+
+        def add(path: str) -> list[str]:
+            found, names = _directories(Path(path))
+            directories.update(found)
+            leads.update(lead for name in names for lead in _leads(name))
+            return names
+
+        for path in self._paths():
+            add(path)
+        for pattern in self.others:
+            for directory, name in _levels(pattern):
+                for real in add(os.path.join(directory, "x")):
+                    fitting.setdefault(os.path.dirname(real), set()).add(name)
+        return _Places(directories, frozenset(leads), {each: frozenset(names) for each, names in fitting.items()})
+
+
+def _levels(pattern: str) -> list[tuple[str, str]]:
+    """Each part of a pattern that is one, with the directories in which it has to fit."""
+    parts = pattern.split("/")
+    found = []
+    for place, part in enumerate(parts):
+        if glob.has_magic(part):
+            head = "/".join(parts[:place])
+            directories = glob.glob(head) if glob.has_magic(head) else [head]
+            found += [(directory, part) for directory in directories]
+    return found
+
+
+def _leads(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(2, len(parts) + 1)]
+
+
+def _contents(look: Look | None) -> Contents | None:
+    return None if look is None else {path: content for path, (_, content) in look.items()}
+
+
+async def _wakes(places: _Places) -> AsyncGenerator[None, None]:
+    """A wake when the watch is in place, for every burst of events that matter, and for every slow check."""
     from watchfiles import awatch
 
     held = ExitStack()
-    called = {_watchable(directory, held): directory for directory in directories}
+    called = {_watchable(directory, held): directory for directory in places.directories}
 
     def matters(_: object, path: str) -> bool:
         """Workers may log beside the manifest: what happens to other files must not wake anybody."""
         directory, name = os.path.split(path)
-        changed = called.get(path) or os.path.join(called.get(directory, directory), name)
-        return any(f"{wanted}/".startswith(f"{changed}/") for wanted in names)
+        return places.matters(called.get(path) or os.path.join(called.get(directory, directory), name))
 
     events = awatch(
         *called,
@@ -111,18 +214,23 @@ def _watchable(directory: str, held: ExitStack) -> str:
     return directory
 
 
-async def _settled(path: Path, settle: float) -> bytes | None:
-    """The content once two looks agree; None when the file went away meanwhile."""
-    content = _look(path)
+async def _settled(files: _Files, settle: float, last: Contents) -> Contents | None:
+    """The contents once two looks agree; None when the main file went away meanwhile."""
+    look = await files.look()
     waited = 0.0
-    while content is not None:
-        pause = min(settle, _CLOSED_SETTLE) if _open_for_writing(path) is False else settle
+    while look is not None:
+        # What is as it was needs no second look.
+        changed = [path for path, (_, content) in look.items() if last.get(path) != content]
+        busy = [_open_for_writing(Path(path)) for path in changed]
+        pause = settle if None in busy else min(settle, _CLOSED_SETTLE)
         await asyncio.sleep(pause)
-        again = _look(path)
-        waited = waited + pause if again == content else 0.0
-        if again == content and (waited >= _PATIENCE or not _open_for_writing(path)):
-            return again[1]
-        content = again
+        again = await files.look()
+        waited = waited + pause if again == look else 0.0
+        busy = [_open_for_writing(Path(path)) for path in changed]
+        needed = _PATIENCE if any(busy) else _GONE_SETTLE if last.keys() - look.keys() else 0.0
+        if again == look and waited >= needed:
+            return _contents(again)
+        look = again
     return None
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -23,18 +23,24 @@ Body = Callable[["Seen"], Awaitable[None]]
 class Seen:
     """What a watch has yielded, one at a time."""
 
-    def __init__(self, contents: AsyncIterator[bytes]) -> None:
+    def __init__(self, path: Path, contents: AsyncIterator[watch.Contents]) -> None:
+        self._path = str(path)
         self._contents = contents
 
     async def next(self) -> bytes:
+        return (await self.all())[self._path]
+
+    async def all(self) -> watch.Contents:
         return await anext(self._contents)
 
 
-def follow(path: Path, body: Body, known: bytes | None = None) -> None:
+def follow(path: Path, body: Body, known: bytes | None = None, also: Sequence[str] = ()) -> None:
     async def main() -> None:
         async with asyncio.timeout(30):
-            async with aclosing(watch.changes(path, settle=0.02, known=known)) as contents:
-                await body(Seen(contents))
+            before = None if known is None else {str(path): known}
+            watching = watch.changes(path, settle=0.02, known=before, also=lambda: also)
+            async with aclosing(watching) as contents:
+                await body(Seen(path, contents))
 
     asyncio.run(main())
 
@@ -287,7 +293,7 @@ def test_a_file_too_large_is_cut_not_read(file: Path) -> None:
 def test_a_cancelled_watch_leaves_no_thread_and_no_descriptor(file: Path) -> None:
     async def cancelled() -> None:
         async with asyncio.timeout(30):
-            async with aclosing(watch.changes(file, known=b"one")) as contents:
+            async with aclosing(watch.changes(file, known={str(file): b"one"})) as contents:
                 following = asyncio.ensure_future(anext(contents))
                 await asyncio.sleep(0)
                 following.cancel()
@@ -356,3 +362,137 @@ def test_other_files_beside_it_wake_nobody(file: Path, monkeypatch: pytest.Monke
         assert await following == b"two"
 
     follow(file, body)
+
+
+# --- sets of files --------------------------------------------------------------------------------------------------
+
+
+def names(contents: watch.Contents, directory: Path) -> dict[str, bytes]:
+    return {os.path.relpath(path, directory): content for path, content in contents.items()}
+
+
+def test_files_beside_it_are_followed_by_path_and_by_pattern(file: Path) -> None:
+    here = file.parent
+    (here / "queues").mkdir()
+    (here / ".env").write_bytes(b"env")
+
+    async def body(seen: Seen) -> None:
+        def now(**files: bytes) -> dict[str, bytes]:
+            return {"procq.yaml": b"one", ".env": b"env"} | {f"queues/{k}.yaml": v for k, v in files.items()}
+
+        assert names(await seen.all(), here) == now()
+        (here / "queues" / "a.yaml").write_bytes(b"a")
+        assert names(await seen.all(), here) == now(a=b"a")
+        replace(here / "queues" / "a.yaml", b"aa")
+        assert names(await seen.all(), here) == now(a=b"aa")
+        (here / "queues" / "b.yaml").write_bytes(b"b")
+        assert names(await seen.all(), here) == now(a=b"aa", b=b"b")
+        (here / "queues" / "a.yaml").unlink()
+        assert names(await seen.all(), here) == now(b=b"b")
+        (here / ".env").unlink()
+        assert names(await seen.all(), here) == {"procq.yaml": b"one", "queues/b.yaml": b"b"}
+        replace(here / ".env", b"new")
+        assert names(await seen.all(), here)[".env"] == b"new"
+
+    follow(file, body, also=[f"{here}/queues/*.yaml", f"{here}/.env"])
+
+
+@pytest.mark.parametrize("write", [in_place, replace, vim, delete_and_recreate])
+def test_no_way_of_saving_a_file_looks_like_its_end(file: Path, write: Callable[[Path, bytes], None]) -> None:
+    other = file.parent / "other.yaml"
+    other.write_bytes(b"0")
+
+    async def body(seen: Seen) -> None:
+        await seen.all()
+        for content in (b"1", b"2", b"3"):
+            write(other, content)
+            assert (await seen.all())[str(other)] == content
+
+    follow(file, body, also=[f"{file.parent}/o*.yaml"])
+
+
+def test_directories_that_a_pattern_matches_come_and_go(file: Path) -> None:
+    here = file.parent
+
+    async def body(seen: Seen) -> None:
+        assert names(await seen.all(), here) == {"procq.yaml": b"one"}
+        for team in ("a", "b"):
+            (here / "teams" / team).mkdir(parents=True)
+            (here / "teams" / team / "queues.yaml").write_bytes(team.encode())
+            while f"teams/{team}/queues.yaml" not in names(await seen.all(), here):
+                pass
+        shutil.rmtree(here / "teams" / "a")
+        assert names(await seen.all(), here) == {"procq.yaml": b"one", "teams/b/queues.yaml": b"b"}
+
+    follow(file, body, also=[f"{here}/teams/*/queues.yaml"])
+
+
+def test_a_pattern_in_a_mounted_config_map(file: Path) -> None:
+    mount = file.parent / "queues"
+    mount.mkdir()
+
+    def publish(version: str, content: bytes) -> None:
+        (mount / version).mkdir()
+        (mount / version / "a.yaml").write_bytes(content)
+        (mount / "..data_tmp").symlink_to(version)
+        os.replace(mount / "..data_tmp", mount / "..data")
+
+    publish("..1", b"one")
+    (mount / "a.yaml").symlink_to("..data/a.yaml")
+
+    async def body(seen: Seen) -> None:
+        assert (await seen.all())[str(mount / "a.yaml")] == b"one"
+        for number, content in enumerate((b"two", b"six"), start=2):
+            publish(f"..{number}", content)
+            assert (await seen.all())[str(mount / "a.yaml")] == content
+
+    follow(file, body, also=[f"{mount}/*.yaml"])
+
+
+def test_a_slow_writer_of_one_file_holds_the_whole_set_back(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = file.parent / "other.yaml"
+    other.write_bytes(b"old")
+    refusals = asyncio.Semaphore(0)
+    real = watch._open_for_writing
+
+    def counted(path: Path) -> bool | None:
+        busy = real(path)
+        if busy:
+            refusals.release()
+        return busy
+
+    monkeypatch.setattr(watch, "_open_for_writing", counted)
+
+    async def body(seen: Seen) -> None:
+        await seen.all()
+        following = asyncio.ensure_future(seen.all())
+        with other.open("wb") as writer:
+            writer.write(b"half")
+            writer.flush()
+            replace(file, b"two")
+            for _ in range(5):
+                await refusals.acquire()
+            assert not following.done()
+            writer.write(b" and half")
+        assert names(await following, file.parent) == {"procq.yaml": b"two", "other.yaml": b"half and half"}
+
+    follow(file, body, also=[str(other)])
+
+
+def test_the_set_may_change_after_each_content(file: Path) -> None:
+    others = [file.parent / "a.yaml", file.parent / "b.yaml"]
+    for other in others:
+        other.write_bytes(b"x")
+    also: list[str] = []
+
+    async def body(seen: Seen) -> None:
+        assert list(await seen.all()) == [str(file)]
+        also.append(str(others[0]))
+        assert list(await seen.all()) == [str(file), str(others[0])]
+        also[:] = [str(others[1])]
+        assert list(await seen.all()) == [str(file), str(others[1])]
+        others[0].write_bytes(b"nobody cares")
+        others[1].write_bytes(b"y")
+        assert (await seen.all())[str(others[1])] == b"y"
+
+    follow(file, body, also=also)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 
 from procq.api.differences import change_view, impact
 from procq.errors import ManifestError, printable
@@ -61,18 +62,19 @@ class Console:
             lines[_MOST_LINES - 1 :] = [self._line(file, "·", "dim", f"and {rest} more queues changed")]
         return lines
 
-    def refused(self, file: str, error: ManifestError) -> list[str]:
-        """The manifest on disk does not load: a line for each problem."""
+    def refused(self, manifest: PurePath, error: ManifestError) -> list[str]:
+        """The manifest on disk does not load: a line for each problem, of it or of a file that it names."""
         lines = []
         for problem in error.problems[:_MOST_LINES]:
+            file = problem.path.removeprefix(f"{manifest.parent}/")
             where = f"line {problem.line}   " if problem.line else ""
             # A line without its source below it has to show the value itself.
             quoted = "" if problem.offending in problem.message else f' ("{problem.offending}")'
             text = printable(f"{where}{problem.message}{quoted}: {problem.expected}")
             lines.append(self._line(file, "✗", "red", text))
         if not lines:
-            lines.append(self._line(file, "✗", "red", printable(error.message)))
-        return [*lines, self._line(file, "·", "dim", "the running configuration stays in force")]
+            lines.append(self._line(manifest.name, "✗", "red", printable(error.message)))
+        return [*lines, self._line(manifest.name, "·", "dim", "the running configuration stays in force")]
 
     def _change(self, file: str, diff: QueueDiff, seconds: float, unfinished: bool) -> str:
         change = change_view(diff)

@@ -25,11 +25,14 @@ from procq.intent import Intent
 from procq.model import Manifest
 from procq.plan.diff import Mark, QueueDiff
 from procq.state import Starting
+from procq.watch import Contents
 
 _REPORT_AFTER = 1.0
 """Seconds after which a reload is reported though some of its workers have not started yet."""
 _WATCH_AGAIN_AFTER = 10.0
 """Seconds until another attempt where the system refuses to watch the file."""
+_MOST_PUT_OFF = 5
+"""Times that a change waits for files which it names for the first time."""
 
 
 class Manifests:
@@ -41,7 +44,9 @@ class Manifests:
         self._news = news
         self._console = console
         self._history = history
-        self._known: bytes | None = None
+        self._known: Contents | None = None
+        self._files: tuple[str, ...] = ()
+        self._put_off = 0
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._reports: set[asyncio.Task[None]] = set()
@@ -52,15 +57,22 @@ class Manifests:
 
     def first(self) -> Intent:
         """Loads the file and puts it in force. Raises ManifestError."""
-        self._known = watch.read(self._path)
-        loaded = _load(self._known, self._path, self._path)
+        disk = _Reader()
+        try:
+            loaded = _load(self._path, self._path, disk)
+        except ManifestError as error:
+            self._files = error.files
+            raise
+        finally:
+            self._known = disk.contents
+        self._files = loaded.files
         return self._put_in_force(loaded, f"{self._path.name} taken at the start")
 
     async def on_disk(self, path: Path) -> Manifest:
-        """What `path` says now, read as if it were where the manifest is. Raises ManifestError."""
+        """What `path` says now, with the files beside it, as if it were the manifest. Raises ManifestError."""
 
         def read() -> Manifest:
-            loaded = _load(watch.read(path), path, self._path.with_name(path.name))
+            loaded = _load(path, self._path, _Reader())
             with _large_ones_refused(path):
                 Packer().pack(Memory(Intent(loaded)), check=True)
             return loaded
@@ -72,7 +84,9 @@ class Manifests:
         self._asked.set()
 
     async def watch(self) -> None:
-        """Follows the file for ever. What a control plane before this one took is compared like any edit."""
+        """Follows the files for ever. What a control plane before this one took is compared like any edit."""
+        if self._engine.intent is not None and not self._files:
+            self._files = self._engine.intent.manifest.files
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
             tasks.create_task(self._obey())
@@ -81,10 +95,11 @@ class Manifests:
         told = ""
         while True:
             try:
-                async with aclosing(watch.changes(self._path, known=self._known)) as contents:
-                    async for content in contents:
-                        self._known = content
-                        await self._take(content)
+                watching = watch.changes(self._path, known=self._known, also=lambda: self._files)
+                async with aclosing(watching) as saves:
+                    async for contents in saves:
+                        before, self._known = self._known, contents
+                        await self._take(_Reader(contents), before)
             except (OSError, RuntimeError) as error:
                 text = f"{self._path.name} cannot be watched ({error}): looking every {_WATCH_AGAIN_AFTER:g} s instead"
                 if text != told:
@@ -96,32 +111,49 @@ class Manifests:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            await self._take(await asyncio.to_thread(watch.read, self._path))
+            await self._take(_Reader())
 
-    async def _take(self, content: bytes | None) -> None:
+    async def _take(self, reader: _Reader, before: Contents | None = None) -> None:
         async with self._one_at_a_time:
             began = time.monotonic()
+            loaded, error = None, None
             try:
                 # In a thread: a large manifest takes seconds, and workers that end meanwhile are replaced meanwhile.
-                loaded = await asyncio.to_thread(self._again, content)
-                self._adopt(loaded, began)
-                self.error = None
-            except ManifestError as error:
+                loaded = await asyncio.to_thread(_load, self._path, self._path, reader)
+                self._files = loaded.files
+            except ManifestError as refused:
+                error = refused
+                # What may mend it is followed beside what is in force.
+                self._files = tuple(dict.fromkeys((*self._files, *refused.files)))
+            if reader.unsettled and self._put_off < _MOST_PUT_OFF:
+                # It names files that were not followed yet, and may be half written: they come with the next contents.
+                self._put_off += 1
+                return
+            self._put_off = 0
+            if loaded is not None:
+                try:
+                    self._adopt(loaded, began, self._saved(reader, before))
+                    self.error = None
+                except ManifestError as refused:
+                    error = refused
+            if error is not None:
                 self._refuse(error)
 
-    def _again(self, content: bytes | None) -> Manifest:
-        """Loads, in a thread, and compares with what is in force there too, for that takes a while as well."""
-        loaded, before = _load(content, self._path, self._path), self._engine.intent
-        return loaded if before is None else _sharing(loaded, before.manifest)
+    def _saved(self, reader: _Reader, before: Contents | None) -> str:
+        """What to call a change: the file that differs, the manifest where there are several."""
+        differing = reader.differing(before or {})
+        if len(differing) != 1 or differing[0] == os.path.abspath(self._path):
+            return self._path.name
+        return os.path.relpath(differing[0], self._path.parent)
 
     def _refuse(self, error: ManifestError) -> None:
         self.error = error.render() if error.problems else error.message
         self._history.note(
             "reload_failed", f"{self._path.name} is not valid, the one before it stays in force: {error}"
         )
-        self._announce(self._console.refused(self._path.name, error))
+        self._announce(self._console.refused(self._path, error))
 
-    def _adopt(self, loaded: Manifest, began: float) -> None:
+    def _adopt(self, loaded: Manifest, began: float, saved: str) -> None:
         before = self._engine.intent
         if before is not None and before.manifest == loaded:
             return
@@ -131,9 +163,9 @@ class Manifests:
             if queue.mark is not Mark.SAME
         ]
         names = ", ".join(f"{queue.mark.value} {queue.name}" for queue in changed)
-        self._put_in_force(loaded, f"{self._path.name} saved: {names or 'no queue changes'}")
+        self._put_in_force(loaded, f"{saved} saved: {names or 'no queue changes'}")
         self._engine.step()
-        report = asyncio.create_task(self._report(changed, began))
+        report = asyncio.create_task(self._report(saved, changed, began))
         self._reports.add(report)
         report.add_done_callback(self._reports.discard)
 
@@ -143,10 +175,10 @@ class Manifests:
         self.in_force_since = time.time()
         return intent
 
-    async def _report(self, changed: Sequence[QueueDiff], began: float) -> None:
+    async def _report(self, saved: str, changed: Sequence[QueueDiff], began: float) -> None:
         finished = await self._news.until(lambda: not self._starting(changed), _REPORT_AFTER)
         seconds = time.monotonic() - began
-        self._announce(self._console.reloaded(self._path.name, changed, seconds, unfinished=not finished))
+        self._announce(self._console.reloaded(saved, changed, seconds, unfinished=not finished))
 
     def _starting(self, queues: Sequence[QueueDiff]) -> bool:
         view = self._engine.snapshot()
@@ -172,14 +204,43 @@ def _large_ones_refused(path: Path) -> Iterator[None]:
         raise ManifestError.whole(str(path), str(error), shared) from None
 
 
-def _load(content: bytes | None, found: Path, path: Path) -> Manifest:
-    """The manifest in `content`, read from `found`, as if it were at `path`. Raises ManifestError and nothing else."""
+class _Reader:
+    """Gives the files of a manifest as they had settled, and remembers which it had to take from the disk."""
+
+    def __init__(self, settled: Contents | None = None) -> None:
+        self._settled = settled
+        self.contents: dict[str, bytes] = {}
+        """What was read, by absolute path."""
+        self.unsettled = False
+        """Whether a file was there that was not among the settled ones."""
+
+    def __call__(self, path: str) -> bytes:
+        """The content of a file. Raises OSError."""
+        content = None if self._settled is None else self._settled.get(path)
+        if content is None:
+            content = manifest.read_file(path)
+            self.unsettled = self._settled is not None
+        self.contents[path] = content
+        return content
+
+    def differing(self, before: Contents) -> list[str]:
+        """The files that are not what they were."""
+        paths = dict.fromkeys((*before, *self.contents))
+        return [path for path in paths if before.get(path) != self.contents.get(path)]
+
+
+def _load(found: Path, at: Path, read: _Reader) -> Manifest:
+    """The manifest in the file `found`, as if it were the one at `at`. Raises ManifestError and nothing else."""
     try:
-        return manifest.load(found, os.environ) if content is None else manifest.load_text(content, path, os.environ)
+        try:
+            text = read(os.path.abspath(found))
+        except OSError:
+            return manifest.load(found, os.environ)
+        return manifest.load_text(text, found, os.environ, at=at, read=read)
     except ManifestError:
         raise
     except Exception as error:
         # A control plane that ended here would end again and again, and nobody would replace workers that crash.
         traceback.print_exc()
         message = f"procq failed to read it ({type(error).__name__}: {error})"
-        raise ManifestError.whole(str(path), message, "a fault of procq: please report it, with the file") from error
+        raise ManifestError.whole(str(found), message, "a fault of procq: please report it, with the file") from error

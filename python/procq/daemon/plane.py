@@ -96,7 +96,7 @@ class ControlPlane:
         except ManifestError as error:
             if any(queue.workers for queue in view.observed.queues.values()):
                 # What was wanted is lost: keep all that runs, and wait for a manifest that loads.
-                self._announce(self._console.refused(self._options.manifest.name, error))
+                self._announce(self._console.refused(self._options.manifest, error))
                 return True
             self._announce(error.render(self._options.color).splitlines())
             self._engine.send(ShutDown("the manifest is not valid", exit_code=ExitCode.MANIFEST))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from procq.model import Manifest
 
-__all__ = ["load", "load_text"]
+__all__ = ["load", "load_text", "read_file"]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Manifest:
@@ -41,3 +41,10 @@ def load_text(
     from procq.manifest import beside, reading
 
     return reading.load_text(text, path, environ, at=at, read=read or beside.read_file)
+
+
+def read_file(path: str) -> bytes:
+    """The content of a regular file, at most a byte more than a manifest may have. Raises OSError."""
+    from procq.manifest import beside
+
+    return beside.read_file(path)

@@ -83,9 +83,10 @@ class Beside:
                 return []
             return [pattern]
         directory = os.path.dirname(self._main)
-        self.files[os.path.normpath(os.path.join(glob.escape(directory), pattern))] = None
-        matches = sorted(glob.glob(pattern, root_dir=directory))
-        return [match for match in matches if self.absolute(match) != self._main]
+        absolute = os.path.normpath(os.path.join(glob.escape(directory), pattern))
+        self.files[absolute] = None
+        matches = [match for match in sorted(glob.glob(absolute)) if match != self._main]
+        return matches if os.path.isabs(pattern) else [match.removeprefix(f"{directory}/") for match in matches]
 
     def _content(self, found: Found, absolute: str, path: str) -> bytes | None:
         try:

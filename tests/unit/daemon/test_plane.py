@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from procq import watch
 from procq.client import Client
 from procq.engine.port import DeclareReady, ShutDown, SpawnWorker, StopWorker
 from procq.errors import ManifestError
@@ -116,7 +117,9 @@ def test_an_edit_that_means_the_same_does_nothing(manifest: Path, keeper: Preten
             commands = len(keeper.keeper.commands)
             manifest.write_text("# a comment\n" + TWO.replace("workers: 2", 'workers: "2"'))
             # A change that comes after it proves that it was seen, and passed over.
-            await keeper.until(lambda: plane._manifests._known == manifest.read_bytes(), "the edit to be seen")
+            await keeper.until(
+                lambda: plane._manifests._known == {str(manifest): manifest.read_bytes()}, "the edit to be seen"
+            )
             manifest.write_text(FIVE)
             await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the next edit")
             spawned = [c for c in keeper.keeper.commands[commands:] if isinstance(c, SpawnWorker)]
@@ -259,7 +262,7 @@ def test_a_manifest_that_cannot_be_read_for_a_fault_of_ours_changes_nothing(
         async with control_plane(keeper, manifest) as plane:
             await keeper.until(lambda: ready(keeper), "readiness")
             with monkeypatch.context() as patched:
-                patched.setattr("procq.manifest.load_text", lambda *_: 1 / 0)
+                patched.setattr("procq.manifest.load_text", lambda *_, **__: 1 / 0)
                 manifest.write_text(FIVE)
                 await keeper.until(lambda: plane.facts().manifest_error, "the error")
                 assert "ZeroDivisionError" in str(plane.facts().manifest_error)
@@ -288,10 +291,10 @@ def test_a_watch_that_fails_again_and_again_is_told_once(
 ) -> None:
     tries: list[Path] = []
 
-    async def changes(path: Path, known: bytes | None = None) -> AsyncGenerator[bytes, None]:
+    async def changes(path: Path, known: object, also: object) -> AsyncGenerator[watch.Contents, None]:
         tries.append(path)
         if len(tries) == 1:
-            yield FIVE.encode()
+            yield {str(path): FIVE.encode()}
         raise OSError("no watches left")
 
     monkeypatch.setattr("procq.watch.changes", changes)
