@@ -137,6 +137,22 @@ def test_a_follower_can_be_left_and_cancelled() -> None:
     run(main())
 
 
+def test_too_many_readers_are_told() -> None:
+    async def main() -> None:
+        async with procq.AsyncManager(output=False) as manager:
+            worker = await manager.spawn(shell("echo up; exec sleep 1000"))
+            # More at once than may wait at the keeper's door, too.
+            readers = [worker.output(follow=True) for _ in range(300)]
+            first = await asyncio.gather(*map(anext, readers), return_exceptions=True)
+            refused = [each for each in first if isinstance(each, procq.ProcqError)]
+            assert len(refused) == 300 - 256
+            assert "256 at a time" in str(refused[0])
+            assert len([each for each in first if isinstance(each, procq.Line)]) == 256
+            await worker.stop(PATIENCE)
+
+    run(main())
+
+
 def test_what_is_cancelled_only_stops_waiting() -> None:
     async def main() -> None:
         async with procq.AsyncManager(output=False) as manager:

@@ -16,6 +16,8 @@ from procq.manager.lines import Line, Splitter
 
 _MOST_LINES: Final = 1_000_000
 _CREDENTIALS: Final = struct.Struct("3i")
+_PAUSE: Final = 0.005
+"""Seconds before somebody knocks again who stood in too long a row."""
 _QUIET: Final = 2
 """Answers in a row without output between them after which nothing is left: the second one comes after all output that
 there was when the first was written."""
@@ -52,7 +54,10 @@ class Outputs:
         `resting` says whether anything of it lives or will; `wakes` has an event set whenever that may have changed,
         and returns how to end that.
         """
-        link = await self._connect()
+        try:
+            link = await self._connect()
+        except ConnectionRefusedError:
+            return
         self._links.add(link)
         news = asyncio.Event()
         forget = wakes(news)
@@ -68,7 +73,11 @@ class Outputs:
                     break
                 await _readable(link, news)
         except ConnectionError:
-            pass
+            if not conversation.answered and await self._keeper_lives():
+                raise ProcqError(
+                    f"the keeper did not let another reader of {worker} in",
+                    hint="It has 256 at a time; close some (an iterator that is left is closed when it is forgotten).",
+                ) from None
         finally:
             forget()
             self._links.discard(link)
@@ -76,11 +85,20 @@ class Outputs:
         if rest := conversation.split.rest(worker):
             yield rest
 
+    async def _keeper_lives(self) -> bool:
+        try:
+            link = await self._connect()
+        except ConnectionRefusedError:
+            return False
+        link.close()
+        return True
+
     async def _connect(self) -> Link:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, self._address)
+            while not _connected(sock, self._address):
+                await asyncio.sleep(_PAUSE)
             _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
             if uid not in (0, os.getuid()):
                 raise ConnectionRefusedError("the keeper is gone, and a stranger took its address")
@@ -90,11 +108,21 @@ class Outputs:
         return Link(sock.detach(), "client")
 
 
+def _connected(sock: socket.socket, address: str) -> bool:
+    """Knocks; False where too many wait at the door. Raises ConnectionRefusedError when nobody is there."""
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class _Conversation:
     """One question for output, and the answers. `resting` is None for a question that has an end of its own."""
 
     def __init__(self, link: Link, resting: Callable[[], bool] | None) -> None:
         self.split = Splitter()
+        self.answered = False
         self._link = link
         self._resting = resting
         self._asked = False
@@ -107,6 +135,7 @@ class _Conversation:
     def hear(self) -> Iterator[list[Line]]:
         """The lines that have arrived, piece by piece. Raises ConnectionError when the keeper is gone."""
         for reply in self._link.drain():
+            self.answered = True
             match reply["t"]:
                 case "output" | "gap":
                     self._quiet = 0
