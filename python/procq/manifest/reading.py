@@ -8,6 +8,7 @@ from pathlib import Path
 
 from procq.errors import ManifestError
 from procq.manifest import nodes, procfile, schema
+from procq.manifest.again import Again
 from procq.manifest.beside import Beside, Read, read_file
 from procq.manifest.build import Builder
 from procq.manifest.check import check
@@ -21,6 +22,8 @@ from procq.manifest.syntax import read
 from procq.manifest.units import Refused
 from procq.manifest.whole import Whole, Written
 from procq.model import Manifest
+
+_again = Again()
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Manifest:
@@ -43,7 +46,12 @@ def load_text(
     directory = os.path.dirname(os.path.abspath(at or path))
     if path.suffix not in (".yaml", ".yml"):
         return procfile.load(source, directory)
-    return _Reading(source, path, environ, read).load(directory)
+
+    def whole(source: Source) -> tuple[Manifest, nodes.Mapping]:
+        reading = _Reading(source, path, environ, read)
+        return reading.load(directory), reading.tree
+
+    return _again.load(source, directory, environ, whole)
 
 
 class _Reading:
@@ -55,6 +63,11 @@ class _Reading:
         self._environ = Variables(environ)
         self._trees: list[tuple[Source, nodes.Mapping]] = []
         self._sources = [main]
+
+    @property
+    def tree(self) -> nodes.Mapping:
+        """The manifest itself, once it has been read."""
+        return self._trees[0][1]
 
     def load(self, directory: str) -> Manifest:
         tree = read(self._main)
