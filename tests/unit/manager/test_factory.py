@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procq import StopPolicy, WorkerFactory, WorkerOptions
@@ -37,12 +37,14 @@ def test_a_template_is_read_like_a_command_of_a_manifest(monkeypatch: pytest.Mon
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
+@settings(deadline=None)
 @given(TEXTS.filter(lambda text: not text.startswith("-")))
 def test_whatever_a_value_holds_it_stays_one_word(value: str) -> None:
     factory = WorkerFactory("rq worker {queue} --name=w-{queue}")
     assert factory(value).command == ("rq", "worker", value, f"--name=w-{value}")
 
 
+@settings(deadline=None, max_examples=50)
 @given(TEXTS)
 def test_a_value_reaches_a_shells_script_only_as_an_argument(value: str) -> None:
     factory = WorkerFactory(["/bin/sh", "-c", 'printf "%s" "$1"', "sh", "{queue}"])

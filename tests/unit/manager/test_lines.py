@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procq.manager.lines import Line, Splitter
@@ -22,6 +22,7 @@ def piece(data: bytes, *, at: float = 1.0, stream: str = "stdout", worker: str =
     }
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"])), st.data())
 def test_lines_do_not_depend_on_how_output_is_cut(text: str, data: st.DataObject) -> None:
     whole = text.encode()
