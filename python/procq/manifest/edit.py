@@ -15,17 +15,21 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 from procq.errors import ManifestError, ProcqError, did_you_mean
-from procq.manifest import nodes
+from procq.manifest import nodes, schema
+from procq.manifest.beside import Beside, read_file
+from procq.manifest.expand import Variables
+from procq.manifest.fields import Fields, Found
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import MAX_BYTES, Source
 from procq.manifest.syntax import read
+from procq.manifest.units import Refused
 from procq.model import MAX_WORKERS
 
 _BOM = b"\xef\xbb\xbf"
@@ -66,11 +70,44 @@ def set_workers(text: bytes, queue: str, workers: int, name: str = _MANIFEST) ->
     )
 
 
-def find(path: Path, queue: str) -> Path:
-    """The file that says what `queue` is: the manifest at `path`. Raises ProcqError where it does not say it."""
-    _refuse_procfile(path)
-    _queue(_root(Source(_read(os.fspath(path)), str(path))), queue, path.name)
-    return path
+def find(path: Path, queue: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """The file that says what `queue` is: the manifest at `path`, or one that it includes.
+
+    `environ` is what `${NAME}` in names of files is taken from. Raises ProcqError where none of them says it.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise ProcqError(
+            f"{path} is a Procfile, which has no numbers of workers:",
+            "write a manifest `procq.yaml`; its smallest form is a line `queues:` and below it those of the Procfile, "
+            "indented.",
+        )
+    source = Source(_read(os.fspath(path)), str(path))
+    root = _root(source)
+    names = _names(root)
+    if queue in names:
+        return path
+    for included in _included(source, root, path, environ):
+        more = _names(_root(included))
+        if queue in more:
+            return Path(included.path)
+        names += more
+    raise _no_queue(queue, names, str(path))
+
+
+def _included(source: Source, root: nodes.Mapping, path: Path, environ: Mapping[str, str]) -> Iterator[Source]:
+    variables = Variables(environ)
+    top = Fields(schema.ROOT, variables, Found(source, root, variables))
+    beside = Beside(path, read_file)
+    try:
+        for found, name in top.items(schema.ENV_FILE):
+            variables.add(beside.variables(found, name))
+        for found, pattern in top.items(schema.INCLUDE):
+            yield from beside.manifests(found, pattern)
+    except Refused:
+        raise ManifestError.whole(
+            source.path, "the names of the files it includes cannot be read", "`procq check` says why"
+        ) from None
+    source.raise_if_faulty()
 
 
 def save(path: Path, edit: Callable[[bytes], bytes]) -> bool:
@@ -79,7 +116,6 @@ def save(path: Path, edit: Callable[[bytes], bytes]) -> bool:
     Symbolic links are followed, mode and owner kept, and the file is replaced at once or not at all. Raises ProcqError
     where it cannot be written, or was changed by somebody else meanwhile; and what `edit` raises.
     """
-    _refuse_procfile(path)
     try:
         real = os.path.realpath(path, strict=True)
         directory = os.open(os.path.dirname(real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -110,12 +146,20 @@ def _queue(root: nodes.Mapping, queue: str, name: str) -> tuple[Scalar, Node]:
     entry = root.get("queues")
     queues = entry[1] if entry is not None else None
     if not isinstance(queues, nodes.Mapping):
-        raise ProcqError(f"{name} has no queues.", "Name the file that has them.")
+        raise ProcqError(f"{name} has no queues.", "A manifest has them under `queues:`; a Procfile takes no numbers.")
     found = queues.get(queue)
     if found is None:
-        names = [key.text for key, _ in queues.entries]
-        raise ProcqError(f'there is no queue "{queue}" in {name}:', did_you_mean(queue, names, "look at its names."))
+        raise _no_queue(queue, _names(root), name)
     return found
+
+
+def _names(root: nodes.Mapping) -> list[str]:
+    entry = root.get("queues")
+    return [key.text for key, _ in entry[1].entries] if entry and isinstance(entry[1], nodes.Mapping) else []
+
+
+def _no_queue(queue: str, names: Sequence[str], name: str) -> ProcqError:
+    return ProcqError(f'there is no queue "{queue}" in {name}:', did_you_mean(queue, names, "look at its names."))
 
 
 Meaning = str | list["Meaning"] | dict[str, "Meaning"] | None
@@ -216,15 +260,6 @@ def _value(node: yaml.Node, name: str) -> yaml.Node:
 
 
 # --- files --------------------------------------------------------------------------------------------------------
-
-
-def _refuse_procfile(path: Path) -> None:
-    if path.suffix not in (".yaml", ".yml"):
-        raise ProcqError(
-            f"{path} is a Procfile, which has no numbers of workers:",
-            "write a manifest `procq.yaml`; its smallest form is a line `queues:` and below it those of the Procfile, "
-            "indented.",
-        )
 
 
 def _lock(directory: int, path: Path) -> None:

@@ -262,7 +262,7 @@ def test_files_that_cannot_be_saved(tmp_path: Path) -> None:
         ("linked.yaml", "hard links"),
         ("missing.yaml", r"cannot be saved \(No such file"),
         ("fifo.yaml", "not a regular file"),
-        ("Procfile", "is a Procfile, which has no numbers of workers"),
+        ("Procfile", "has no queues"),
     ]:
         with pytest.raises(ProcqError, match=says) as caught:
             save(tmp_path / name, six)
@@ -286,5 +286,29 @@ def test_find_names_the_file_of_a_queue(tmp_path: Path) -> None:
     file = tmp_path / "procq.yaml"
     file.write_text(QUEUE)
     assert edit.find(file, "emails") == file
-    with pytest.raises(ProcqError, match=r'there is no queue "emial" in procq.yaml: did you mean "emails"'):
+    with pytest.raises(ProcqError, match=r'there is no queue "emial" in .*/procq.yaml: did you mean "emails"'):
         edit.find(file, "emial")
+    with pytest.raises(ProcqError, match="is a Procfile, which has no numbers of workers"):
+        edit.find(tmp_path / "Procfile", "emails")
+
+
+def test_find_looks_into_included_files(tmp_path: Path) -> None:
+    (tmp_path / "procq.yaml").write_text("include:\n  - ${WHERE}/*.yaml\n  - more.yaml\n" + QUEUE)
+    (tmp_path / "queues").mkdir()
+    (tmp_path / "queues" / "a.yaml").write_text("queues:\n  aa:\n    command: rq\n")
+    (tmp_path / "more.yaml").write_text("queues:\n  bb:\n    command: rq\n")
+    found = {queue: edit.find(tmp_path / "procq.yaml", queue, {"WHERE": "queues"}) for queue in ("emails", "aa", "bb")}
+    assert {queue: str(path.relative_to(tmp_path)) for queue, path in found.items()} == {
+        "emails": "procq.yaml",
+        "aa": "queues/a.yaml",
+        "bb": "more.yaml",
+    }
+    assert save(found["aa"], lambda text: set_workers(text, "aa", 3))
+    assert (tmp_path / "queues" / "a.yaml").read_text() == "queues:\n  aa:\n    command: rq\n    workers: 3\n"
+    with pytest.raises(ProcqError, match='did you mean "bb"'):
+        edit.find(tmp_path / "procq.yaml", "bbb", {"WHERE": "queues"})
+    with pytest.raises(ManifestError, match="cannot be read"):
+        edit.find(tmp_path / "procq.yaml", "aa", {})
+    (tmp_path / "more.yaml").unlink()
+    with pytest.raises(ManifestError, match=r"more.yaml cannot be read: No such file"):
+        edit.find(tmp_path / "procq.yaml", "bb", {"WHERE": "queues"})
