@@ -12,15 +12,18 @@ from tests.process.support.fixtures import Keepers, Procqs
 from tests.process.support.household import kill_keeper, kill_sentinel, move_in
 from tests.process.support.keeper import Keeper
 from tests.process.support.oracle import Oracle
+from tests.process.support.rotating import rotation_trial
 from tests.process.support.trials import SEED, SOAK, bound
 from tests.process.test_control_plane import KILLS, WORKERS, prove_that_a_control_plane_may_die
 from tests.process.test_endings import down_leaves_nothing
 from tests.process.test_exits import spawn_many, stop_at_once
+from tests.process.workers.flood import LINE, LINES
 
 pytestmark = [pytest.mark.soak, pytest.mark.process]
 
 GRACE = 0.3
 BATCHES = 20
+SECONDS = 10
 LEAK = 0.5
 """Bytes a spawn: what a keeper that forgets nothing would show after a year."""
 
@@ -79,3 +82,11 @@ def slope(values: list[int]) -> float:
     return sum((n - middle) * (value - mean) for n, value in enumerate(values)) / sum(
         (n - middle) ** 2 for n in range(len(values))
     )
+
+
+def test_rotation_at_50_mb_a_second(procqs: Procqs, keepers: Keepers, tmp_path: Path) -> None:
+    project = procqs("").project
+    project.prepare()
+    keeper = keepers(run_dir=project.run_dir, keeper_socket=project.keeper_socket)
+    chunks = SECONDS * 50_000_000 // (LINE * LINES)
+    print(rotation_trial(keeper, project.keeper_socket, tmp_path, chunks=chunks, rate=50e6, every=0.05, seed=SEED))

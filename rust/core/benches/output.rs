@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use procq_core::output::{ConsoleConfig, Flow, Interest, Output, StreamId};
-use procq_core::proto::messages::{Log, Stream};
+use procq_core::proto::messages::{Log, LogFormat, Stream};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
 
 const CHUNK: usize = 64 * 1024;
@@ -74,6 +74,27 @@ fn files(directory: &Path, writers: usize) {
     let counters = bench.output.stop(Instant::now() + Duration::from_secs(10));
     assert_eq!((counters.logged, counters.log_dropped), ((TOTAL + CHUNK) as u64, 0));
     (0..writers).for_each(|number| std::fs::remove_file(path(number)).expect("removed"));
+}
+
+fn formatted(directory: &Path, format: LogFormat) {
+    let path = directory.join("formatted.log");
+    let mut bench = Bench::new(closed_pipe(), true);
+    let id = bench.output.open("emails.1", 1, Some(&Log { format, ..Log::at(&path) }), None);
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL / 4);
+    report(&format!("a file of format {format:?}"), TOTAL / 4, began);
+    std::fs::remove_file(&path).expect("removed");
+}
+
+fn rotated(directory: &Path, keep: u32) {
+    let directory = directory.join(format!("keep-{keep}"));
+    let mut bench = Bench::new(closed_pipe(), true);
+    let log = Log { rotate: Some(64 * 1024), keep, ..Log::at(&directory.join("w.log")) };
+    let id = bench.output.open("w.1", 1, Some(&log), None);
+    let began = Instant::now();
+    bench.feed(&[id], TOTAL / 8);
+    report(&format!("plain, files of 64 KiB of which {keep} stay"), TOTAL / 8, began);
+    std::fs::remove_dir_all(&directory).expect("removed");
 }
 
 /// What the kernel does when nothing else is in the way.
@@ -183,6 +204,10 @@ fn main() {
     floor(&directory);
     files(&directory, 1);
     files(&directory, 8);
+    formatted(&directory, LogFormat::Prefixed);
+    formatted(&directory, LogFormat::Json);
+    rotated(&directory, 5);
+    rotated(&directory, 50);
     console_null();
     console_file(&directory);
     console_pipe();

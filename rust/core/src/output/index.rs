@@ -98,7 +98,7 @@ impl Index {
             self.length += self.records.len() as u64;
         }
         self.records.clear();
-        complete || self.cut_to(self.length)
+        complete || rustix::fs::ftruncate(&self.fd, self.length).is_ok()
     }
 
     /// The file is not what it was: whatever the index says is wrong. False if it cannot be gone on with.
@@ -110,7 +110,8 @@ impl Index {
     }
 
     fn cut_to(&mut self, length: u64) -> bool {
-        self.length = length;
-        rustix::fs::ftruncate(&self.fd, length).is_ok()
+        // Not for nothing: ext4 hurries to write a file that was cut to nothing, as soon as it is closed.
+        let longer = std::mem::replace(&mut self.length, length) > length;
+        !longer || rustix::fs::ftruncate(&self.fd, length).is_ok()
     }
 }

@@ -24,8 +24,12 @@ pub(super) fn shift(file: &Path, keep: u32) -> Result<(), Errno> {
     } else {
         let gap = (1..=keep).find(|&number| is_missing(&numbered(file, number)));
         let mut to = numbered(file, gap.unwrap_or(keep));
-        // Between the two renames that follow it would be taken for the index of the file that comes.
+        // The index first: it would be taken for that of the file that comes. And no rename over a file that is there:
+        // ext4 makes it wait for the disk, to protect who replaces a file by another version.
         ignore_missing(rustix::fs::unlink(index::path_of(&to)))?;
+        if gap.is_none() {
+            ignore_missing(rustix::fs::unlink(&to))?;
+        }
         for number in (1..gap.unwrap_or(keep)).rev() {
             let from = numbered(file, number);
             rename(&from, &to)?;

@@ -1,0 +1,79 @@
+"""FAULTS 35 and 38: rotation loses and repeats nothing, whatever others do. The long trial is in tests/soak."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process.support.fixtures import Keepers, Procqs
+from tests.process.support.keeper import Keeper, program
+from tests.process.support.rotating import Outcome, rotation_trial
+from tests.process.support.trials import SEED
+from tests.process.support.waiting import until
+from tests.process.workers.flood import AHEAD, LINE, LINES
+
+pytestmark = pytest.mark.process
+
+
+def test_faults_35_every_line_is_in_one_file_and_the_live_follower_whatever_others_do(
+    procqs: Procqs, keepers: Keepers, tmp_path: Path
+) -> None:
+    project = procqs("").project
+    project.prepare()
+    keeper = keepers(run_dir=project.run_dir, keeper_socket=project.keeper_socket)
+    outcome: Outcome = rotation_trial(
+        keeper, project.keeper_socket, tmp_path, chunks=120, rate=20e6, every=0.02, seed=SEED
+    )
+    print(outcome)
+    assert outcome.files > 100
+    assert all(count > 0 for count in outcome.deeds.values()), outcome.deeds
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", f"import os\n{code}"]
+
+
+def test_faults_38_one_pipe_for_both_streams_keeps_their_order(keeper: Keeper, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = "os.dup2(1, 2)\nfor n in range(2000):\n os.write(1 + n % 2, b'%d\\n' % n)"
+    keeper.of(keeper.spawn(python(code), log=log), "gone")
+    until(lambda: log.exists() and log.read_bytes().count(b"\n") == 2000, "all lines")
+    assert [int(line) for line in log.read_bytes().split()] == list(range(2000))
+
+
+def test_lines_of_both_streams_are_told_apart_in_a_formatted_file(keeper: Keeper, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = "os.write(1, b'out\\n')\nos.write(2, b'err\\n')"
+    keeper.of(keeper.spawn(python(code), log={"path": os.fsencode(log), "format": "prefixed"}), "gone")
+    until(lambda: log.exists() and log.read_bytes().count(b"\n") == 2, "both lines")
+    lines = sorted(line.split("Z ", 1)[1] for line in log.read_text().splitlines())
+    assert lines == ["w.1 ! err", "w.1 | out"]
+
+
+def test_what_is_rotated_goes_by_the_latest_settings_while_the_worker_runs(keeper: Keeper, tmp_path: Path) -> None:
+    log, credits = tmp_path / "log", tmp_path / "credits"
+    os.mkfifo(credits)
+    granting = os.open(credits, os.O_RDWR)
+    try:
+        path = os.fsencode(log)
+        generation, _ = keeper.run(program("flood.py", credits, 30, 50e6), log={"path": path})
+        until(lambda: log.exists() and log.stat().st_size == AHEAD * LINE * LINES, "as much as needs no leave")
+        assert sorted(path.name for path in tmp_path.glob("log*")) == ["log", "log.idx"]
+        settings = {"path": path, "rotate": LINE * LINES, "keep": 3}
+        stop = {"signal": 15, "grace": 1000}
+        keeper.send({"t": "configure", "worker": "w.1", "generation": generation, "stop": stop, "log": settings})
+        keeper.answers()
+        os.write(granting, b"+" * (30 - AHEAD))
+        keeper.of(generation, "gone")
+        until(lambda: log.read_bytes()[-LINE:][:10] == b"%010d" % (30 * LINES - 1), "the last line")
+        files = {path.name: path.stat().st_size for path in tmp_path.glob("log*") if path.suffix != ".idx"}
+        assert files == dict.fromkeys(["log", "log.1", "log.2", "log.3"], LINE * LINES)
+        times = [struct.unpack("<QQ", (tmp_path / f"{name}.idx").read_bytes()[:16]) for name in sorted(files)]
+        assert [offset for offset, _ in times] == [0] * 4
+        assert sorted(times, key=lambda record: -record[1]) == times, "the newest first"
+    finally:
+        os.close(granting)
