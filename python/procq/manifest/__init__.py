@@ -1,6 +1,8 @@
 """Manifests: the file that says which queues there are, and what each deserves.
 
     load, load_text    a file, or its content, to `procq.model.Manifest`; all problems at once as ManifestError
+    schema_json        what a manifest may hold, as JSON Schema
+    reference          the same, as a page for people
 
 The parsers are imported when the first file is loaded.
 """
@@ -9,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from procq.model import Manifest
 
-__all__ = ["load", "load_text", "read_file"]
+__all__ = ["load", "load_text", "read_file", "reference", "schema_json"]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Manifest:
@@ -48,3 +51,17 @@ def read_file(path: str) -> bytes:
     from procq.manifest import beside
 
     return beside.read_file(path)
+
+
+def schema_json() -> dict[str, Any]:
+    """What a manifest may hold, as JSON Schema (draft 2020-12) for editors."""
+    from procq.manifest import json_schema
+
+    return json_schema.schema_json()
+
+
+def reference() -> str:
+    """What a manifest may hold, key by key, as Markdown."""
+    from procq.manifest import page
+
+    return page.reference()

@@ -33,6 +33,7 @@ NAME = Value(
     "Name of the project.",
     otherwise="the directory of the manifest",
     pattern=_NAME,
+    numeric=True,
     examples=("shop",),
 )
 WORKERS = Value(
@@ -43,7 +44,7 @@ WORKERS = Value(
     "How many workers, 0 to 10000; or the range in which their number may move, of which the least run.",
     "1",
     examples=("2", "2..8", "${EMAIL_WORKERS:-2}"),
-    pattern=r"[0-9]+(\.\.[0-9]+)?",
+    pattern=r"[0-9]+( *\.\. *[0-9]+)?",
     numeric=True,
 )
 SHELL = Value(
@@ -363,7 +364,7 @@ RLIMITS = Table(
 )
 AFTER = List(
     "after",
-    Value("queue", units.name, "the name of a queue", NAME_RULE, "", pattern=_NAME, examples=("redis",)),
+    Value("queue", units.name, "the name of a queue", NAME_RULE, "", pattern=_NAME, numeric=True, examples=("redis",)),
     "Queues that start before this one, and stop after it.",
 )
 STOP = Section("stop", (SIGNAL, GRACE, TO), "How workers are stopped.")

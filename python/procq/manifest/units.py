@@ -100,6 +100,12 @@ def variable(value: str) -> str:
     return value
 
 
+def ends(value: str) -> tuple[str, str | None]:
+    """The ends of a range, as in `1..2`; None as the second where there is only one value."""
+    found = re.fullmatch(r"(.*?) *\.\. *(.*)", value)
+    return (value, None) if found is None else (found[1], found[2])
+
+
 def _whole(value: str, least: int, most: int, what: str) -> int:
     """A whole number in digits. Raises Refused with `what` there would be too many of."""
     if not re.fullmatch(r"[0-9]{1,9}", value):
@@ -122,10 +128,10 @@ def _workers(value: str) -> int:
 
 def workers(value: str) -> tuple[int, int | None]:
     """How many workers, 0 to MAX_WORKERS; for a range, as `2..8`, its ends, else None as the second."""
-    first, dots, last = value.partition("..")
-    if not dots:
+    first, last = ends(value)
+    if last is None:
         return _workers(value), None
-    least, most = _workers(first.strip()), _workers(last.strip())
+    least, most = _workers(first), _workers(last)
     if most < least:
         raise Refused("the range of workers ends before it begins", f"write {most}..{least}")
     return least, None if least == most else most
@@ -196,10 +202,10 @@ def when_full(value: str) -> WhenFull:
 
 def backoff(value: str) -> Backoff:
     """The first and the longest wait, as in `100ms..30s`."""
-    first, dots, last = value.partition("..")
-    if not dots:
+    first, last = ends(value)
+    if last is None:
         raise Refused
-    found = Backoff(duration(first.strip()), duration(last.strip()))
+    found = Backoff(duration(first), duration(last))
     if not 0 < found.initial <= found.maximum:
         raise Refused(expected="the first must be more than 0 and not longer than the last")
     return found
@@ -342,9 +348,9 @@ def limit_name(value: str) -> str:
 
 def limit(value: str) -> Limit:
     """The soft and the hard limit; one value stands for both."""
-    first, dots, last = value.partition("..")
-    soft = _bound(first.strip())
-    hard = _bound(last.strip()) if dots else soft
+    first, last = ends(value)
+    soft = _bound(first)
+    hard = soft if last is None else _bound(last)
     if hard is not None and (soft is None or soft > hard):
         raise Refused(expected="the first is the soft one and must not exceed the second")
     return Limit(soft, hard)
