@@ -96,6 +96,11 @@ class Gap:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class TailEnd:
+    """What was remembered has been told; what follows happens from now on."""
+
+
 class Client:
     """Talks to the procq of one project. Methods raise NotRunning where there is none, else ProcqError."""
 
@@ -241,16 +246,20 @@ class Client:
                 hint="Its sentinel ends what is left within a second. `procq status` tells.",
             )
 
-    def logs(self, workers: Sequence[str] = (), tail: int = 0, follow: bool = False) -> Iterator[Output | Gap]:
-        """Output of `workers` (none is all): the last `tail` lines, then with `follow` what comes."""
+    def logs(
+        self, workers: Sequence[str] = (), tail: int = 0, follow: bool = False
+    ) -> Iterator[Output | Gap | TailEnd]:
+        """Output of `workers` (none is all): the last `tail` lines; with `follow` TailEnd, then what comes."""
         for reply in self._ask({"t": "logs", "workers": list(workers), "tail": tail, "follow": follow}):
             match reply:
                 case {"t": "output"}:
                     yield Output(reply["worker"], reply["stream"], reply["time"] / 1e9, reply["data"], reply["partial"])
                 case {"t": "gap"}:
                     yield Gap(reply["bytes"])
-                case {"t": "tail_end"} if not follow:
-                    return
+                case {"t": "tail_end"}:
+                    if not follow:
+                        return
+                    yield TailEnd()
 
     def _ask(self, request: Mapping[str, Any], timeout: float | None = None) -> Iterator[dict[str, Any]]:
         from procq.core import Link

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from procq.intent import DesiredQueue, desired_queue
 from procq.meter import Load
-from procq.model import WorkerId
+from procq.model import Queue, WorkerId
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
@@ -85,7 +85,18 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
         problem=_problem(desired, observed, now),
+        **(_surroundings(desired.queue) if desired else {}),
     )
+
+
+def _surroundings(queue: Queue) -> dict[str, Any]:
+    user = queue.user
+    return {
+        "log": queue.logs.file,
+        "log_format": str(queue.logs.format),
+        "user": user.name if user else None,
+        "user_ids": (user.uid, user.gid, *user.groups) if user else (),
+    }
 
 
 def worker_view(

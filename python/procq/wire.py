@@ -75,6 +75,13 @@ class QueueView:
     memory: int | None = None
     problem: str | None = None
     """What is wrong, in words."""
+    log: str | None = None
+    """The file that takes the output of its workers; `{queue}` and `{slot}` stand for theirs, `{{` for a brace."""
+    log_format: str = "text"
+    user: str | None = None
+    """Who its workers run as, where that is said."""
+    user_ids: tuple[int, ...] = ()
+    """Numbers of that user, its group, and its further groups."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,19 @@
-"""Shows the output of the workers, from memory. Works also while the control plane does not.
+"""Shows the output of the workers, from memory and from their log files. Works also while the control plane does not.
 
-  procq logs                   the last lines of every worker
-  procq logs -f emails         follow the workers of one queue
-  procq logs -n 100 emails.2   the last hundred lines of one worker
+  procq logs                      the last lines of every worker
+  procq logs -f emails            follow the workers of one queue
+  procq logs -n 1000 emails.2     the last thousand lines of one worker
+  procq logs --since 5m           everything of the last five minutes
+  procq logs --since 10:40 --until 10:45 --grep 'Timeout|refused' emails
+  procq logs --json --since 1h    a JSON object a line: time, worker, stream, line
+
+Without -n, --since, --until and --grep only memory is asked, which holds up to 64 KiB of each worker. With one of them,
+queues with `logs.file` are read from their files too, rotated ones included; where nothing runs, from the files alone.
+In a file of format `text`, times are known to a tenth of a second, and nothing tells which worker wrote a line if
+several share the file: the queue is shown instead.
 
 Lines are shown as `worker | line`. On a terminal, colours pass and every other control sequence is taken out; into a
-pipe go the bytes as they were written.
+pipe go the bytes as they were written. --grep takes a regular expression of Python and looks at lines without colours.
 """
 
 from __future__ import annotations
@@ -13,51 +21,85 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from procq.cli.project import TARGETS, client_of
-from procq.cli.render.logs import LogRenderer
+from procq.cli.render.logs import LogRenderer, line_json
 from procq.cli.terminal import Terminal
-from procq.client import Client, ControlPlaneSilent, Refused
-from procq.errors import NotRunning
+from procq.client import Client, ControlPlaneSilent, Gap, Output, Refused, TailEnd
+from procq.errors import NotRunning, UsageError
 
 _PATIENCE = 1.0
 """Seconds in which the control plane may say whether a target exists."""
+_TAIL = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines what may follow `procq logs`."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=TARGETS)
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what the workers write from now on")
+    parser.add_argument("-n", "--tail", type=_lines, metavar="N", help="at most so many lines of each worker (20)")
     parser.add_argument(
-        "-n", "--tail", type=_lines, default=20, metavar="N", help="lines of each worker to begin with (20)"
+        "--since", metavar="TIME", help="not before: how long ago, as 5m, or when, as 10:42 or ISO 8601"
     )
+    parser.add_argument("--until", metavar="TIME", help="not after; written as for --since")
+    parser.add_argument("--grep", metavar="REGEX", help="only lines in which this regular expression is found")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Copies output until its end, or until interrupted."""
-    renderer = LogRenderer(terminal.style, raw=not terminal.is_terminal)
-    out = sys.stdout.buffer
+    if options.follow and options.until is not None:
+        raise UsageError("--until and --follow exclude each other")
     client = client_of(options, _PATIENCE)
+    searching = any(each is not None for each in (options.since, options.until, options.grep))
+    if searching or options.json or options.tail is not None:
+        from procq.cli.logsearch import Question, search
+
+        question = Question.of(options, _TAIL if not searching else None)
+        renderer = LogRenderer(terminal.style, raw=not terminal.is_terminal)
+        for line in search(client, options, question, terminal):
+            if options.json:
+                _write(line_json(line), flush=options.follow)
+            else:
+                piece = Output(line.worker, line.stream or "stdout", line.at or 0.0, line.data + b"\n", False)
+                _write(renderer.render(piece), flush=options.follow)
+        sys.stdout.buffer.flush()
+        return 0
+    return _from_memory(client, options, terminal)
+
+
+def _from_memory(client: Client, options: argparse.Namespace, terminal: Terminal) -> int:
+    renderer = LogRenderer(terminal.style, raw=not terminal.is_terminal)
     if options.follow:
         try:
-            _check(client, options.targets)
+            check(client, options.targets)
         except Refused as mistake:
             # It may still come to be.
             terminal.fail(mistake)
     silent = True
-    for piece in client.logs(options.targets, options.tail, options.follow):
+    for piece in _output(client, options):
         silent = False
-        out.write(renderer.render(piece))
-        if options.follow:
-            out.flush()
-    out.flush()
+        _write(renderer.render(piece), flush=options.follow)
+    sys.stdout.buffer.flush()
     if silent and not options.follow:
-        _check(client, options.targets)
+        check(client, options.targets)
     return 0
 
 
-def _check(client: Client, targets: Sequence[str]) -> None:
+def _output(client: Client, options: argparse.Namespace) -> Iterator[Output | Gap]:
+    for piece in client.logs(options.targets, _TAIL, options.follow):
+        if not isinstance(piece, TailEnd):
+            yield piece
+
+
+def _write(data: bytes, *, flush: bool) -> None:
+    sys.stdout.buffer.write(data)
+    if flush:
+        sys.stdout.buffer.flush()
+
+
+def check(client: Client, targets: Sequence[str]) -> None:
     """Raises Refused where a target means nothing. Only the control plane knows; while it is away anything goes."""
     if targets:
         with contextlib.suppress(NotRunning, ControlPlaneSilent):

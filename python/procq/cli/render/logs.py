@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from time import gmtime, strftime
+from typing import TYPE_CHECKING
+
 from procq.client import Gap, Output
 from procq.text import Style, count, visible
 
+if TYPE_CHECKING:
+    from procq.cli.logfiles import Line
+
 _WIDTH = 13
+
+
+def line_json(line: Line) -> bytes:
+    """A line as one JSON object; `time` and `stream` are null where nobody knows them."""
+    import json
+
+    when = None
+    if line.at is not None:
+        microseconds = round(line.at * 1_000_000)
+        when = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(microseconds // 1_000_000))}.{microseconds % 1_000_000:06}Z"
+    told = {
+        "time": when,
+        "worker": line.worker,
+        "stream": line.stream,
+        "line": line.data.decode("utf-8", "replace"),
+    }
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 class LogRenderer:

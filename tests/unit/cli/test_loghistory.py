@@ -1,0 +1,186 @@
+"""Output read back from memory and files: each line once, in order, with the times that are known."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from procq.cli.logfiles import Files, Line, Place
+from procq.cli.loghistory import History, beginning
+from procq.cli.render.logs import line_json
+from procq.client import Output
+
+NOW = 1_800_000_000.0
+ONE = ("a.1",)
+
+
+def index(path: Path, *records: tuple[int, float]) -> None:
+    data = b"".join(struct.pack("<QQ", offset, round(at * 1e9)) for offset, at in records)
+    Path(f"{path}.idx").write_bytes(data)
+
+
+def place(path: Path, form: str = "text", workers: tuple[str, ...] = ONE) -> Place:
+    return Place(str(path), form, workers)
+
+
+def said(lines: Sequence[Line]) -> list[str]:
+    return [line.data.decode() for line in lines]
+
+
+def out(text: bytes, at: float = NOW, worker: str = "a.1", *, partial: bool = False) -> Output:
+    return Output(worker, "stdout", at, text, partial)
+
+
+def test_where_memory_begins_in_a_file() -> None:
+    assert beginning([b"1", b"2", b"3"], [b"2", b"3", b"4"]) == 1
+    assert beginning([b"1", b"2", b"3", b"4"], [b"2", b"3"]) == 1, "newer lines behind it"
+    assert beginning([b"1"], [b"2"]) is None
+    assert beginning([b"x"] * 10, [b"x"] * 3) == 7
+    assert beginning([], [b"x"]) is None
+
+
+def test_where_memory_begins_is_found_however_lines_repeat() -> None:
+    random = Random(7)
+    for _ in range(500):
+        lines = [random.choice([b"a", b"b", b""]) for _ in range(random.randrange(1, 30))]
+        memory = lines[random.randrange(len(lines)) :]
+        file = lines[: random.randrange(len(lines) - len(memory), len(lines) + 1)]
+        at = beginning(file, memory)
+        joined = file[: len(file) if at is None else at] + memory
+        assert len(joined) <= len(lines)
+        assert joined[-len(memory) :] == memory
+        if len(set(lines)) == len(lines):
+            assert joined == lines
+
+
+def rotated(tmp_path: Path, sizes: Sequence[int] = (3, 4, 5)) -> tuple[Path, list[str]]:
+    """FILE.2, FILE.1 and FILE with numbered lines, a line a second, and the time of each in the index."""
+    path, number, lines = tmp_path / "a.log", 0, []
+    for suffix, size in zip((".2", ".1", ""), sizes, strict=True):
+        file = Path(f"{path}{suffix}")
+        text, records = "", []
+        for _ in range(size):
+            records.append((len(text), NOW + number))
+            text += f"line {number}\n"
+            lines.append(f"line {number}")
+            number += 1
+        file.write_text(text)
+        index(file, *records)
+        os.utime(file, (NOW + number, NOW + number))
+    return path, lines
+
+
+@pytest.mark.parametrize("remembered", range(13))
+@pytest.mark.parametrize("written", [12, 11, 9])
+def test_rotated_files_and_memory_make_one_history(tmp_path: Path, remembered: int, written: int) -> None:
+    """Memory holds the last lines; the file may not have got them all yet."""
+    path, lines = rotated(tmp_path)
+    path.write_text("".join(f"{line}\n" for line in lines[7:written]))
+    memory = [out(f"line {n}\n".encode(), NOW + n) for n in range(12 - remembered, 12)]
+    history = History(place(path), memory, frozenset(ONE), pytest.fail)
+    expected = lines if remembered >= 12 - written else [*lines[:written], *lines[12 - remembered :]]
+    assert said([*history.since(None), *history.memory]) == expected
+    assert said(history.tail(5)) == expected[-5:]
+    assert said(history.tail(100)) == expected
+    assert history.tail(0) == []
+
+
+def test_times_come_from_the_index_and_since_skips_what_is_older(tmp_path: Path) -> None:
+    path, lines = rotated(tmp_path)
+    files = Files(place(path), pytest.fail)
+    assert [line.at for _, line in files.forward()] == [NOW + n for n in range(12)]
+    assert said([line for _, line in files.forward(NOW + 5)]) == lines[5:]
+    assert [line for _, line in files.backward()] == [line for _, line in files.forward()][::-1]
+    assert [at for at, _ in files.backward()] == [at for at, _ in files.forward()][::-1]
+
+
+@pytest.mark.parametrize("torn", [b"", b"\xff" * 7, b"\xff" * 64])
+def test_a_missing_or_torn_index_costs_no_line(tmp_path: Path, torn: bytes) -> None:
+    path, lines = rotated(tmp_path)
+    Path(f"{path}.1.idx").write_bytes(torn)
+    os.remove(f"{path}.idx")
+    assert said([line for _, line in Files(place(path), pytest.fail).forward()]) == lines
+    assert said([line for _, line in Files(place(path), pytest.fail).forward(NOW + 5)])[-5:] == lines[-5:]
+
+
+def test_lines_longer_than_a_block_are_read_from_both_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    lines = [b"a" * 700_000, b"", b"b", b"c" * 300_000, b""]
+    path.write_bytes(b"\n".join([*lines, b"no end"]))
+    files = Files(place(path), pytest.fail)
+    assert [line.data for _, line in files.forward()] == [*lines, b"no end"]
+    assert [line.data for _, line in files.backward()] == [b"no end", *reversed(lines)]
+    assert [at for at, _ in files.backward()] == [at for at, _ in files.forward()][::-1]
+
+
+def test_lines_that_say_it_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text(
+        "older, in text\n"
+        "2027-01-15T08:00:00.250Z a.1 | one | two\n"
+        "2027-01-15T08:00:01.000Z a.2 ! three\n"
+        "2027-01-15T08:00:02.000Z a.1 | four\n"
+    )
+    memory = [out(b"four\n", NOW + 2), out(b"five\n", NOW + 3)]
+    history = History(place(path, "prefixed", ("a.1", "a.2")), memory, frozenset({"a.1"}), pytest.fail)
+    assert list(history.since(None)) == [Line(NOW + 0.25, "a.1", "stdout", b"one | two")]
+    assert said(history.tail(2)) == ["four", "five"]
+    both = History(place(path, "prefixed", ("a.1", "a.2")), [], frozenset({"a.1", "a.2"}), pytest.fail)
+    assert Line(NOW + 1, "a.2", "stderr", b"three") in list(both.since(None))
+
+
+def test_objects_are_read_as_they_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    lines = [Line(NOW + 0.25, "a.1", "stdout", 'say "ü"'.encode()), Line(NOW, "a.1", "stderr", b"\x1b[31mred")]
+    path.write_bytes(b"".join(map(line_json, lines)) + b'{"time":1}\n{"time"\n')
+    found = [line for _, line in Files(place(path, "json"), pytest.fail).forward()]
+    assert found == [*lines, Line(None, "a.1", None, b'{"time":1}'), Line(None, "a.1", None, b'{"time"')]
+    invalid = [out(b"\xff\xfe\n")]
+    path.write_bytes(line_json(Line(NOW, "a.1", "stdout", b"\xff\xfe")))
+    history = History(place(path, "json"), invalid, frozenset(ONE), pytest.fail)
+    assert list(history.since(None)) == [], "memory holds it, as it was written"
+
+
+def test_a_shared_file_of_text_names_the_queue(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("one\ntwo\nthree\n")
+    memory = [out(b"two\n", NOW, "a.2"), out(b"three\n", NOW + 1, "a.1")]
+    history = History(place(path, workers=("a.1", "a.2")), memory, frozenset({"a.1", "a.2"}), pytest.fail)
+    assert list(history.since(None)) == [Line(None, "a", None, b"one")]
+    assert said(history.tail(2)) == ["two", "three"]
+
+
+def test_a_piece_of_a_long_line_is_joined_where_the_file_has_it_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("before\nlong line\nafter\n")
+    memory = [out(b"long ", partial=True), out(b"line\n"), out(b"after\n")]
+    history = History(place(path), memory, frozenset(ONE), pytest.fail)
+    assert said([*history.since(None), *history.memory]) == ["before", "long line", "after"]
+
+
+def test_a_link_in_the_place_of_a_users_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret\n")
+    os.symlink(tmp_path / "secret", tmp_path / "a.log")
+    owner = (os.getuid(), os.getgid())
+    complaints: list[str] = []
+    planted = Files(Place(str(tmp_path / "a.log"), "text", ONE, owner), complaints.append)
+    assert [*planted.forward(), *planted.backward()] == []
+    assert complaints == ["it is a link, which is not followed"]
+    assert said([line for _, line in Files(place(tmp_path / "a.log"), pytest.fail).forward()]) == ["secret"]
+
+
+def test_an_object_a_line() -> None:
+    told = json.loads(line_json(Line(NOW + 0.000001, "a.1", "stderr", b"\xffx")))
+    assert told == {"time": "2027-01-15T08:00:00.000001Z", "worker": "a.1", "stream": "stderr", "line": "\ufffdx"}
+    assert json.loads(line_json(Line(None, "a", None, b""))) == {
+        "time": None,
+        "worker": "a",
+        "stream": None,
+        "line": "",
+    }
