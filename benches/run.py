@@ -20,7 +20,7 @@ from pathlib import Path
 # Run as a script, so that its neighbours are found wherever it is called from.
 sys.path[:0] = [str(Path(__file__).parent.parent)]
 
-BENCHES = ("spawn", "start", "scale", "crash", "stop", "memory", "cpu", "output", "status")
+BENCHES = ("spawn", "start", "scale", "manifest", "plan", "crash", "stop", "memory", "cpu", "output", "status")
 PEERS = "peers"
 """Only when asked for, and of use only where `benches/peers.sh` has been."""
 

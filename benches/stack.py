@@ -44,7 +44,8 @@ class Stack:
         places = {"XDG_RUNTIME_DIR": str(scratch), "XDG_STATE_HOME": str(scratch)}
         self._environ = {**os.environ, **places}
         self.save(manifest)
-        self.client = Client(locate(str(self.manifest), None, self._environ))
+        self.project = locate(str(self.manifest), None, self._environ)
+        self.client = Client(self.project)
         self.began = 0.0
 
     def __enter__(self) -> Stack:

@@ -119,7 +119,7 @@ class Manifests:
             loaded, error = None, None
             try:
                 # In a thread: a large manifest takes seconds, and workers that end meanwhile are replaced meanwhile.
-                loaded = await asyncio.to_thread(_load, self._path, self._path, reader)
+                loaded = await asyncio.to_thread(self._loaded, reader)
                 self._files = loaded.files
             except ManifestError as refused:
                 error = refused
@@ -138,6 +138,11 @@ class Manifests:
                     error = refused
             if error is not None:
                 self._refuse(error)
+
+    def _loaded(self, reader: _Reader) -> Manifest:
+        """Loads, and compares with what is in force here too: for a thousand queues that takes a while as well."""
+        loaded, before = _load(self._path, self._path, reader), self._engine.intent
+        return loaded if before is None else _sharing(loaded, before.manifest)
 
     def _saved(self, reader: _Reader, before: Contents | None) -> str:
         """What to call a change: the file that differs, the manifest where there are several."""
