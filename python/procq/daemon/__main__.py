@@ -13,6 +13,9 @@ from procq.daemon.plane import ControlPlane
 from procq.engine.local import LocalKeeper
 from procq.engine.loop import Engine
 
+_SWITCH = 0.001
+"""Seconds that a thread which reads a large manifest keeps the interpreter from the control loop, at most."""
+
 
 async def run(options: Options) -> None:
     """Works until the keeper hangs up."""
@@ -23,4 +26,5 @@ async def run(options: Options) -> None:
 
 
 if __name__ == "__main__":
+    sys.setswitchinterval(_SWITCH)
     asyncio.run(run(parse(sys.argv[1:])))
