@@ -27,7 +27,12 @@ from procq.model import WorkerId
 from procq.state import Resting
 from procq.text import count, duration
 
-_RESTING = {Resting.STOPPED: "stays stopped", Resting.COMPLETED: "has finished", Resting.FAILED: "gave up"}
+_RESTING = {
+    Resting.STOPPED: "stays stopped",
+    Resting.COMPLETED: "has finished",
+    Resting.FAILED: "gave up",
+    Resting.GAVE_UP: "gave up",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def _describe_decision(event: Event) -> Description | None:
             text = f"starts again in {duration(max(0.0, until - at))}, failure {attempt} in a row: {reason}"
             return Description("delayed", text, worker)
         case Retired(worker, _, why, _, reason):
-            kind = "gave_up" if why is Resting.FAILED else "rests"
+            kind = "gave_up" if why in (Resting.FAILED, Resting.GAVE_UP) else "rests"
             return Description(kind, f"{_RESTING[why]}: {reason}", worker)
         case ConfigureRequested(worker, _, _, _, reason):
             return Description("configured", f"settings renewed: {reason}", worker)

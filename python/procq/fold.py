@@ -33,6 +33,7 @@ from procq.events import (
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
+    MOST_FAILURES,
     Backoff,
     Draining,
     End,
@@ -65,7 +66,7 @@ def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | N
             return _moved(state, event)
         case Stopping():
             return _left(state, event)
-        case Draining(generation, fingerprint, end):
+        case Draining(generation, fingerprint, end, _):
             return Ended(generation, fingerprint, end) if isinstance(event, Gone) else state
         case Ended() | Backoff() | Finished():
             return _decided(state, event)
@@ -79,18 +80,23 @@ def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
             return replace(state, settings=settings)
         case StopRequested(_, generation, deadline, _, reason):
             pid = state.pid if isinstance(state, Running) else 0
-            return Stopping(generation, state.fingerprint, pid, state.at, deadline, reason)
+            return Stopping(generation, state.fingerprint, pid, state.at, deadline, reason, _wave(state))
         case StopSignalled(_, generation, deadline, _):
             pid = state.pid if isinstance(state, Running) else 0
-            return Stopping(generation, state.fingerprint, pid, state.at, deadline, "the keeper stops it")
+            why = "the keeper stops it"
+            return Stopping(generation, state.fingerprint, pid, state.at, deadline, why, _wave(state))
         case Exited(_, generation, status, at):
-            return Draining(generation, state.fingerprint, End(status, state.at, at))
+            return Draining(generation, state.fingerprint, End(status, state.at, at), _wave(state))
         case SpawnFailed(_, generation, failure, at) if isinstance(state, Starting):
-            return Draining(generation, state.fingerprint, End(failure, state.at, at))
+            return Draining(generation, state.fingerprint, End(failure, state.at, at), _wave(state))
         case Refused(_, generation, why, at) if isinstance(state, Starting):
             return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at))
         case _:
             return state
+
+
+def _wave(state: Starting | Running) -> int:
+    return 0 if state.settings is None else state.settings.wave
 
 
 def _left(state: Stopping, event: WorkerEvent) -> WorkerState:
@@ -100,9 +106,9 @@ def _left(state: Stopping, event: WorkerEvent) -> WorkerState:
         case StopSignalled(deadline=deadline):
             return replace(state, deadline=deadline)
         case Exited(_, generation, status, at):
-            return Draining(generation, state.fingerprint, End(status, state.at, at, asked=True))
+            return Draining(generation, state.fingerprint, End(status, state.at, at, asked=True), state.wave)
         case SpawnFailed(_, generation, failure, at):
-            return Draining(generation, state.fingerprint, End(failure, state.at, at, asked=True))
+            return Draining(generation, state.fingerprint, End(failure, state.at, at, asked=True), state.wave)
         case Refused(_, generation, why, at) if state.pid == 0:
             return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at, asked=True))
         case _:
@@ -127,14 +133,18 @@ def count(streak: Streak, generation: int, end: End) -> Streak:
         return streak
     if end.asked:
         return Streak(generation=generation)
+    failures = (*streak.failures, end.at)[-MOST_FAILURES:] if end.failure else streak.failures
     outcome: Outcome = end.outcome
     match outcome:
         case ExitStatus():
-            return Streak(1 if end.ran >= HEALTHY_AFTER else streak.crashes + 1, 0, generation)
+            crashes = 1 if end.ran >= HEALTHY_AFTER else streak.crashes + 1
+            return Streak(crashes, 0, generation, end.failure, failures)
         case SpawnFailure(transient=False):
-            return Streak(streak.crashes, 0, generation)
-        case SpawnFailure() | Refusal():
-            return Streak(streak.crashes, streak.misses + 1, generation)
+            return Streak(streak.crashes, 0, generation, True, failures)
+        case SpawnFailure():
+            return Streak(streak.crashes, streak.misses + 1, generation, streak.failed, failures)
+        case Refusal():
+            return Streak(streak.crashes, streak.misses + 1, generation, True, failures)
         case _:
             assert_never(outcome)
 
@@ -204,6 +214,7 @@ def _merged(old: WorkerState | None, new: WorkerState) -> WorkerState:
     """A worker of a snapshot, with what only we know about that generation."""
     if old is None or old.generation != new.generation:
         return new
+    new = _in_its_wave(old, new)
     match new:
         case Starting() | Running() if isinstance(old, Stopping):
             return replace(old, pid=new.pid if isinstance(new, Running) else 0)
@@ -221,6 +232,16 @@ def _merged(old: WorkerState | None, new: WorkerState) -> WorkerState:
             return replace(new, end=old.end)
         case Ended() if isinstance(old, Ended | Backoff | Finished):
             return old
+        case _:
+            return new
+
+
+def _in_its_wave(old: WorkerState, new: WorkerState) -> WorkerState:
+    match new, old:
+        case Stopping() | Draining(), Starting() | Running():
+            return replace(new, wave=_wave(old))
+        case Stopping() | Draining(), Stopping():
+            return replace(new, wave=old.wave)
         case _:
             return new
 

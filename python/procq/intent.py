@@ -42,7 +42,8 @@ class Adjustment:
     """What people changed by hand about one queue.
 
     `workers` overrides the manifest's count (None: it does not). `restart` marks the generations to be
-    replaced, `retry` the time up to which an end is not to be waited for.
+    replaced, all at once, `roll` those to be replaced as after a change of the command, `retry` the time up to which
+    an end is not to be waited for.
     """
 
     workers: int | None = None
@@ -50,6 +51,7 @@ class Adjustment:
     stopped_slots: frozenset[int] = frozenset()
     restart: Marks = NO_MARKS
     retry: Marks = NO_MARKS
+    roll: Marks = NO_MARKS
 
 
 PLAIN = Adjustment()
@@ -165,15 +167,19 @@ def start(intent: Intent, targets: Iterable[Target], now: float) -> Intent:
     return intent
 
 
-def restart(intent: Intent, targets: Iterable[Target], generation: int) -> Intent:
+def restart(intent: Intent, targets: Iterable[Target], generation: int, rolling: bool = False) -> Intent:
     """Replaces workers of generations up to `generation`, whether they run or ended, and undoes `stop`.
 
-    Raises KeyError for no such queue.
+    All of them at once, or `rolling`: in the batches of the queue's `update`. Raises KeyError for no such queue.
     """
     for target in targets:
         name, slot = _split(intent, target)
-        marks = _mark(intent.adjustment(name).restart, slot, generation)
-        intent = _adjust(intent, name, replace(_started(intent, name, slot), restart=marks))
+        old, new = intent.adjustment(name), _started(intent, name, slot)
+        if rolling:
+            new = replace(new, roll=_mark(old.roll, slot, generation))
+        else:
+            new = replace(new, restart=_mark(old.restart, slot, generation))
+        intent = _adjust(intent, name, new)
     return intent
 
 

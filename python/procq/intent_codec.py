@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from procq.intent import Adjustment, Intent, Marks
+from procq.intent import NO_MARKS, Adjustment, Intent, Marks
 from procq.model import (
     Backoff,
     GiveUp,
@@ -216,6 +216,7 @@ def _adjustment(a: Adjustment) -> Plain:
         "stopped_slots": sorted(a.stopped_slots),
         "restart": _marks(a.restart),
         "retry": _marks(a.retry),
+        "roll": _marks(a.roll),
     }
 
 
@@ -227,6 +228,7 @@ def _read_adjustment(item: Plain) -> Adjustment:
         stopped_slots=frozenset(_whole(slot) for slot in _list(item["stopped_slots"])),
         restart=_read_marks(_mapping(item["restart"])),
         retry=_read_marks(_mapping(item["retry"])),
+        roll=_read_marks(_mapping(item["roll"])) if "roll" in item else NO_MARKS,
     )
 
 

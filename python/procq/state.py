@@ -35,6 +35,8 @@ from typing import Final
 
 from procq.model import LogPolicy, Queue, StopPolicy
 
+MOST_FAILURES: Final = 100
+"""How many failures of a slot are remembered with their times."""
 HEALTHY_AFTER: Final = 10.0
 """Seconds of execution after which earlier crashes of a slot no longer count."""
 
@@ -45,6 +47,7 @@ class Resting(StrEnum):
     STOPPED = "stopped"
     COMPLETED = "completed"
     FAILED = "failed"
+    GAVE_UP = "gave up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,17 @@ class End:
         """Seconds it lasted."""
         return self.at - self.began
 
+    @property
+    def failure(self) -> bool:
+        """Whether that is the program's or its command's fault: nobody asked, and it failed, or ended too soon."""
+        match self.outcome:
+            case ExitStatus(code):
+                return not self.asked and (code != 0 or self.ran < HEALTHY_AFTER)
+            case SpawnFailure(transient=transient):
+                return not self.asked and not transient
+            case _:
+                return False
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -168,6 +182,7 @@ class Stopping:
     at: float
     deadline: float
     reason: str
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +192,7 @@ class Draining:
     generation: int
     fingerprint: str
     end: End
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +237,15 @@ class Streak:
     """Failures in a row of one slot: `crashes` of a program that executed, `misses` of spawns that lacked resources.
 
     `generation` is the last one counted, so that a snapshot that tells of the same end again does not count it twice.
+    `failures` are the times of the last ends that were the program's fault, in a row or not; `failed` when the last
+    one that was counted makes the next a suspect.
     """
 
     crashes: int = 0
     misses: int = 0
     generation: int = 0
+    failed: bool = False
+    failures: tuple[float, ...] = ()
 
 
 CALM: Final = Streak()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from procq.intent import DesiredQueue, desired_queue
 from procq.meter import Load
 from procq.model import Queue, WorkerId
+from procq.plan.rollout import is_old, survey
+from procq.plan.waves import Known, waits_for
+from procq.plan.wording import duration
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
@@ -21,17 +25,24 @@ from procq.state import (
     QueueState,
     Resting,
     Running,
+    SpawnFailure,
     Starting,
     Stopping,
     WorkerState,
 )
+from procq.text import listing
 from procq.wire import QueueView, WorkerView
 
 if TYPE_CHECKING:
     from procq.engine.view import StateView
 
 _CRASHES_THAT_MATTER = 2
-_RESTING = {Resting.STOPPED: "stopped", Resting.COMPLETED: "finished", Resting.FAILED: "failed"}
+_RESTING = {
+    Resting.STOPPED: "stopped",
+    Resting.COMPLETED: "finished",
+    Resting.FAILED: "failed",
+    Resting.GAVE_UP: "failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +79,12 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
     desired = desired_queue(view.intent, name) if view.intent else None
     observed = view.queue(name)
     states = Counter(_worker_state(desired, slot, observed.workers.get(slot)) for slot in slots(view, name))
+    halted = halt(desired, observed, now, about.last_exits) if desired else None
+    waiting_for = waits_for(desired, observed, partial(_known, view)) if desired else ()
     return QueueView(
         name=name,
         command=desired.queue.command if desired else "",
-        state=_queue_state(desired, observed, states, now),
+        state="replacing" if halted else _queue_state(desired, observed, states, now),
         running=states["running"],
         desired=desired.workers if desired else 0,
         manifest_workers=desired.queue.workers if desired else None,
@@ -84,7 +97,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         restarts=view.restarts.get(name, 0),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
-        problem=_problem(desired, observed, now),
+        problem=halted or _problem(desired, observed, now) or _waits(waiting_for),
         **(_surroundings(desired.queue) if desired else {}),
     )
 
@@ -157,10 +170,10 @@ def _calm_state(desired: DesiredQueue, observed: QueueState, states: Counter[str
         return "stopped"
     if not alive and states["finished"]:
         return "finished"
+    if any(slot <= desired.workers and _replaced(desired, slot, w) for slot, w in observed.workers.items()):
+        return "replacing"
     if any(slot > desired.workers for slot in observed.workers):
         return "shrinking"
-    if any(_replaced(desired, slot, state) for slot, state in observed.workers.items()):
-        return "replacing"
     if states["stopping"]:
         return "shrinking"
     return "growing" if states["starting"] or states["waiting"] else "steady"
@@ -173,7 +186,7 @@ def _replaced(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
         case Stopping() | Draining():
             return True
         case Starting() | Running():
-            return state.fingerprint != desired.queue.fingerprint
+            return is_old(desired, slot, state)
         case _:
             return False
 
@@ -193,6 +206,10 @@ def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> 
     for slot, state, end in ends:
         if isinstance(state, Finished) and state.why is Resting.FAILED and end:
             return f"gave up: {end.outcome}"
+        if isinstance(state, Finished) and state.why is Resting.GAVE_UP and end:
+            policy = desired.queue.restart.give_up if desired else None
+            after = f" after {policy.failures} in {duration(policy.within)}" if policy else ""
+            return f"gave up{after}: {end.outcome}"
         if isinstance(state, Backoff) and state.until > now and end:
             return f"{end.outcome}, {_failures(observed, slot, state.attempt)}"
     for trouble in observed.trouble.values():
@@ -200,6 +217,31 @@ def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> 
     if desired is None:
         return "removed from the manifest"
     return None
+
+
+def _waits(others: Sequence[str]) -> str | None:
+    return f"waits for {listing(others)}" if others else None
+
+
+def _known(view: StateView, name: str) -> Known:
+    return desired_queue(view.intent, name) if view.intent else None, view.queue(name)
+
+
+def halt(desired: DesiredQueue, observed: QueueState, now: float, last_exits: Mapping[WorkerId, str]) -> str | None:
+    """Why the roll-out of a queue does not go on, in words; None where it does, or there is none."""
+    if all(not is_old(desired, slot, worker) for slot, worker in observed.workers.items()):
+        return None
+    found = survey(desired, observed, now)
+    if not found.halted:
+        return None
+    worker = WorkerId(desired.queue.name, found.failing[0])
+    end = _end(observed.workers[worker.slot])
+    outcome = str(end.outcome) if end else last_exits.get(worker, "")
+    if end and isinstance(end.outcome, SpawnFailure):
+        why = f"cannot start: {outcome}"
+    else:
+        why = f"ended with {outcome}" if outcome else "failed"
+    return f"roll-out halted after {found.arrived} of {desired.workers}: {worker} {why}"
 
 
 def _failures(observed: QueueState, slot: int, attempt: int) -> str:

@@ -110,6 +110,7 @@ adjustments = st.builds(
     st.frozensets(st.integers(1, 6), max_size=2),
     marks([1, 3, 9]),
     marks([950.0, NOW]),
+    marks([2, 4]),
 )
 
 
@@ -137,7 +138,14 @@ def worker_states(draw: st.DrawFn, generation: int, fingerprints: st.SearchStrat
     return draw(st.sampled_from(options))
 
 
-streaks = st.builds(Streak, st.integers(0, 80), st.integers(0, 5), st.integers(0, 50))
+streaks = st.builds(
+    Streak,
+    st.integers(0, 80),
+    st.integers(0, 5),
+    st.integers(0, 50),
+    st.booleans(),
+    st.lists(st.sampled_from([900.0, 990.0, 999.0]), max_size=4).map(lambda times: tuple(sorted(times))),
+)
 
 
 @st.composite

@@ -14,7 +14,7 @@ import pytest
 
 from procq.engine.port import SpawnWorker
 from procq.intent import ScaleTo, restart, scale, start, stop
-from procq.model import Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy, WorkerId
+from procq.model import GiveUp, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy, WorkerId
 from procq.state import Dead, Running
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script
 
@@ -167,7 +167,8 @@ def test_nothing_is_spawned_once_the_shutdown_began(seed: int) -> None:
 
 def test_a_control_plane_that_dies_changes_nothing() -> None:
     """Workers, counters, overrides and stops are as before."""
-    rig = Rig(Manifest("shop", {"emails": Queue("emails", "work", ("work",), workers=3)}))
+    policy = RestartPolicy(give_up=GiveUp(5, 60.0))
+    rig = Rig(Manifest("shop", {"emails": Queue("emails", "work", ("work",), workers=3, restart=policy)}))
     rig.engine.change(lambda i: stop(scale(i, "emails", ScaleTo(5)), [WorkerId("emails", 2)]), "test")
     rig.advance(5)
     rig.keeper.kill(WorkerId("emails", 1))

@@ -27,6 +27,7 @@ from procq.model import LogPolicy, StopPolicy
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
+    MOST_FAILURES,
     Backoff,
     Draining,
     End,
@@ -209,8 +210,8 @@ class TestSnapshot:
         found = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))),), 20.0, 7)
         told = after(SPAWN, EXEC, EXIT, GONE)
         untold = after(SPAWN, EXEC)
-        assert fold(told, found).queues["emails"].streaks == {1: Streak(1, 0, 7)}
-        assert fold(fold(untold, found), found).queues["emails"].streaks == {1: Streak(1, 0, 7)}
+        assert fold(told, found).queues["emails"].streaks == {1: Streak(1, 0, 7, True, (13.0,))}
+        assert fold(fold(untold, found), found).queues["emails"].streaks == {1: Streak(1, 0, 7, True, (13.0,))}
 
     def test_an_end_that_a_fresh_start_has_left_behind_is_not_counted(self) -> None:
         """The keeper had not read the spawn of generation 8 when it told how 7 ended."""
@@ -225,14 +226,25 @@ class TestCount:
     crash = End(ExitStatus(1), 10.0, 11.0)
 
     def test_crashes_add_up(self) -> None:
-        assert count(Streak(2, 0, 5), 6, self.crash) == Streak(3, 0, 6)
+        assert count(Streak(2, 0, 5), 6, self.crash) == Streak(3, 0, 6, True, (11.0,))
 
     def test_a_generation_counts_once(self) -> None:
         assert count(Streak(2, 0, 6), 6, self.crash) == Streak(2, 0, 6)
 
     def test_a_healthy_life_begins_a_new_count(self) -> None:
         """FAULTS 42."""
-        assert count(Streak(9, 0, 5), 6, End(ExitStatus(1), 10.0, 10.0 + HEALTHY_AFTER)) == Streak(1, 0, 6)
+        assert count(Streak(9, 0, 5), 6, End(ExitStatus(0), 10.0, 10.0 + HEALTHY_AFTER)) == Streak(1, 0, 6)
+
+    def test_a_failure_is_a_bad_end_whenever_it_comes_and_any_that_comes_too_soon(self) -> None:
+        late = 10.0 + HEALTHY_AFTER
+        assert count(Streak(9, 0, 5), 6, End(ExitStatus(1), 10.0, late)) == Streak(1, 0, 6, True, (late,))
+        assert count(CALM, 6, End(ExitStatus(0), 10.0, 11.0)) == Streak(1, 0, 6, True, (11.0,))
+
+    def test_failures_are_remembered_over_a_healthy_life_and_not_without_end(self) -> None:
+        earlier = tuple(float(at) for at in range(MOST_FAILURES))
+        healthy = count(Streak(1, 0, 5, True, earlier), 6, End(ExitStatus(0), 100.0, 200.0))
+        assert healthy == Streak(1, 0, 6, False, earlier)
+        assert count(healthy, 7, End(ExitStatus(1), 300.0, 301.0)).failures == (*earlier[1:], 301.0)
 
     def test_an_end_that_was_asked_for_begins_a_new_count(self) -> None:
         assert count(Streak(9, 1, 5), 6, End(ExitStatus(-15), 10.0, 11.0, asked=True)) == Streak(0, 0, 6)
@@ -244,7 +256,7 @@ class TestCount:
 
     def test_a_bad_command_is_no_crash(self) -> None:
         """FAULTS 23."""
-        assert count(Streak(2, 3, 5), 6, End(FAILURE, 10.0, 10.0)) == Streak(2, 0, 6)
+        assert count(Streak(2, 3, 5), 6, End(FAILURE, 10.0, 10.0)) == Streak(2, 0, 6, True, (10.0,))
 
 
 def test_states_and_outcomes_can_be_read() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from procq.intent import Intent
-from procq.plan.diff import Change, Difference, Mark, QueueDiff
+from procq.plan.diff import Difference, Mark, QueueDiff
+from procq.plan.values import Change
 from procq.text import count
 from procq.wire import ChangeView, PlanView
 
@@ -18,6 +19,8 @@ def plan_view(difference: Difference, manifest: str, current: Intent | None) -> 
         changes=tuple(change_view(queue) for queue in queues if queue.mark is not Mark.SAME),
         unchanged=sum(queue.mark is Mark.SAME for queue in queues),
         untouched=difference.counts.untouched,
+        seconds_least=difference.seconds[0],
+        seconds_most=difference.seconds[1],
         notes=tuple(_overrides(queues, current)),
     )
 
@@ -51,6 +54,8 @@ def change_view(queue: QueueDiff) -> ChangeView:
         replaced=counts.replaced,
         untouched=counts.untouched,
         details=tuple(_details(queue)),
+        seconds_least=queue.seconds[0],
+        seconds_most=queue.seconds[1],
     )
 
 
@@ -78,7 +83,7 @@ def impact(queue: QueueDiff, started: str = "started") -> str:
     counts = queue.counts
     parts = []
     if counts.replaced:
-        parts.append(f"{count(counts.replaced, 'worker')} replaced")
+        parts.append(f"{count(counts.replaced, 'worker')} replaced{_batches(queue)}")
     if counts.new:
         parts.append(f"{count(counts.new, 'worker')} {started}" if not parts else f"{counts.new} {started}")
     if counts.stopped:
@@ -88,6 +93,13 @@ def impact(queue: QueueDiff, started: str = "started") -> str:
     if counts.untouched:
         parts.append(f"{counts.untouched} untouched")
     return ", ".join(parts)
+
+
+def _batches(queue: QueueDiff) -> str:
+    extra = f" (surge {queue.surge})" if queue.surge else ""
+    if not queue.batch or queue.batch >= queue.counts.replaced:
+        return extra
+    return (" one by one" if queue.batch == 1 else f" in batches of {queue.batch}") + extra
 
 
 def _details(queue: QueueDiff) -> Iterator[str]:

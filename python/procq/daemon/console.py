@@ -123,7 +123,7 @@ def _consequence(event: SpawnRequested | Delayed | Retired) -> str:
             return "restarting now"
         case Delayed(until=until, at=at, attempt=attempt):
             return f"restarting in {duration(max(0.0, until - at))} (failure {attempt} in a row)"
-        case Retired(why=Resting.FAILED):
+        case Retired(why=Resting.FAILED | Resting.GAVE_UP):
             return f"giving up; `procq start {event.worker}` tries again"
         case Retired(why=Resting.COMPLETED):
             return "finished"

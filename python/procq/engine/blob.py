@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from procq import intent_codec
@@ -22,6 +22,8 @@ PART: Final = 512 * 1024
 LIMIT: Final = 4 * 1024 * 1024
 """Most bytes that the keeper holds for us."""
 _FOR_COUNTERS: Final = 1024 * 1024
+_MOST_TIMES: Final = 50_000
+"""Times of failures that are saved: they take about half of what is left to counters."""
 _UNPACKED_LIMIT: Final = 64 * 1024 * 1024
 _UNPACKED_INTENT: Final = 32 * 1024 * 1024
 
@@ -87,7 +89,23 @@ def _counters(memory: Memory) -> bytes:
         for name, slots in memory.streaks.items()
         if slots
     }
-    return b"," + _json({"streaks": streaks, "restarts": dict(memory.restarts)})[1:]
+    plain = {"streaks": streaks, "failures": _failures(memory), "restarts": dict(memory.restarts)}
+    return b"," + _json(plain)[1:]
+
+
+def _failures(memory: Memory) -> dict[str, list[list[object]]]:
+    """Slot, whether the last one failed, and the times: as many as the queue needs to give up, the newest of all."""
+    found: dict[str, list[list[object]]] = {}
+    room = _MOST_TIMES
+    for name, slots in memory.streaks.items():
+        queue = memory.intent.manifest.queues.get(name)
+        most = queue.restart.give_up.failures if queue is not None and queue.restart.give_up else 0
+        for slot, streak in slots.items():
+            times = streak.failures[-min(most, room) :] if min(most, room) else ()
+            room -= len(times)
+            if streak.failed or times:
+                found.setdefault(name, []).append([slot, streak.failed, *times])
+    return found
 
 
 def _json(plain: object) -> bytes:
@@ -102,6 +120,10 @@ def unpack(data: bytes) -> Memory:
             str(name): {int(slot): Streak(int(c), int(m), int(g)) for slot, c, m, g in items}
             for name, items in plain["streaks"].items()
         }
+        for name, found in plain.get("failures", {}).items():
+            for slot, failed, *times in found:
+                known = streaks[name][int(slot)]
+                streaks[name][slot] = replace(known, failed=bool(failed), failures=tuple(map(float, times)))
         restarts = {str(name): int(n) for name, n in plain["restarts"].items()}
         return Memory(intent_codec.decode(plain["intent"]), streaks, restarts)
     except Unreadable:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from procq.engine.blob import Memory, Packer, unpack
+from procq.engine.order import Order
 from procq.engine.port import (
     AnswerPing,
     Clock,
@@ -48,7 +49,8 @@ from procq.intent_codec import Unreadable
 from procq.model import Manifest
 from procq.plan import Action, Reason, Spawn, plan_queue
 from procq.plan.diff import Difference, compare
-from procq.state import Observed, QueueState
+from procq.plan.waves import Known
+from procq.state import EMPTY_QUEUE, Observed, QueueState
 
 SAVE_EVERY: Final = 2.0
 """Seconds between saving mere counters; a change of the intent is saved at once."""
@@ -69,6 +71,7 @@ class Engine:
         self._dirty: set[str] = set()
         self._desired: dict[str, DesiredQueue | None] = {}
         self._wakes = Wakes()
+        self._order = Order(self._known)
         self._outbox: list[Command] = []
         self._news: list[Event] = []
         self._subscribers: list[Subscriber] = []
@@ -312,26 +315,32 @@ class Engine:
 
     def _plan_dirty(self, intent: Intent, now: float) -> list[Command]:
         commands: list[Command] = []
-        order = self._dirty if len(self._dirty) == 1 else self._in_order(intent)
-        for name in order:
-            desired = self._desired_queue(intent, name)
-            planned = plan_queue(name, desired, self._slots(name).live(), now)
+        self._order.prepare(self._dirty)
+        for name in self._dirty if len(self._dirty) == 1 else self._in_order(intent):
+            desired, observed = self._known(name)
+            later = self._order.start_later(name), self._order.stop_later(name)
+            planned = plan_queue(name, desired, observed, now, *later)
             for action in planned.actions:
                 self._record(action, now, commands, intent.manifest.name)
             self._wakes.set(name, planned.wake_at)
-            if desired is None and not self._queues[name].workers:
+            self._order.planned(name, planned.held)
+            if desired is None and not self._slots(name).workers:
                 self._drop(name)
         self._dirty.clear()
         return commands
 
-    def _desired_queue(self, intent: Intent, name: str) -> DesiredQueue | None:
+    def _known(self, name: str) -> Known:
+        assert self._intent is not None
         if name not in self._desired:
-            self._desired[name] = desired_queue(intent, name)
-        return self._desired[name]
+            self._desired[name] = desired_queue(self._intent, name)
+        slots = self._queues.get(name)
+        return self._desired[name], EMPTY_QUEUE if slots is None else slots.live()
 
     def _in_order(self, intent: Intent) -> list[str]:
+        """Wave after wave, in the manifest's order; those that are gone from it last."""
         known = [name for name in intent.manifest.queues if name in self._dirty]
-        return known + sorted(self._dirty - set(known))
+        gone = sorted(self._dirty - set(known))
+        return sorted(known, key=lambda name: intent.manifest.queues[name].wave) + gone
 
     def _drop(self, name: str) -> None:
         del self._queues[name], self._desired[name]

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     BAD_COMMAND = "its command cannot be executed"
     REFUSED = "the keeper refused to start it"
     COMPLETED = "its restart policy lets it rest"
+    GAVE_UP = "it failed too often in too short a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,16 @@ Action = Spawn | Stop | Configure | Delay | Retire | Forget
 
 @dataclass(frozen=True, slots=True)
 class QueuePlan:
-    """What to do about one queue, and when to look again though nothing happened (None: no need)."""
+    """What to do about one queue, and when to look again though nothing happened (None: no need).
+
+    `old` are the slots whose workers are to be replaced in batches and work on, those among them that this plan stops
+    included. `held`: something waits for another queue.
+    """
 
     actions: tuple[Action, ...] = ()
     wake_at: float | None = None
+    old: tuple[int, ...] = ()
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,15 @@ The numbers are not computed here: they are counted in the very actions that the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
 from procq.intent import DesiredQueue, Intent, desired_queue
-from procq.model import Queue
-from procq.plan.actions import Configure, Reason, Spawn, Stop
-from procq.plan.planner import plan_queue
-from procq.plan.wording import duration, signal_name
+from procq.plan.actions import NOTHING, Configure, QueuePlan, Reason, Spawn, Stop
+from procq.plan.planner import grace, plan_queue
+from procq.plan.rollout import batch, surge
+from procq.plan.values import Change, changes
 from procq.state import EMPTY_QUEUE, Observed, QueueState, Running, Starting
 
 
@@ -25,15 +25,6 @@ class Mark(StrEnum):
     CHANGED = "~"
     REPLACED = "±"
     SAME = "="
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One key of a queue, and the text of its value before and after; "" where there is none."""
-
-    key: str
-    old: str
-    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +52,20 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class QueueDiff:
-    """What becomes of one queue."""
+    """What becomes of one queue.
+
+    Where workers are replaced, `batch` at a time, with `surge` more meanwhile; else 0. `seconds` is how long all
+    takes when every worker leaves at once, and when each uses up its grace period. `wave` is when a removed one leaves.
+    """
 
     name: str
     mark: Mark
     changes: tuple[Change, ...]
     counts: Counts
+    batch: int = 0
+    surge: int = 0
+    seconds: tuple[float, float] = (0.0, 0.0)
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,16 @@ class Difference:
     def counts(self) -> Counts:
         """Of all queues together."""
         return sum((q.counts for q in self.queues), Counts())
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """How long all takes, at least and at most: queues change side by side, removed ones leave wave after wave."""
+        waves: dict[int, float] = {}
+        for queue in self.queues:
+            if queue.mark is Mark.REMOVED:
+                waves[queue.wave] = max(waves.get(queue.wave, 0.0), queue.seconds[1])
+        most = max((q.seconds[1] for q in self.queues), default=0.0)
+        return max((q.seconds[0] for q in self.queues), default=0.0), max(most, sum(waves.values()))
 
     @property
     def empty(self) -> bool:
@@ -103,9 +112,16 @@ def _compare_queue(name: str, old: Intent | None, new: Intent, observed: Observe
     before = None if old is None else desired_queue(old, name)
     after = desired_queue(new, name)
     state = observed.queues.get(name, EMPTY_QUEUE)
-    counts = Counts(untouched=_alive(state)) if observed.shutting_down else _count(name, after, state, observed.now)
-    changes = () if before is None or after is None else tuple(_changes(before, after))
-    return QueueDiff(name, _mark(before, after, changes, counts), changes, counts)
+    # As if no other queue held it back: what is told is what becomes of it, not its first step.
+    planned = NOTHING if observed.shutting_down else plan_queue(name, after, state, observed.now)
+    counts = _count(after, state, planned)
+    changed = () if before is None or after is None else tuple(changes(before, after))
+    mark = _mark(before, after, changed, counts)
+    wave = before.queue.wave if after is None and before is not None else 0
+    seconds = _seconds(after, state, planned)
+    if after is None or not planned.old:
+        return QueueDiff(name, mark, changed, counts, seconds=seconds, wave=wave)
+    return QueueDiff(name, mark, changed, counts, min(batch(after), len(planned.old)), surge(after), seconds)
 
 
 def _mark(before: DesiredQueue | None, after: DesiredQueue | None, changes: tuple[Change, ...], counts: Counts) -> Mark:
@@ -118,53 +134,31 @@ def _mark(before: DesiredQueue | None, after: DesiredQueue | None, changes: tupl
     return Mark.CHANGED if changes or before != after else Mark.SAME
 
 
-def _count(name: str, desired: DesiredQueue | None, state: QueueState, now: float) -> Counts:
-    actions = plan_queue(name, desired, state, now).actions
-    stops = [action.reason for action in actions if isinstance(action, Stop)]
-    replaced = sum(reason in (Reason.CHANGED, Reason.ASKED) for reason in stops)
+def _count(desired: DesiredQueue | None, state: QueueState, planned: QueuePlan) -> Counts:
+    """All old workers count as replaced, whenever their turn comes; extra ones that stand in for them not at all."""
+    wanted = 0 if desired is None else desired.workers
+    old = set(planned.old)
+    stops = [action for action in planned.actions if isinstance(action, Stop) and action.worker.slot not in old]
+    at_once = sum(action.reason is Reason.ASKED for action in stops)
+    alive = {slot for slot, worker in state.workers.items() if isinstance(worker, Starting | Running)}
+    touched = old | {action.worker.slot for action in stops}
+    extra = {slot for slot in alive - touched if desired is not None and slot > wanted}
     return Counts(
-        new=sum(isinstance(action, Spawn) for action in actions),
-        stopped=len(stops) - replaced,
-        replaced=replaced,
-        configured=sum(isinstance(action, Configure) for action in actions),
-        untouched=_alive(state) - len(stops),
+        new=sum(isinstance(action, Spawn) and action.worker.slot <= wanted for action in planned.actions),
+        stopped=len(stops) - at_once,
+        replaced=len(old) + at_once,
+        configured=sum(isinstance(action, Configure) for action in planned.actions),
+        untouched=len(alive) - len(touched) - (len(extra) if planned.old else 0),
     )
 
 
-def _alive(state: QueueState) -> int:
-    return sum(isinstance(worker, Starting | Running) for worker in state.workers.values())
-
-
-def _changes(before: DesiredQueue, after: DesiredQueue) -> Iterator[Change]:
-    if before.workers != after.workers:
-        yield Change("workers", str(before.workers), str(after.workers))
-    elif before.queue.workers != after.queue.workers:
-        by_hand = f"{after.queue.workers} (but set to {after.workers} by hand)"
-        yield Change("workers", str(before.queue.workers), by_hand)
-    old, new = dict(_values(before.queue)), dict(_values(after.queue))
-    for key in dict.fromkeys((*old, *new)):
-        if old.get(key) != new.get(key):
-            yield Change(key, old.get(key, ""), new.get(key, ""))
-    yield from _env_changes(before.queue, after.queue)
-
-
-def _values(queue: Queue) -> Iterator[tuple[str, str]]:
-    yield "command", queue.command
-    if queue.argv[:2] == ("/bin/sh", "-c"):
-        yield "shell", "yes"
-    yield "directory", queue.directory
-    yield "stop.signal", signal_name(queue.stop.signal)
-    yield "stop.grace", duration(queue.stop.grace)
-    yield "restart.policy", queue.restart.when.value
-    yield "restart.backoff.initial", duration(queue.restart.backoff.initial)
-    yield "restart.backoff.maximum", duration(queue.restart.backoff.maximum)
-    yield "logs.file", queue.logs.file or ""
-
-
-def _env_changes(before: Queue, after: Queue) -> Iterator[Change]:
-    """Names only: values may be secrets."""
-    for name in sorted({*before.env, *after.env}):
-        old, new = before.env.get(name), after.env.get(name)
-        if old != new:
-            texts = ("" if old is None else "set", "" if new is None else "set" if old is None else "changed")
-            yield Change(f"env.{name}", *texts)
+def _seconds(desired: DesiredQueue | None, state: QueueState, planned: QueuePlan) -> tuple[float, float]:
+    old = {slot: grace(state.workers[slot]) for slot in planned.old}
+    stops = (a.grace for a in planned.actions if isinstance(a, Stop) and a.worker.slot not in old)
+    at_once = max(stops, default=0.0)
+    if desired is None or not old:
+        return 0.0, at_once
+    batches = -(-len(old) // batch(desired))
+    least = (batches + bool(surge(desired))) * desired.queue.update.pause
+    extra = desired.queue.stop.grace if surge(desired) else 0.0
+    return least, max(least + batches * max(old.values()) + extra, at_once)

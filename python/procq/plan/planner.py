@@ -2,7 +2,8 @@
 
 Pure and level-triggered: it looks at the whole queue each time, and what happened before does not matter.
 Time is an argument. Nothing is asked for twice, since requests are part of what is observed from the moment they are
-recorded. Slots fill from the lowest; a smaller count removes the highest and touches nobody else.
+recorded. Slots fill from the lowest; a smaller count removes the highest and touches nobody else. Workers whose command
+has changed are replaced in batches (`rollout`), queues wait for each other when they start and stop (`waves`).
 After the keeper began to shut down nothing is planned at all: it stops everything itself.
 """
 
@@ -29,6 +30,8 @@ from procq.plan.actions import (
     Stop,
 )
 from procq.plan.restarts import Rest, StartAgain, verdict
+from procq.plan.rollout import Standing, is_old, standing, surge, survey
+from procq.plan.waves import NO_SUCH, leaving, stops_later, waits_for
 from procq.state import (
     CALM,
     EMPTY_QUEUE,
@@ -45,25 +48,40 @@ from procq.state import (
     WorkerState,
 )
 
+_USEFUL = frozenset((Standing.COMING, Standing.FAILING, Standing.ARRIVED))
+"""What an extra worker may be."""
+
 
 def plan(desired: Intent, observed: Observed) -> Plan:
     """What to do about all queues: those of the manifest in its order, then those it does not have any more."""
     if observed.shutting_down:
         return Plan()
     names = dict.fromkeys(chain(desired.manifest.queues, observed.queues))
-    plans = [
-        plan_queue(name, desired_queue(desired, name), observed.queues.get(name, EMPTY_QUEUE), observed.now)
-        for name in names
-    ]
+    known = {name: (desired_queue(desired, name), observed.queues.get(name, EMPTY_QUEUE)) for name in names}
+    left = {name: wave for name, pair in known.items() if (wave := leaving(*pair)) is not None}
+    plans = []
+    for name, (queue, state) in known.items():
+        after = () if queue is None else waits_for(queue, state, lambda other: known.get(other, NO_SUCH))
+        plans.append(plan_queue(name, queue, state, observed.now, bool(after), stops_later(left.get(name), left)))
     wakes = [p.wake_at for p in plans if p.wake_at is not None]
     return Plan(tuple(chain.from_iterable(p.actions for p in plans)), min(wakes, default=None))
 
 
-def plan_queue(name: str, desired: DesiredQueue | None, observed: QueueState, now: float) -> QueuePlan:
-    """What to do about one queue at `now`; `desired` is None for one that should not be."""
+def plan_queue(
+    name: str,
+    desired: DesiredQueue | None,
+    observed: QueueState,
+    now: float,
+    start_later: bool = False,
+    stop_later: bool = False,
+) -> QueuePlan:
+    """What to do about one queue at `now`; `desired` is None for one that should not be.
+
+    `start_later` and `stop_later` when other queues hold it back, as `procq.plan.waves` finds out.
+    """
     if desired is None:
-        return _remove(name, observed)
-    look = _Look(desired, observed, now)
+        return _remove(name, observed, stop_later)
+    look = _Look(desired, observed, now, start_later, stop_later)
     workers, fingerprint, settings = observed.workers, desired.fingerprint, desired.settings
     for slot in range(1, desired.workers + 1):
         state = workers.get(slot)
@@ -71,11 +89,14 @@ def plan_queue(name: str, desired: DesiredQueue | None, observed: QueueState, no
         settled = type(state) is Running and state.settings is settings and state.fingerprint == fingerprint
         if not (settled and look.hands_off):
             look.slot(slot, state)
-    for slot in _surplus(observed, desired.workers):
+    surplus = _surplus(observed, desired.workers)
+    if look.old or surplus:
+        surplus = look.roll_out(surplus)
+    for slot in surplus:
         look.actions.extend(_take_out(WorkerId(name, slot), observed.workers[slot], Reason.SURPLUS))
-    if not look.actions and look.wake_at is None:
+    if not look.actions and look.wake_at is None and not look.old and not look.held:
         return NOTHING
-    return QueuePlan(tuple(look.actions), look.wake_at)
+    return QueuePlan(tuple(look.actions), look.wake_at, tuple(look.old), look.held)
 
 
 @dataclass(slots=True)
@@ -85,20 +106,28 @@ class _Look:
     desired: DesiredQueue
     observed: QueueState
     now: float
+    start_later: bool = False
+    stop_later: bool = False
     actions: list[Action] = field(default_factory=list)
     wake_at: float | None = None
+    old: list[int] = field(default_factory=list)
+    held: bool = False
     hands_off: bool = True
 
     def __post_init__(self) -> None:
         adjustment = self.desired.adjustment
-        self.hands_off = not (adjustment.stopped or adjustment.stopped_slots or adjustment.restart)
+        by_hand = adjustment.stopped or adjustment.stopped_slots or adjustment.restart or adjustment.roll
+        self.hands_off = not by_hand
 
     def slot(self, slot: int, state: WorkerState | None) -> None:
         worker = WorkerId(self.desired.queue.name, slot)
         match state:
+            case None if self.desired.stopped(slot):
+                pass
+            case None if self.start_later:
+                self.held = True
             case None:
-                if not self.desired.stopped(slot):
-                    self._spawn(worker, Reason.WANTED)
+                self._spawn(worker, Reason.WANTED)
             case Starting() | Running():
                 self._alive(worker, state)
             case Stopping() | Draining():
@@ -114,21 +143,68 @@ class _Look:
 
     def _alive(self, worker: WorkerId, state: Starting | Running) -> None:
         if self.desired.stopped(worker.slot):
-            self.actions.append(_stop(worker, state, Reason.STOPPED))
-        elif state.fingerprint != self.desired.fingerprint:
-            self.actions.append(_stop(worker, state, Reason.CHANGED))
+            if self.stop_later:
+                self.held = True
+            else:
+                self.actions.append(_stop(worker, state, Reason.STOPPED))
         elif self.desired.adjustment.restart.covers(worker.slot, state.generation):
             self.actions.append(_stop(worker, state, Reason.ASKED))
+        elif worker.slot <= self.desired.workers and is_old(self.desired, worker.slot, state):
+            self.old.append(worker.slot)
         elif state.settings != self.desired.settings:
-            reason = Reason.UNKNOWN_SETTINGS if state.settings is None else Reason.SETTINGS
-            self.actions.append(Configure(worker, state.generation, self.desired.settings, reason))
+            self._configure(worker, state)
+
+    def _configure(self, worker: WorkerId, state: Starting | Running) -> None:
+        reason = Reason.UNKNOWN_SETTINGS if state.settings is None else Reason.SETTINGS
+        self.actions.append(Configure(worker, state.generation, self.desired.settings, reason))
+
+    def roll_out(self, above: list[int]) -> list[int]:
+        """Takes out the old workers whose turn it is; returns which of the slots `above` the count are surplus."""
+        wanted, extra = self.desired.workers, surge(self.desired)
+        if not self.old and not extra:
+            return above
+        found = survey(self.desired, self.observed, self.now, self.start_later)
+        self._wake(found.wake_at)
+        for slot in self.old:
+            self._replace(slot, slot in found.take)
+        if self.old:
+            kept = [slot for slot in range(wanted + 1, wanted + extra + 1) if not self._foreign(slot)]
+        else:
+            # The last ones are on their way: whoever stands in for one of them stays until it has arrived.
+            mine = [slot for slot in sorted(above) if slot <= wanted + extra and self._stands_in(slot)]
+            kept = mine[: found.missing]
+        for slot in kept:
+            self.slot(slot, self.observed.workers.get(slot))
+        return [slot for slot in above if slot not in kept]
+
+    def _replace(self, slot: int, now: bool) -> None:
+        state, worker = self.observed.workers[slot], WorkerId(self.desired.queue.name, slot)
+        assert isinstance(state, Starting | Running)
+        changed = state.fingerprint != self.desired.fingerprint
+        if now:
+            self.actions.append(_stop(worker, state, Reason.CHANGED if changed else Reason.ASKED))
+        elif not changed and state.settings != self.desired.settings:
+            # Another program keeps the settings it was started with: a new stop signal need not mean the same to it.
+            self._configure(worker, state)
+
+    def _foreign(self, slot: int) -> bool:
+        """Whether a slot above the count holds a worker that is no good as an extra one."""
+        state = self.observed.workers.get(slot)
+        return isinstance(state, Starting | Running) and not self._stands_in(slot)
+
+    def _stands_in(self, slot: int) -> bool:
+        return standing(self.desired, self.observed, slot, self.now) in _USEFUL
+
+    def _wake(self, at: float | None) -> None:
+        if at is not None:
+            self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
     def _dead(self, worker: WorkerId, state: Dead) -> None:
         match verdict(worker, self.desired, state, self.observed.streaks.get(worker.slot, CALM)):
             case StartAgain(at, attempt, reason) if at <= self.now:
                 self._spawn(worker, reason, attempt)
             case StartAgain(at, attempt, reason):
-                self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
+                self._wake(at)
                 if not (isinstance(state, Backoff) and (state.until, state.attempt) == (at, attempt)):
                     self.actions.append(Delay(worker, state.generation, at, attempt, reason))
             case Rest(why, reason):
@@ -143,10 +219,11 @@ def _surplus(observed: QueueState, workers: int) -> list[int]:
     return sorted((slot for slot in observed.workers if slot > workers), reverse=True)
 
 
-def _remove(name: str, observed: QueueState) -> QueuePlan:
+def _remove(name: str, observed: QueueState, stop_later: bool) -> QueuePlan:
     slots = sorted(observed.workers, reverse=True)
     takes = (_take_out(WorkerId(name, slot), observed.workers[slot], Reason.REMOVED) for slot in slots)
-    return QueuePlan(tuple(chain.from_iterable(takes)))
+    actions = tuple(a for a in chain.from_iterable(takes) if not (stop_later and isinstance(a, Stop)))
+    return QueuePlan(actions, held=stop_later)
 
 
 def _take_out(worker: WorkerId, state: WorkerState, reason: Reason) -> Iterator[Action]:
@@ -162,5 +239,10 @@ def _take_out(worker: WorkerId, state: WorkerState, reason: Reason) -> Iterator[
 
 
 def _stop(worker: WorkerId, state: Starting | Running, reason: Reason) -> Stop:
-    policy = StopPolicy() if state.settings is None else state.settings.stop
-    return Stop(worker, state.generation, policy.grace, reason)
+    return Stop(worker, state.generation, grace(state), reason)
+
+
+def grace(state: WorkerState) -> float:
+    """Seconds that a worker has to leave, as far as that is known."""
+    settings = state.settings if isinstance(state, Starting | Running) else None
+    return StopPolicy().grace if settings is None else settings.stop.grace

@@ -3,7 +3,8 @@
 The first restart is immediate; later ones wait `initial`, doubling up to `maximum`. A wait is shortened by up to a
 quarter, by a hash of worker and attempt, so that workers that fell together do not rise together, at the cap either.
 A spawn that lacked resources has a short scale of its own. A command that cannot be executed waits the maximum:
-another manifest, `procq start` and `procq restart` try it again at once.
+another manifest, `procq start` and `procq restart` try it again at once. They also try again what was given up, because
+it failed as often in as short a time as `give_up` says.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from hashlib import blake2b
 from typing import Final, assert_never
 
 from procq.intent import DesiredQueue
-from procq.model import Backoff, RestartWhen, WorkerId
+from procq.model import Backoff, GiveUp, RestartWhen, WorkerId
 from procq.plan.actions import Reason
-from procq.state import CALM, Dead, ExitStatus, Refusal, Resting, SpawnFailure, Streak
+from procq.state import CALM, Dead, End, ExitStatus, Refusal, Resting, SpawnFailure, Streak
 
 SCARCE: Final = Backoff(initial=0.05, maximum=1.0)
 """For spawns that failed for a lack of resources: those come back soon, and nothing is wrong with the program."""
@@ -50,7 +51,8 @@ def verdict(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Streak 
         return Rest(Resting.STOPPED, Reason.STOPPED)
     if dead.fingerprint != desired.fingerprint:
         return StartAgain(dead.end.at, 0, Reason.CHANGED)
-    if adjustment.restart.covers(worker.slot, dead.generation) or adjustment.retry.covers(worker.slot, dead.end.at):
+    marked = (mark.covers(worker.slot, dead.generation) for mark in (adjustment.restart, adjustment.roll))
+    if any(marked) or adjustment.retry.covers(worker.slot, dead.end.at):
         return StartAgain(dead.end.at, 0, Reason.ASKED)
     if dead.end.asked:
         return StartAgain(dead.end.at, 0, Reason.WANTED)
@@ -60,6 +62,8 @@ def verdict(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Streak 
 def _after_end(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Streak) -> Verdict:
     restart = desired.queue.restart
     outcome = dead.end.outcome
+    if restart.when is not RestartWhen.NEVER and _too_often(restart.give_up, dead.end, streak):
+        return Rest(Resting.GAVE_UP, Reason.GAVE_UP)
     match outcome:
         case SpawnFailure(transient=True):
             wait = delay(SCARCE, worker, streak.misses + 1)
@@ -85,6 +89,13 @@ def _after_exit(worker: WorkerId, desired: DesiredQueue, dead: Dead, status: Exi
     attempt = streak.crashes
     reason = Reason.ENDED if attempt <= 1 else Reason.CRASHED
     return StartAgain(dead.end.at + delay(restart.backoff, worker, attempt), attempt, reason)
+
+
+def _too_often(give_up: GiveUp | None, end: End, streak: Streak) -> bool:
+    """Counted back from the end itself and not from now: what is given up stays so."""
+    if give_up is None or not end.failure:
+        return False
+    return sum(end.at - at < give_up.within for at in streak.failures) >= give_up.failures
 
 
 def delay(backoff: Backoff, worker: WorkerId, attempt: int) -> float:

@@ -24,3 +24,12 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name.removeprefix("SIG")
     except ValueError:
         return str(number)
+
+
+def size(count: int) -> str:
+    """`50000000` → `50MB`, `65536` → `64KiB`: the largest unit that is exact."""
+    for power in (3, 2, 1):
+        for base, unit in ((1000, "B"), (1024, "iB")):
+            if count and count % base**power == 0:
+                return f"{count // base**power}{'KMG'[power - 1]}{unit}"
+    return f"{count}B"

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from procq.intent import Intent, ScaleTo, restart, scale
 from procq.model import Manifest, StopPolicy
-from procq.plan.diff import Change, Counts, Difference, Mark, compare
+from procq.plan.diff import Counts, Difference, Mark, compare
+from procq.plan.values import Change
 from procq.plan.wording import duration, signal_name
 from procq.state import Observed, QueueState, Running, Settings
 from tests.queues import manifest, queue

@@ -1,0 +1,51 @@
+"""Which queues wait for which, from one look to the next: what the engine keeps so as to look at the right ones again.
+
+It decides nothing (`procq.plan.waves` does), and all of it can be found out anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from procq.plan.waves import Known, leaving, stops_later, waits_for
+
+
+class Order:
+    """`look` tells what is wanted and observed of a queue at the moment."""
+
+    def __init__(self, look: Callable[[str], Known]) -> None:
+        self._look = look
+        self._leaving: dict[str, int] = {}
+        self._held: dict[str, tuple[str, ...]] = {}
+
+    def prepare(self, dirty: set[str]) -> None:
+        """Before queues are planned: adds those that were held back by one of them."""
+        left = False
+        for name in dirty:
+            before, wave = self._leaving.get(name), leaving(*self._look(name))
+            left = left or before != wave
+            if wave is None:
+                self._leaving.pop(name, None)
+            else:
+                self._leaving[name] = wave
+        if self._held:
+            held = self._held.items()
+            dirty.update([name for name, others in held if (left and not others) or not dirty.isdisjoint(others)])
+
+    def start_later(self, name: str) -> bool:
+        """Whether the vacant slots of `name` have to wait."""
+        desired, observed = self._look(name)
+        return desired is not None and bool(waits_for(desired, observed, self._look))
+
+    def stop_later(self, name: str) -> bool:
+        """Whether the workers of `name`, which is leaving, have to wait."""
+        return stops_later(self._leaving.get(name), self._leaving)
+
+    def planned(self, name: str, held: bool) -> None:
+        """What a look at `name` has come to."""
+        if not held:
+            self._held.pop(name, None)
+            return
+        desired, _ = self._look(name)
+        # A queue that leaves waits for whoever leaves before it, whatever it is called.
+        self._held[name] = () if desired is None or desired.adjustment.stopped else desired.queue.after

@@ -1,0 +1,186 @@
+"""Rolling replacement: how the workers of a queue are replaced when what they run has changed. Pure, and no memory.
+
+A worker is *old* when it was started with another fingerprint than the queue's, or when somebody asked for a rolling
+restart of its generation; else it is *new*. Each look finds out anew how far the replacement has come: old ones that
+work on, slots on their way from an old worker to a new one ("in motion", at most a batch of them), new ones that have
+arrived, and new ones that fail. While one of the latter is there no more old ones are taken out, so that those that
+work go on working. Extra workers (the surge) are in the slots above the wanted ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import assert_never
+
+from procq.intent import DesiredQueue
+from procq.model import WorkerId
+from procq.plan.restarts import Rest, StartAgain, verdict
+from procq.state import (
+    CALM,
+    HEALTHY_AFTER,
+    Backoff,
+    Dead,
+    Draining,
+    Ended,
+    Finished,
+    QueueState,
+    Resting,
+    Running,
+    Starting,
+    Stopping,
+    Streak,
+    WorkerState,
+)
+
+
+class Standing(Enum):
+    """What a slot is to a roll-out."""
+
+    OLD = auto()
+    """Its old worker works on."""
+    LEAVING = auto()
+    """Its worker is on its way out."""
+    DUE = auto()
+    """Its new worker starts with this look."""
+    WAITING = auto()
+    """Its new worker starts later, through no fault of its own."""
+    COMING = auto()
+    """Its new worker starts, or has not executed for long enough."""
+    FAILING = auto()
+    """Its new worker failed, or failed before and has not yet shown that it is well."""
+    ARRIVED = auto()
+    """Its new worker works, or has done its work."""
+    ASIDE = auto()
+    """No part of it: stopped by hand, or held back until another queue runs."""
+
+
+_IN_MOTION = frozenset((Standing.LEAVING, Standing.DUE, Standing.WAITING, Standing.COMING))
+_MISSING = frozenset((Standing.LEAVING, Standing.DUE, Standing.COMING))
+_THERE = frozenset((Standing.ARRIVED, Standing.ASIDE))
+
+
+@dataclass(frozen=True, slots=True)
+class RollOut:
+    """Where the replacement of a queue's workers stands.
+
+    `old` are the slots whose old workers work on, `take` those of them whose turn it is. `arrived` counts the wanted
+    slots with new workers that work, `missing` those that lack one meanwhile. `failing` are the slots of new workers
+    that fail. `wake_at` is when time alone changes that.
+    """
+
+    old: tuple[int, ...]
+    take: tuple[int, ...]
+    arrived: int
+    missing: int
+    failing: tuple[int, ...]
+    wake_at: float | None
+
+    @property
+    def halted(self) -> bool:
+        """Whether old workers stay because new ones fail."""
+        return bool(self.old and self.failing)
+
+
+def surge(desired: DesiredQueue) -> int:
+    """How many extra workers run during a roll-out: never more than there are wanted ones."""
+    return min(desired.queue.update.surge.of(desired.workers), desired.workers)
+
+
+def batch(desired: DesiredQueue) -> int:
+    """How many slots may be in motion at a time."""
+    return max(1, desired.queue.update.batch.of(desired.workers))
+
+
+def is_old(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
+    """Whether the worker is one that a roll-out replaces."""
+    return state.fingerprint != desired.fingerprint or desired.adjustment.roll.covers(slot, state.generation)
+
+
+def survey(desired: DesiredQueue, observed: QueueState, now: float, held: bool = False) -> RollOut:
+    """Where the replacement stands; `held`: vacant slots are not to be filled yet."""
+    wanted, extra = desired.workers, surge(desired)
+    of: dict[Standing, list[int]] = {standing: [] for standing in Standing}
+    ready, wake_at = True, None
+    for slot in range(1, wanted + extra + 1):
+        state = observed.workers.get(slot)
+        standing, changes_at = _standing(desired, slot, state, observed.streaks.get(slot, CALM), now, held)
+        if changes_at is not None:
+            wake_at = changes_at if wake_at is None else min(wake_at, changes_at)
+        if slot <= wanted:
+            of[standing].append(slot)
+        else:
+            ready = ready and standing in _THERE
+            if standing is Standing.FAILING:
+                of[standing].append(slot)
+    old, failing = of[Standing.OLD], of[Standing.FAILING]
+    moving = sum(len(of[standing]) for standing in _IN_MOTION)
+    allowed = batch(desired) - moving if ready and not failing else 0
+    return RollOut(
+        old=tuple(old),
+        take=tuple(old[: max(0, allowed)]),
+        arrived=len(of[Standing.ARRIVED]),
+        missing=sum(len(of[standing]) for standing in _MISSING),
+        failing=tuple(failing),
+        wake_at=wake_at,
+    )
+
+
+def standing(desired: DesiredQueue, observed: QueueState, slot: int, now: float) -> Standing:
+    """What `slot` is to a roll-out."""
+    return _standing(desired, slot, observed.workers.get(slot), observed.streaks.get(slot, CALM), now, False)[0]
+
+
+def _standing(
+    desired: DesiredQueue, slot: int, state: WorkerState | None, streak: Streak, now: float, held: bool
+) -> tuple[Standing, float | None]:
+    """What the slot is, and when it becomes something else though nothing happens."""
+    if desired.stopped(slot):
+        return Standing.ASIDE, None
+    match state:
+        case None:
+            return Standing.ASIDE if held else Standing.DUE, None
+        case Starting() | Running():
+            return _alive(desired, slot, state, streak, now)
+        case Stopping():
+            return Standing.LEAVING, None
+        case Draining():
+            fails = streak.failed and not state.end.asked and not is_old(desired, slot, state)
+            return Standing.FAILING if fails else Standing.LEAVING, None
+        case Ended() | Backoff() | Finished():
+            return _dead(desired, slot, state, streak, now), None
+        case _:
+            assert_never(state)
+
+
+def _alive(
+    desired: DesiredQueue, slot: int, state: Starting | Running, streak: Streak, now: float
+) -> tuple[Standing, float | None]:
+    if desired.adjustment.restart.covers(slot, state.generation):
+        return Standing.LEAVING, None
+    if is_old(desired, slot, state):
+        return Standing.OLD, None
+    if streak.failed:
+        healthy_at = state.at + HEALTHY_AFTER if isinstance(state, Running) else None
+        if healthy_at is None or healthy_at > now:
+            return Standing.FAILING, healthy_at
+    arrives_at = state.at + desired.queue.update.pause if isinstance(state, Running) else None
+    if arrives_at is None or arrives_at > now:
+        return Standing.COMING, arrives_at
+    return Standing.ARRIVED, None
+
+
+def _dead(desired: DesiredQueue, slot: int, state: Dead, streak: Streak, now: float) -> Standing:
+    match verdict(WorkerId(desired.queue.name, slot), desired, state, streak):
+        case StartAgain(_, 0, _):
+            return Standing.DUE
+        case StartAgain() if streak.failed:
+            return Standing.FAILING
+        case StartAgain(at):
+            return Standing.DUE if at <= now else Standing.WAITING
+        case Rest(Resting.COMPLETED):
+            return Standing.ARRIVED
+        case Rest(Resting.STOPPED):
+            return Standing.ASIDE
+        case Rest():
+            return Standing.FAILING

@@ -1,0 +1,88 @@
+"""Start and stop waves: which queue waits for which. Pure.
+
+A queue `after` another one starts the first workers of its slots once every wanted slot of the other one has been seen
+to execute. Only vacant slots are held: what has run is restarted whatever becomes of the other queue.
+
+Queues that leave (removed from the manifest, or stopped as a whole by a person) leave in the reverse order: one is
+asked only when no worker of a leaving queue with a higher wave is alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from procq.intent import DesiredQueue
+from procq.state import (
+    EMPTY_QUEUE,
+    Backoff,
+    Draining,
+    Ended,
+    ExitStatus,
+    Finished,
+    QueueState,
+    Running,
+    Starting,
+    Stopping,
+    WorkerState,
+)
+
+Known = tuple[DesiredQueue | None, QueueState]
+"""What is wanted of a queue, None for one that should not be, and what is observed of it."""
+NO_SUCH: Final[Known] = (None, EMPTY_QUEUE)
+"""Of a queue that nobody has heard of."""
+
+
+def waits_for(desired: DesiredQueue, observed: QueueState, look: Callable[[str], Known]) -> tuple[str, ...]:
+    """The queues that hold back the vacant slots of this one; none where it has none. `look` tells of the others."""
+    after = desired.queue.after
+    if not after or desired.adjustment.stopped or not _vacant(desired, observed):
+        return ()
+    return tuple(name for name in after if not _executes(*look(name)))
+
+
+def leaving(desired: DesiredQueue | None, observed: QueueState) -> int | None:
+    """The wave in which a queue leaves; None for one that does not, or has left."""
+    if desired is not None and not desired.adjustment.stopped:
+        return None
+    alive = [w for w in observed.workers.values() if isinstance(w, Starting | Running | Stopping | Draining)]
+    if not alive:
+        return None
+    return desired.queue.wave if desired is not None else max(map(_wave, alive))
+
+
+def stops_later(wave: int | None, all_leaving: Mapping[str, int]) -> bool:
+    """Whether a queue that leaves in `wave` has to wait for another one."""
+    return wave is not None and wave < max(all_leaving.values(), default=0)
+
+
+def _vacant(desired: DesiredQueue, observed: QueueState) -> bool:
+    workers = observed.workers
+    return any(slot not in workers and not desired.stopped(slot) for slot in range(1, desired.workers + 1))
+
+
+def _executes(desired: DesiredQueue | None, observed: QueueState) -> bool:
+    if desired is None or desired.adjustment.stopped:
+        return True
+    workers = observed.workers
+    return all(_has_executed(workers.get(slot)) or desired.stopped(slot) for slot in range(1, desired.workers + 1))
+
+
+def _has_executed(state: WorkerState | None) -> bool:
+    match state:
+        case Running() | Stopping():
+            return True
+        case Draining(end=end) | Ended(end=end) | Backoff(end=end) | Finished(end=end):
+            return isinstance(end.outcome, ExitStatus)
+        case _:
+            return False
+
+
+def _wave(state: WorkerState) -> int:
+    match state:
+        case Starting(settings=settings) | Running(settings=settings):
+            return 0 if settings is None else settings.wave
+        case Stopping(wave=wave) | Draining(wave=wave):
+            return wave
+        case _:
+            return 0
