@@ -51,6 +51,9 @@ fmt: .venv/.dev  ## format everything, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+man: build  ## write the manual page anew from the command line's own help
+	$(BIN)/procq man > procq.data/data/share/man/man1/procq.1
+
 bench: PROFILE = release
 bench: build  ## time procq beside a bare spawn loop, print ratios (BENCH=name for one)
 	$(BIN)/python benches/run.py $(BENCH)

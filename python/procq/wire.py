@@ -98,6 +98,8 @@ class StatusView:
     control_plane_pid: int
     control_plane_starts: int
     shutting_down: bool = False
+    procq_version: str | None = None
+    """Version of the control plane that answers."""
     manifest_error: str | None = None
     """Why the file on disk is not in force."""
     queues: tuple[QueueView, ...] = field(default=(), metadata={"item": QueueView})

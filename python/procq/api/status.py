@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from procq import targets, wire
+from procq import core, targets, wire
 from procq.api.respond import control_of, respond, targets_of
 from procq.api.workers import views
 from procq.views import queue_names, queue_view
@@ -27,6 +27,7 @@ async def get_status(request: Request) -> Response:
             control_plane_pid=facts.control_plane_pid,
             control_plane_starts=view.epoch,
             shutting_down=view.observed.shutting_down,
+            procq_version=core.VERSION,
             manifest_error=facts.manifest_error,
             queues=tuple(queue_view(view, name, now, about) for name in queue_names(view)),
             workers=tuple(views(control, chosen, about)),

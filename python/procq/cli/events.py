@@ -1,8 +1,10 @@
 """Shows what happened: starts, exits, restarts, changes, as far as it is remembered.
 
-procq events                 what is remembered
-procq events -f              and what happens next, until ^C
-procq events --json          a JSON document a line
+  procq events                 what is remembered
+  procq events -f              and what happens next, until ^C
+  procq events --json          a JSON document a line
+
+Remembered are the last few thousand, since the control plane started.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Starts what was stopped, and tries again at once what gave up or waits. What runs is not touched.
 
-procq start emails           every worker of the queue
-procq start emails.2         one of them
-procq start --all            every queue
+  procq start emails           every worker of the queue
+  procq start emails.2         one of them
+  procq start --all            every queue
 
 Returns once they run. Exit code: 1 where one failed again, or was stopped by somebody meanwhile.
 """

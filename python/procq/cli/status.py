@@ -1,9 +1,11 @@
 """Shows what runs: every queue, or the workers of the targets.
 
-procq status                 all queues, and what needs a person
-procq status emails          the workers of one queue
-procq status -w              keep showing it
-procq status --json          for programs: workers included, times in seconds
+  procq status                 all queues, and what needs a person
+  procq status emails          the workers of one queue
+  procq status -w              keep showing it
+  procq status --json          for programs: workers included, times in seconds
+
+A number behind → is what a queue is on its way to; one in parentheses is the range that the manifest gives.
 """
 
 from __future__ import annotations

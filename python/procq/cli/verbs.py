@@ -14,6 +14,10 @@ VERBS: dict[str, str] = {
     "check": "say whether a manifest is right, without running it",
     "plan": "show what saving the manifest would change",
     "events": "what happened: starts, exits, changes",
+    "schema": "the JSON Schema of the manifest, for editors",
+    "doctor": "look at what procq needs here: kernel, limits, permissions",
+    "completion": "completion of commands and queues for bash, zsh or fish",
+    "man": "the manual page",
 }
 
 ALIASES: dict[str, str] = {"ps": "status"}

@@ -1,0 +1,295 @@
+"""What `procq doctor` looks at. Each check reads, and gives its findings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from procq.errors import ManifestError, NoManifest, NotRunning, ProcqError
+from procq.paths import Project, locate, run_root, state_root
+from procq.text import count, duration
+
+if TYPE_CHECKING:
+    from procq.model import Manifest
+
+OLDEST_KERNEL = (5, 4)
+_A_WORKER = 6
+"""Descriptors of the keeper for one worker: three streams, its process, its log file and that one's index."""
+_BASE = 64
+_PR_GET_CHILD_SUBREAPER = 37
+_SANE_WATCHES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the result. `verdict` is good, weak (it will do) or bad; `hint` says what to do."""
+
+    subject: str
+    verdict: str
+    text: str
+    hint: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in the JSON document."""
+        return asdict(self)
+
+
+def findings(options: argparse.Namespace) -> Iterator[Finding]:
+    """All of them, in the order in which one would look."""
+    yield from _versions()
+    yield from _kernel()
+    yield from _cgroup()
+    project, found = _project(options)
+    manifest = None
+    if project is None:
+        yield found
+    else:
+        loaded = _manifest(project)
+        manifest = loaded[0]
+        yield from loaded[1]
+        yield from _readable_by_others(project)
+    yield from _limits(manifest)
+    yield from _inotify()
+    yield from _directories(project)
+    if project is not None:
+        yield from _running(project)
+
+
+def _versions() -> Iterator[Finding]:
+    from procq.core import PROTOCOL, VERSION
+
+    python = platform.python_version()
+    yield Finding("procq", "good", f"{VERSION}, protocol {PROTOCOL}, Python {python} at {sys.executable}")
+
+
+def _kernel() -> Iterator[Finding]:
+    """T1: what keeps workers from being left behind."""
+    release = platform.release()
+    numbers = tuple(int(part) for part in release.replace("-", ".").split(".")[:2] if part.isdecimal())
+    if platform.system() != "Linux":
+        yield Finding("kernel", "bad", f"{platform.system()} {release}", "procq runs on Linux, kernel 5.4 or newer.")
+        return
+    if numbers < OLDEST_KERNEL:
+        yield Finding("kernel", "bad", f"Linux {release} is older than 5.4", "Use a newer kernel.")
+        return
+    lacking = [name for name, works in (("pidfd", _has_pidfd()), ("subreaper", _has_subreaper())) if not works]
+    if lacking:
+        yield Finding(
+            "kernel",
+            "bad",
+            f"Linux {release} has no {' and no '.join(lacking)}",
+            "A sandbox may forbid it: look there.",
+        )
+    else:
+        yield Finding("kernel", "good", f"Linux {release}: pidfd, subreaper and death signal (T1)")
+
+
+def _has_pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
+def _has_subreaper() -> bool:
+    import ctypes
+
+    answer = ctypes.c_int()
+    code: int = ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return code == 0
+
+
+def _cgroup() -> Iterator[Finding]:
+    """T2: a control group of our own."""
+    hint = "systemd-run --user --scope -p Delegate=yes procq up"
+    own = _own_cgroup()
+    if own is None:
+        yield Finding("cgroup", "weak", "no cgroup v2 here: limits of memory and CPU will not be possible (T2)")
+    elif os.access(own / "cgroup.procs", os.W_OK) and os.access(own, os.W_OK):
+        yield Finding("cgroup", "good", f"{own} is delegated to you (T2)")
+    else:
+        text = f"{own} is not delegated to you: workers are held together by other means (T1)"
+        yield Finding("cgroup", "weak", text, f"Not needed yet. To have one: {hint}")
+
+
+def _own_cgroup() -> Path | None:
+    try:
+        with open("/proc/self/cgroup") as file:
+            paths = [line.rstrip("\n")[3:] for line in file if line.startswith("0::")]
+    except OSError:
+        return None
+    found = Path("/sys/fs/cgroup") / paths[0].lstrip("/") if paths else None
+    return found if found is not None and (found / "cgroup.procs").exists() else None
+
+
+def _project(options: argparse.Namespace) -> tuple[Project | None, Finding]:
+    try:
+        project = locate(options.file, options.name, os.environ)
+    except NoManifest as error:
+        return None, Finding("manifest", "weak", error.message, error.hint)
+    except ProcqError as error:
+        return None, Finding("manifest", "bad", error.message, error.hint)
+    return project, Finding("manifest", "good", project.manifest)
+
+
+def _manifest(project: Project) -> tuple[Manifest | None, list[Finding]]:
+    from procq import manifest
+
+    try:
+        loaded = manifest.load(Path(project.manifest), os.environ)
+    except ManifestError as error:
+        problems = count(max(1, len(error.problems)), "problem")
+        what = f"{project.manifest} does not load: {problems}"
+        return None, [Finding("manifest", "bad", what, "`procq check` shows each of them.")]
+    workers = sum(queue.workers for queue in loaded.queues.values())
+    text = f"{project.manifest}: {count(len(loaded.queues), 'queue')}, {count(workers, 'worker')}"
+    return loaded, [Finding("manifest", "good", text)]
+
+
+def _readable_by_others(project: Project) -> Iterator[Finding]:
+    """Who can write the manifest, or replace it, decides what runs as you."""
+    path = os.path.realpath(project.manifest)
+    loose = []
+    for each in (path, *map(str, Path(path).parents)):
+        try:
+            found = os.stat(each)
+        except OSError:
+            continue
+        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid())
+        sticky = found.st_mode & stat.S_ISVTX and stat.S_ISDIR(found.st_mode)
+        if (shared and not sticky) or found.st_uid not in {0, os.geteuid()}:
+            loose.append(each)
+    if loose:
+        text = f"others can write {loose[0]}, and so decide what runs as you"
+        yield Finding("manifest", "weak", text, f"chmod go-w {loose[0]}, or move the manifest.")
+    elif os.path.exists(path):
+        yield Finding("manifest", "good", "only you can change it")
+
+
+def _limits(manifest: Manifest | None) -> Iterator[Finding]:
+    queues = manifest.queues.values() if manifest else ()
+    workers = sum(queue.most or queue.workers for queue in queues)
+    needed = _BASE + workers * _A_WORKER
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most >= needed:
+        shown = "any number of" if most == resource.RLIM_INFINITY else f"{most:,}"
+        enough = f", {count(workers, 'worker')} may need {needed:,}" if workers else ""
+        yield Finding("files", "good", f"{shown} files may be open{enough}")
+    else:
+        text = f"only {most:,} files may be open, {count(workers, 'worker')} may need {needed:,}"
+        yield Finding("files", "bad", text, "Raise the hard limit: `ulimit -Hn`, LimitNOFILE= or limits.conf.")
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if os.geteuid() == 0 or most == resource.RLIM_INFINITY:
+        yield Finding("processes", "good", "any number of processes")
+    elif most >= workers * 2 + _BASE:
+        yield Finding("processes", "good", f"{most:,} processes of yours may run")
+    else:
+        text = f"only {most:,} processes of yours may run, threads counted, and there are to be {workers:,} workers"
+        yield Finding("processes", "bad", text, "Raise it: `ulimit -u`, LimitNPROC= or limits.conf.")
+
+
+def _inotify() -> Iterator[Finding]:
+    """How a saved manifest is noticed."""
+    import ctypes
+
+    watches = _number("/proc/sys/fs/inotify/max_user_watches")
+    descriptor = ctypes.CDLL(None, use_errno=True).inotify_init1(os.O_CLOEXEC)
+    if descriptor < 0:
+        why = os.strerror(ctypes.get_errno())
+        hint = "Raise fs.inotify.max_user_instances (sysctl). Until then a saved manifest is noticed within 10 s."
+        yield Finding("inotify", "weak", f"no more files can be watched ({why})", hint)
+        return
+    os.close(descriptor)
+    if watches is not None and watches < _SANE_WATCHES:
+        hint = "Raise fs.inotify.max_user_watches (sysctl) if others use them up."
+        yield Finding("inotify", "weak", f"only {watches:,} files can be watched", hint)
+    else:
+        yield Finding("inotify", "good", "saved manifests are noticed at once")
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _directories(project: Project | None) -> Iterator[Finding]:
+    """Sockets, the log of `up -d`, and what is remembered of manifests."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    for subject, path, variable in (
+        ("sockets", run_root(os.environ), "XDG_RUNTIME_DIR"),
+        ("state", state_root(os.environ), "XDG_STATE_HOME"),
+        ("cache", os.path.join(cache, "procq"), "XDG_CACHE_HOME"),
+    ):
+        # What it lacks costs a second of loading, and no more.
+        yield _directory(subject, path, variable, "weak" if subject == "cache" else "bad")
+    if project is not None:
+        from procq.paths import SOCKET_PATH_MAX
+
+        length = len(os.fsencode(project.keeper_socket))
+        if length > SOCKET_PATH_MAX:
+            text = f"the path of a socket has {length} bytes, the system allows {SOCKET_PATH_MAX}"
+            yield Finding("sockets", "bad", text, "Set XDG_RUNTIME_DIR to a directory with a shorter path.")
+
+
+def _directory(subject: str, path: str, variable: str, worst: str) -> Finding:
+    """The directory, or the nearest one in which it would be made."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        parent = Path(path).parent
+        while not parent.exists():
+            parent = parent.parent
+        if os.access(parent, os.W_OK | os.X_OK):
+            return Finding(subject, "good", f"{path} will be made")
+        return Finding(subject, worst, f"{path} cannot be made: {parent} is not yours", f"Set {variable}.")
+    except OSError as error:
+        return Finding(subject, worst, f"{path}: {error.strerror}", f"Set {variable}.")
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        return Finding(subject, worst, f"{path} is not a directory of yours", f"Remove it, or set {variable}.")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Finding(subject, worst, f"{path} cannot be written", f"chmod u+rwx {path}, or set {variable}.")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return Finding(subject, "weak", f"{path} can be written by others", f"chmod go-w {path}")
+    return Finding(subject, "good", path)
+
+
+def _running(project: Project) -> Iterator[Finding]:
+    from procq.client import Client, ControlPlaneSilent
+    from procq.core import VERSION
+
+    client = Client(project, timeout=3.0)
+    try:
+        info = client.info()
+    except NotRunning:
+        yield Finding("running", "good", f"{project.name} is not running: `procq up` starts it")
+        return
+    except ProcqError as error:
+        yield Finding("running", "bad", error.message, error.hint)
+        return
+    try:
+        status = client.status()
+    except ControlPlaneSilent as error:
+        yield Finding("running", "bad", error.message, error.hint)
+        return
+    except ProcqError as error:
+        yield Finding("running", "bad", error.message, error.hint)
+        return
+    text = f"{status.project} is up {duration(status.up_for)}, keeper {info.pid}, {count(info.running, 'worker')}"
+    yield Finding("running", "good", text)
+    if status.procq_version is not None and status.procq_version != VERSION:
+        text = f"it runs procq {status.procq_version}, installed is {VERSION}"
+        yield Finding("running", "weak", text, "`procq down`, then `procq up` when it suits.")
+    if status.manifest_error is not None:
+        what = "the manifest on disk is not in force"
+        yield Finding("running", "weak", what, "`procq status` shows why; the one before it stays in force.")
