@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,25 @@ def test_what_is_rotated_goes_by_the_latest_settings_while_the_worker_runs(keepe
         assert sorted(times, key=lambda record: -record[1]) == times, "the newest first"
     finally:
         os.close(granting)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may act for others")
+def test_the_files_of_a_worker_with_a_user_are_made_with_his_rights(keeper: Keeper) -> None:
+    me = {"uid": 47_110, "gid": 47_111, "groups": [47_112]}
+    # Not below pytest's own directory, into which only we may go.
+    with tempfile.TemporaryDirectory() as name:
+        folder, home = Path(name), Path(name) / "home"
+        folder.chmod(0o755)
+        home.mkdir()
+        os.chown(home, me["uid"], me["gid"])  # type: ignore[arg-type]
+        (folder / "victim").write_text("precious")
+        (home / "link").symlink_to(folder / "victim")
+        for file in [home / "logs" / "w.log", home / "link"]:
+            log = {"path": os.fsencode(file), "rotate": 10, "keep": 2}
+            keeper.of(keeper.spawn(["/bin/echo", "a line of some length"], log=log, user=me), "gone")
+        trouble = keeper.wait(lambda event: event["t"] == "log_trouble", "the link to be refused")
+        assert (trouble["path"], trouble["errno"]) == (os.fsencode(home / "link"), errno.ELOOP)
+        assert (folder / "victim").read_text() == "precious"
+        until((home / "logs" / "w.log.idx").exists, "the file and its index")
+        for made in [home / "logs", *(home / "logs").iterdir()]:
+            assert (made.stat().st_uid, made.stat().st_gid) == (me["uid"], me["gid"]), made

@@ -196,6 +196,8 @@ fn reactor_alone() {
 fn main() {
     let directory: PathBuf = std::env::temp_dir().join(format!("procq-bench-output-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
+    // As the keeper does.
+    procq_core::sys::return_large_buffers();
     idle_workers();
     after_a_flood(&directory);
     reactor_alone();

@@ -40,8 +40,8 @@ pub(super) struct LogFile {
     settings: Settings,
     segment: Option<Segment>,
     checked: Instant,
-    /// It refused data: what the path leads to by now may be in a better state.
-    is_suspect: bool,
+    /// The file that was closed within a line: if it is opened again, the line goes on.
+    left: Option<(u64, u64)>,
     pub batch: Batch,
     pub retry: Option<Instant>,
     pause: Duration,
@@ -59,7 +59,7 @@ impl LogFile {
             settings: queue.settings,
             segment: None,
             checked: now,
-            is_suspect: false,
+            left: None,
             batch: Batch::default(),
             retry: None,
             pause: FIRST_RETRY,
@@ -96,7 +96,10 @@ impl LogFile {
             Err(errno) => {
                 self.retry = Some(now + self.pause);
                 self.pause = (self.pause * 2).min(LAST_RETRY);
-                self.is_suspect = true;
+                // What the path leads to by then may be in a better state.
+                if let Some(segment) = self.segment.take() {
+                    self.left = (!segment.whole).then_some(segment.identity);
+                }
                 Outcome::Failed(errno)
             }
         }
@@ -108,6 +111,7 @@ impl LogFile {
             Some(segment) => segment,
             None => self.with_rights(Segment::open)?,
         };
+        segment.whole &= self.left.take().is_none_or(|left| left != segment.identity);
         let result = self.write_to(&mut segment, now);
         self.segment = Some(segment);
         result
@@ -150,10 +154,10 @@ impl LogFile {
     fn check(&mut self, now: Instant) {
         let Some(segment) = &self.segment else { return };
         let interval = if segment.whole { IDENTITY_INTERVAL } else { OPEN_LINE_INTERVAL };
-        if !self.is_suspect && now.saturating_duration_since(self.checked) < interval {
+        if now.saturating_duration_since(self.checked) < interval {
             return;
         }
-        (self.checked, self.is_suspect) = (now, false);
+        self.checked = now;
         if !self.with_rights(|path, _| Ok(segment.is_at(path))).unwrap_or(false) {
             self.segment = None;
         }

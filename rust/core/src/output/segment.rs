@@ -24,7 +24,7 @@ pub(super) enum Way {
 pub(super) struct Segment {
     fd: OwnedFd,
     /// Device and inode.
-    identity: (u64, u64),
+    pub identity: (u64, u64),
     /// Bytes in it; somebody else may have changed that.
     pub size: u64,
     /// What is in it ends with a line, as far as we know.
