@@ -130,6 +130,29 @@ def test_faults_49_a_half_written_file_holds_the_whole_set_back(procq: Procq) ->
     assert "removed" not in procq.said()
 
 
+def test_a_half_written_file_that_is_named_for_the_first_time_is_waited_for(procq: Procq) -> None:
+    before, late = procq.workers(), procq.folder / "late.yaml"
+    with open(late, "w") as file:
+        file.write(queue("late", 1))
+        file.flush()
+        procq.save(MAIN.replace("include: queues/*.yaml", "include:\n  - queues/*.yaml\n  - late.yaml"))
+        throughout(SETTLED, lambda: procq.workers() == before, "the life of the workers")
+        file.write("  later: sleep 3000\n")
+    after = procq.wait_running(7)
+    assert stay(before, after)
+    assert procq.said().count("+ late ") == 1
+
+
+def test_a_file_that_is_no_longer_named_is_no_longer_followed(procq: Procq) -> None:
+    before = procq.workers()
+    procq.save(MAIN.replace("include: queues/*.yaml\n", ""))
+    assert stay(before, procq.wait_running(3))
+    (procq.folder / "queues" / "reports.yaml").write_text("nonsense")
+    procq.save(MAIN.replace("include: queues/*.yaml\n", "") + "  more: sleep 3000\n")
+    assert stay(before, procq.wait_running(4))
+    assert procq.status().manifest_error is None
+
+
 def test_the_same_files_are_followed_after_a_control_plane_ended(procq: Procq) -> None:
     before = procq.workers()
     procq.kill_control_plane()

@@ -27,6 +27,33 @@ class _Place:
 
 
 _HOMES = {schema.ROOT.name: "at the top level", schema.QUEUE.name: "to a queue"}
+_CALLED_ELSEWHERE = {
+    "chdir": "directory",
+    "cmd": "command",
+    "concurrency": "workers",
+    "cwd": "directory",
+    "depends_on": "after",
+    "dir": "directory",
+    "environment": "env",
+    "gid": "group",
+    "instances": "workers",
+    "numprocs": "workers",
+    "processes": "workers",
+    "pty": "tty",
+    "replicas": "workers",
+    "requires": "after",
+    "uid": "user",
+    "ulimits": "rlimits",
+    "working_dir": "directory",
+    "autorestart": "restart",
+    "startretries": "restart.give_up",
+    "stdout_logfile": "logs.file",
+    "stop_grace_period": "stop.grace",
+    "stop_signal": "stop.signal",
+    "stopsignal": "stop.signal",
+    "stopwaitsecs": "stop.grace",
+}
+"""Keys of queues as other programs call them."""
 _SMALLEST = "the smallest manifest is a line `queues:` and below it, indented, `name: command`"
 
 
@@ -226,6 +253,8 @@ def _hint(word: str, section: Section) -> str:
     homes = list(dict.fromkeys(_homes(word, schema.ROOT)))
     if homes:
         return f"it belongs {' or '.join(_HOMES.get(home, f'under `{home}`') for home in homes)}"
+    if section in (schema.QUEUE, schema.DEFAULTS) and word in _CALLED_ELSEWHERE:
+        return f"it is called `{_CALLED_ELSEWHERE[word]}` here"
     if word == "<<":
         return "keys are not merged in manifests; what all queues share goes under `defaults`"
     choices = [key.name for key in section.keys]
@@ -239,6 +268,8 @@ def _homes(word: str, section: Section) -> Iterator[str]:
     for key in section.keys:
         if key.name == word:
             yield section.name
+        if isinstance(key, Table) and word in key.key.choices:
+            yield key.name
         if isinstance(key, Section) and key is not schema.HOST:
             yield from _homes(word, key)
         elif isinstance(key, Table) and isinstance(key.value, Section):

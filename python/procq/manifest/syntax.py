@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from procq.manifest import schema
+from procq.manifest.keys import Command, List, Section, Table
 from procq.manifest.nodes import Broken, Node, parse
 from procq.manifest.source import Source
 
@@ -19,6 +21,7 @@ _ENTRY = re.compile(
     r"""^(?P<head>\s*(?:-\s+)*(?:(?:[\w.-]+|"[^"]*"|'[^']*')\s*:\s+)?)(?P<value>\S.*?)(?P<tail>\s+\#.*|\s*)$"""
 )
 _KEY_OR_ITEM = re.compile(r"[:-]\s+$")
+_KEY = re.compile(r"[\w.-]+:\s")
 _SPECIAL = tuple("*&!%@`{}[]|>?-,\"'#:")
 _COMMON = {
     "did not find expected key": (
@@ -67,16 +70,27 @@ def _repair(source: Source, broken: Broken, lines: list[str]) -> bool:
         if entry is None or not _needs_quotes(entry["head"], entry["value"]):
             continue
         quoted = "'" + entry["value"].replace("'", "''") + "'"
-        source.problem(
-            number,
-            entry.start("value"),
-            len(entry["value"]),
+        message, expected = _meant(entry["head"].strip(), entry["value"]) or (
             "YAML gives this text a meaning of its own",
             f"put it in quotes: {entry['head'].strip()} {quoted}",
         )
+        source.problem(number, entry.start("value"), len(entry["value"]), message, expected)
         lines[number] = entry["head"] + quoted + entry["tail"]
         return True
     return False
+
+
+def _meant(head: str, value: str) -> tuple[str, str] | None:
+    """What to say of a value that is no text, but what belongs below its key; None for any other."""
+    key = schema.QUEUE.find(head.removesuffix(":")) or schema.ROOT.find(head.removesuffix(":"))
+    if isinstance(key, List | Command) and value.startswith("- "):
+        return "a list begins in the line of its key", f"write `{value}` in a line of its own, below `{head}`"
+    if isinstance(key, Section | Table) and _KEY.match(value):
+        return (
+            "keys begin in the line of their section",
+            f"write `{value}` in a line of its own, indented below `{head}`",
+        )
+    return None
 
 
 def _needs_quotes(head: str, value: str) -> bool:

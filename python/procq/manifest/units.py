@@ -41,7 +41,7 @@ _SIZES = {
     "GiB": 1 << 30,
     "TiB": 1 << 40,
 }
-_SIZE = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,6}})?)({'|'.join(_SIZES)})")
+_SIZE = re.compile(rf"([0-9]{{1,19}}(?:\.[0-9]{{1,6}})?)({'|'.join(_SIZES)})")
 _LEAST_ROTATE = 4 << 10
 _MOST_KEPT = 1_000
 _MOST_FAILURES = 10_000

@@ -96,7 +96,7 @@ def test_all_problems_are_told_where_they_are(
 
 
 def test_there_are_enough_cases() -> None:
-    assert len(CASES) >= 180
+    assert len(CASES) >= 200
 
 
 def test_a_problem_below_a_key_is_shown_with_that_key() -> None:
@@ -110,3 +110,10 @@ def test_a_problem_below_a_key_is_shown_with_that_key() -> None:
         "      |              ^^ expected a number with a unit, as in 500ms, 30s or 5m\n"
         "1 problem in procq.yaml. Nothing was changed."
     )
+
+
+def test_no_more_than_a_hundred_are_told() -> None:
+    text = "queues:\n" + "".join(f"  q{n}:\n    command: rq\n    nonsense: 1\n" for n in range(150))
+    with pytest.raises(ManifestError) as caught:
+        load_text(text.encode(), Path("procq.yaml"), {})
+    assert [problem.line for problem in caught.value.problems] == [4 + 3 * n for n in range(100)]

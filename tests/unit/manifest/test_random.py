@@ -5,34 +5,69 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procq.manifest import load_text
-from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy
+from procq.model import (
+    Backoff,
+    GiveUp,
+    Limit,
+    LogFormat,
+    LogPolicy,
+    Manifest,
+    Queue,
+    RestartPolicy,
+    RestartWhen,
+    Share,
+    StopPolicy,
+    StopTo,
+    UpdatePolicy,
+    WhenFull,
+)
 
 DIRECTORY = "/srv/shop"
 NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,20}\Z")
 TEXT = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" \n\t"), max_size=30)
 VARIABLES = st.from_regex(r"\A[A-Z_][A-Z0-9_]{0,8}\Z").filter(lambda name: not name.startswith("PROCQ_"))
 SECONDS = st.integers(1, 10**7).map(lambda ms: ms / 1000)
+SHARES = st.builds(Share, st.integers(0, 10_000)) | st.builds(Share, st.integers(0, 100), st.just(True))
+NUMBERS = st.integers(0, 2**40)
+LIMITS = NUMBERS.map(lambda n: Limit(n, n)) | st.tuples(NUMBERS, NUMBERS).map(lambda p: Limit(min(p), max(p)))
+FILES = NAMES.map(lambda name: f"{DIRECTORY}/{name}.{{slot}}.log")
 QUEUES = st.builds(
     Queue,
     name=st.just(""),
     command=st.just(""),
     argv=st.lists(TEXT, max_size=4).map(lambda rest: ("rq", *rest)),
-    workers=st.integers(0, 10_000),
+    workers=st.integers(0, 9_999),
     directory=st.just(DIRECTORY) | NAMES.map(lambda name: f"{DIRECTORY}/{name}"),
     env=st.dictionaries(VARIABLES, TEXT, max_size=3),
-    stop=st.builds(StopPolicy, st.sampled_from([1, 2, 3, 10, 15]), SECONDS),
+    stop=st.builds(StopPolicy, st.sampled_from([1, 2, 3, 10, 15]), SECONDS, st.sampled_from(StopTo)),
     restart=st.builds(
         RestartPolicy,
         st.sampled_from(RestartWhen),
         st.tuples(SECONDS, SECONDS).map(lambda pair: Backoff(min(pair), max(pair))),
+        st.none() | st.builds(GiveUp, st.integers(1, 10_000), SECONDS),
     ),
-    logs=st.builds(LogPolicy, st.none() | NAMES.map(lambda name: f"{DIRECTORY}/{name}.{{slot}}.log")),
+    logs=st.just(LogPolicy())
+    | st.builds(
+        LogPolicy,
+        FILES,
+        st.none() | st.integers(4096, 2**50),
+        st.integers(0, 1000),
+        st.sampled_from(LogFormat),
+        st.sampled_from(WhenFull),
+    ),
+    most=st.none() | st.just(10_000),
+    umask=st.none() | st.integers(0, 0o777),
+    nice=st.none() | st.just(19),
+    rlimits=st.dictionaries(st.sampled_from(["core", "fsize", "stack", "cpu"]), LIMITS, max_size=2),
+    tty=st.booleans(),
+    update=st.builds(UpdatePolicy, SHARES, SHARES.filter(lambda share: share.number > 0), SECONDS),
 )
 MANIFESTS = st.tuples(NAMES, st.dictionaries(NAMES, QUEUES, min_size=1, max_size=4))
 
@@ -61,13 +96,30 @@ def milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
+def bounds(limit: Limit, style: random.Random) -> str:
+    short = limit.soft == limit.hard and style.random() < 0.5
+    return f"{limit.soft}" if short else f"{limit.soft}{style.choice(['..', ' .. '])}{limit.hard}"
+
+
 def print_queue(queue: Queue, style: random.Random) -> list[str]:
     restart = queue.restart
     blocks = [
         ["command:", *indented([f"- {quoted(word, style)}" for word in queue.argv])],
-        [f"workers: {queue.workers}"],
+        [f"workers: {queue.workers}" if queue.most is None else f"workers: {queue.workers}..{queue.most}"],
         [f"directory: {quoted(queue.directory, style)}"],
-        ["stop:", *indented([f"signal: {queue.stop.signal}", f"grace: {milliseconds(queue.stop.grace)}"])],
+        [
+            "stop:",
+            f"  signal: {queue.stop.signal}",
+            f"  grace: {milliseconds(queue.stop.grace)}",
+            f"  to: {queue.stop.to}",
+        ],
+        [f"tty: {'yes' if queue.tty else 'no'}"],
+        [
+            "update:",
+            f"  surge: {queue.update.surge}",
+            f"  batch: {queue.update.batch}",
+            f"  pause: {milliseconds(queue.update.pause)}",
+        ],
         [
             "restart:",
             f"  policy: {restart.when}",
@@ -76,8 +128,22 @@ def print_queue(queue: Queue, style: random.Random) -> list[str]:
     ]
     if queue.env:
         blocks.append(["env:", *indented([f"{name}: {quoted(value, style)}" for name, value in queue.env.items()])])
+    if restart.give_up is not None:
+        next(block for block in blocks if block[0] == "restart:").append(
+            f"  give_up: {restart.give_up.failures} in {milliseconds(restart.give_up.within)}"
+        )
+    if queue.umask is not None:
+        blocks.append([f"umask: {queue.umask:03o}"])
+    if queue.nice is not None:
+        blocks.append([f"nice: {queue.nice}"])
+    if queue.after:
+        blocks.append(["after:", *indented([f"- {name}" for name in queue.after])])
+    if queue.rlimits:
+        blocks.append(["rlimits:", *indented([f"{n}: {bounds(limit, style)}" for n, limit in queue.rlimits.items()])])
     if queue.logs.file:
-        blocks.append(["logs:", f"  file: {quoted(queue.logs.file, style)}"])
+        logs = [f"  keep: {queue.logs.keep}", f"  format: {queue.logs.format}", f"  full: {queue.logs.full}"]
+        rotate = [] if queue.logs.rotate is None else [f"  rotate: {queue.logs.rotate}B"]
+        blocks.append(["logs:", f"  file: {quoted(queue.logs.file, style)}", *logs, *rotate])
     return [f"{queue.name}:", *indented(shuffled(blocks, style), style.choice([1, 2, 4]))]
 
 
@@ -91,8 +157,15 @@ def print_manifest(manifest: Manifest, style: random.Random) -> str:
 @given(MANIFESTS, st.integers(0, 2**32))
 def test_what_is_printed_is_read_back(parts: tuple[str, dict[str, Queue]], seed: int) -> None:
     name, queues = parts
+    names = list(queues)
+    # Each comes after some of those before it: their waves are the longest ways to a queue without any.
+    chance = random.Random(seed)
+    after = {key: tuple(n for n in names[:place] if chance.random() < 0.4) for place, key in enumerate(names)}
+    wave: dict[str, int] = {}
+    for key in names:
+        wave[key] = 1 + max((wave[each] for each in after[key]), default=-1)
     named = {
-        key: Queue(key, shlex.join(q.argv), q.argv, q.workers, q.directory, q.env, q.stop, q.restart, q.logs)
+        key: replace(q, name=key, command=shlex.join(q.argv), after=after[key], wave=wave[key])
         for key, q in queues.items()
     }
     manifest = Manifest(name, named, DIRECTORY)
