@@ -77,6 +77,21 @@ def test_stop_start_and_restart(manager: procq.Manager) -> None:
     assert worker.pid not in (None, first, second)
 
 
+def test_a_rolling_restart_goes_one_by_one(manager: procq.Manager) -> None:
+    update = procq.UpdatePolicy(batch=procq.Share(1), pause=0.05)
+    manager.add("emails", SLEEP, workers=3, update=update)
+    assert manager.wait_until_running(PATIENCE)
+    before = {worker.pid for worker in manager.status()}
+    manager.restart("emails", rolling=True)
+
+    def replaced() -> bool:
+        found = {worker.pid for worker in manager.status() if worker.state == "running"}
+        assert len(found) >= 2
+        return len(found) == 3 and not found & before
+
+    until(replaced, "three others")
+
+
 def test_stop_says_who_is_still_there(manager: procq.Manager) -> None:
     worker = manager.spawn(DEAF, stop=StopPolicy(grace=0.8))
     until(lambda: list(worker.output()), "the worker to be deaf")

@@ -95,9 +95,9 @@ class AsyncManager:
         """Stops workers until they are started again; does not wait for their end. Raises NoSuchTarget."""
         self._team.stop(names)
 
-    async def restart(self, *names: str) -> None:
-        """Replaces the workers that run. Raises NoSuchTarget."""
-        self._team.restart(names)
+    async def restart(self, *names: str, rolling: bool = False) -> None:
+        """Replaces the workers that run: all at once, or `rolling`, in the batches of `update`. Raises NoSuchTarget."""
+        self._team.restart(names, rolling)
 
     async def status(self, *names: str) -> list[WorkerView]:
         """The workers of `names`, all without, with what they use of the machine. Raises NoSuchTarget."""
@@ -204,7 +204,7 @@ class AsyncWorkerProcess:
 
     async def restart(self) -> None:
         """Replaces its process. Raises NoSuchTarget when it is gone."""
-        self._team.restart([self.id])
+        self._team.restart([self.id], rolling=False)
 
     async def stop(self, timeout: float | None = None) -> None:
         """Asks it to leave and waits until it has left; it stays stopped until `start`.

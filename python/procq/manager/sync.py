@@ -96,9 +96,9 @@ class Manager:
         """Stops workers until they are started again. Raises NoSuchTarget."""
         self._call(lambda: self._team.stop(names))
 
-    def restart(self, *names: str) -> None:
-        """Replaces the workers that run. Raises NoSuchTarget."""
-        self._call(lambda: self._team.restart(names))
+    def restart(self, *names: str, rolling: bool = False) -> None:
+        """Replaces the workers that run: all at once, or `rolling`, in the batches of `update`. Raises NoSuchTarget."""
+        self._call(lambda: self._team.restart(names, rolling))
 
     def status(self, *names: str) -> list[WorkerView]:
         """The workers of `names`, all without, with what they use of the machine. Raises NoSuchTarget."""

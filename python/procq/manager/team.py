@@ -157,11 +157,13 @@ class Team:
         """Stops workers until they are started again."""
         self._about(names, intent.stop, "stopped")
 
-    def restart(self, names: Sequence[str]) -> None:
-        """Replaces the workers that run."""
-        self._about(
-            names, lambda wanted, found: intent.restart(wanted, found, self._engine.last_generation), "restarted"
-        )
+    def restart(self, names: Sequence[str], rolling: bool) -> None:
+        """Replaces the workers that run, at once or in batches."""
+
+        def change(wanted: Intent, found: Targets) -> Intent:
+            return intent.restart(wanted, found, self._engine.last_generation, rolling)
+
+        self._about(names, change, "restarted")
 
     def workers(self, names: Sequence[str] = ()) -> list[WorkerId]:
         """Who is meant by `names`, all without. Raises NoSuchTarget."""

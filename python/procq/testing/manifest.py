@@ -160,10 +160,10 @@ class ManifestTest:
         found, engine = self._resolved(names), self.rig.engine
         self._change(lambda wanted: intent.start(wanted, found, engine.now))
 
-    def restart(self, *names: str) -> None:
-        """`procq restart`. Raises NoSuchTarget."""
+    def restart(self, *names: str, rolling: bool = False) -> None:
+        """`procq restart`, and with `rolling`, `procq restart --rolling`. Raises NoSuchTarget."""
         found, engine = self._resolved(names), self.rig.engine
-        self._change(lambda wanted: intent.restart(wanted, found, engine.last_generation))
+        self._change(lambda wanted: intent.restart(wanted, found, engine.last_generation, rolling))
 
     # --- what there is ------------------------------------------------------------------------------------------
 
