@@ -130,9 +130,10 @@ class Client:
         """Starts or stops workers; they stay so until told otherwise."""
         return self._call(wire.Affected, "PATCH", "/v1/workers", {"target": targets}, {"running": running})
 
-    def restart(self, targets: Sequence[str]) -> wire.Affected:
-        """Replaces the workers that run now."""
-        return self._call(wire.Affected, "POST", "/v1/restarts", body={"targets": list(targets)})
+    def restart(self, targets: Sequence[str], rolling: bool = False) -> wire.Affected:
+        """Replaces the workers that run now: all at once, or `rolling`, as the manifest's `update` says."""
+        body = {"targets": list(targets), **({"rolling": True} if rolling else {})}
+        return self._call(wire.Affected, "POST", "/v1/restarts", body=body)
 
     def plan(self, file: str | None = None) -> wire.PlanView:
         """What the manifest on disk, or another `file` in its place, would change. Raises InvalidManifest."""

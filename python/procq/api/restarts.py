@@ -15,11 +15,14 @@ from procq.targets import resolve
 
 
 async def create_restart(request: Request) -> Response:
-    """POST /v1/restarts: `targets`, a list of queues, workers and patterns."""
+    """POST /v1/restarts: `targets`, a list of queues, workers and patterns; `rolling` in batches, as `update` says."""
     control = control_of(request)
-    words = (await read_object(request, {"targets"})).get("targets")
+    asked = await read_object(request, {"targets", "rolling"})
+    words, rolling = asked.get("targets"), asked.get("rolling", False)
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise bad_request(
             '"targets" must be a list of queues, workers or patterns', hint='As in {"targets": ["emails"]}.'
         )
-    return respond(restart(control, resolve(control.view(), words, wanted_only=True)), HTTPStatus.ACCEPTED)
+    if not isinstance(rolling, bool):
+        raise bad_request('"rolling" must be true or false')
+    return respond(restart(control, resolve(control.view(), words, wanted_only=True), rolling), HTTPStatus.ACCEPTED)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from procq import intent, wire
 from procq.api.control import Control
 from procq.api.problems import ApiError, bad_request
-from procq.intent import Intent
+from procq.intent import DesiredQueue, Intent, desired_queue
 from procq.targets import Target, workers
 from procq.text import listing
+from procq.views import queue_names
+
+if TYPE_CHECKING:
+    from procq.engine.view import StateView
 
 Change = tuple[Callable[[Intent], Intent], str]
 """What becomes of the intent, and how that is called afterwards."""
@@ -31,10 +36,11 @@ def set_running(control: Control, targets: Sequence[Target], running: object) ->
     return _about(control, targets, running_change(control, targets, running))
 
 
-def restart(control: Control, targets: Sequence[Target]) -> wire.Affected:
-    """Replaces the workers of `targets` that run now."""
+def restart(control: Control, targets: Sequence[Target], rolling: bool = False) -> wire.Affected:
+    """Replaces the workers of `targets` that run now, all at once or `rolling`."""
     generation = control.view().last_generation
-    return _about(control, targets, (partial(intent.restart, targets=targets, generation=generation), "restarted"))
+    change = partial(intent.restart, targets=targets, generation=generation, rolling=rolling)
+    return _about(control, targets, (change, "restarted, rolling," if rolling else "restarted"))
 
 
 def apply(control: Control, subject: str, changes: Sequence[Change]) -> None:
@@ -62,6 +68,12 @@ def _about(control: Control, targets: Sequence[Target], change: Change) -> wire.
 
 
 def affected_by(control: Control, targets: Iterable[Target]) -> wire.Affected:
-    """The workers and queues of `targets`."""
-    ids = workers(control.view(), targets)
+    """The workers and queues of `targets`, without workers that are more than wanted: these leave anyway."""
+    view = control.view()
+    most = {name: desired.workers for name in queue_names(view) if (desired := _desired(view, name)) is not None}
+    ids = [worker for worker in workers(view, targets) if worker.slot <= most.get(worker.queue, worker.slot)]
     return wire.Affected(tuple(map(str, ids)), tuple(dict.fromkeys(each.queue for each in ids)))
+
+
+def _desired(view: StateView, name: str) -> DesiredQueue | None:
+    return desired_queue(view.intent, name) if view.intent else None

@@ -292,6 +292,7 @@ def test_an_event_id_that_is_none(shop: Served, last: str) -> None:
         ("POST", "/v1/restarts", {"targets": "emails"}, {}, 400),
         ("POST", "/v1/restarts", {"targets": []}, {}, 400),
         ("POST", "/v1/restarts", {"targets": ["emails"], "command": "sh"}, {}, 400),
+        ("POST", "/v1/restarts", {"targets": ["emails"], "rolling": "yes"}, {}, 400),
         ("PATCH", "/v1/queues/emails", {}, {}, 400),
         ("PATCH", "/v1/queues/emails", {"running": "no"}, {}, 400),
         ("PATCH", "/v1/workers", {"running": False}, {}, 400),
@@ -353,6 +354,15 @@ def test_who_says_nothing_is_cut_off(shop: Served, monkeypatch: pytest.MonkeyPat
         silent.connect(shop.project.api_socket)
         silent.sendall(said)
         assert silent.recv(100) == b""
+
+
+def test_workers_that_are_too_many_are_not_waited_for(shop: Served, client: Client) -> None:
+    client.scale("emails", "1")
+    assert client.restart(["emails"]).workers == ("emails.1",)
+    assert [(worker.id, worker.wanted) for worker in client.workers(["emails"])] == [
+        ("emails.1", True),
+        ("emails.2", False),
+    ]
 
 
 def test_who_does_not_finish_a_request_is_cut_off(shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:

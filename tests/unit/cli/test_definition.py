@@ -32,6 +32,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("shtab", reason="`make build` installs it")
     path = tmp_path_factory.mktemp("completion") / "procq"
     path.write_text(script("bash"))
     return path
@@ -63,6 +64,7 @@ def test_bash_completes_queues_and_files(bash: Path, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab", reason="`make build` installs it")
     assert cli.main(["completion", shell]) == 0
     text = capsys.readouterr().out
     assert [verb for verb in VERBS if verb not in text] == []

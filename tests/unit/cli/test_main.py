@@ -268,8 +268,8 @@ def test_a_queue_that_is_taken_away_is_not_waited_for(shop: Shop, monkeypatch: p
     rig = shop.api.control.rig
     restart = Client.restart
 
-    def restart_and_remove(*how: Any) -> wire.Affected:
-        affected = restart(*how)
+    def restart_and_remove(*how: Any, **more: Any) -> wire.Affected:
+        affected = restart(*how, **more)
         shop.api.call(lambda: rig.engine.adopt(manifest(queue("web", 1)), "saved"))
         shop.api.call(lambda: rig.advance(20))
         return affected
