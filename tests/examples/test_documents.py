@@ -12,6 +12,7 @@ import pytest
 
 from procq import manifest
 from procq.cli.verbs import VERBS
+from procq.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python" / "procq"
@@ -87,3 +88,10 @@ def _names_it(node: ast.ImportFrom, package: str) -> bool:
 def test_both_halves_have_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"] == project
+
+
+def test_the_page_of_the_command_line_has_every_verb_and_exit_code() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    sections = re.findall(r"^### `procq ([a-z]+)`$", page, re.MULTILINE)
+    assert sorted(sections) == sorted(VERBS)
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == {int(code) for code in ExitCode}
