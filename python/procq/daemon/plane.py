@@ -25,9 +25,10 @@ from procq.engine.view import StateView
 from procq.errors import ExitCode, ManifestError, ProcqError
 from procq.events import Event, Incompatible, ReloadAsked
 from procq.history import History
-from procq.intent import Intent
+from procq.intent import Intent, adopt
 from procq.lives import Lives
 from procq.meter import Meter
+from procq.plan.diff import compare
 from procq.state import Starting
 from procq.views import About
 from procq.wire import PlanView
@@ -188,7 +189,11 @@ class ControlPlane:
         """What the manifest on disk, or another `file` in its place, would change."""
         path = Path(file) if file else self._options.manifest
         manifest = await self._manifests.on_disk(path)
-        return plan_view(self._engine.preview(manifest), str(path), self._engine.intent)
+        view = self._engine.snapshot()
+        after = Intent(manifest) if view.intent is None else adopt(view.intent, manifest)
+        # In a thread: for ten thousand workers it takes longer than the control loop may be held.
+        difference = await asyncio.to_thread(compare, view.intent, after, view.observed)
+        return plan_view(difference, str(path), view.intent)
 
 
 def _api_server(control: Control) -> ApiServer:
