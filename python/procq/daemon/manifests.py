@@ -55,11 +55,12 @@ class Manifests:
         self.error: str | None = None
         """Why the file on disk is not in force."""
 
-    def first(self) -> Intent:
+    async def first(self) -> Intent:
         """Loads the file and puts it in force. Raises ManifestError."""
         disk = _Reader()
         try:
-            loaded = _load(self._path, self._path, disk)
+            # In a thread: the keeper takes one that does not answer for half a minute for dead.
+            loaded = await asyncio.to_thread(_load, self._path, self._path, disk)
         except ManifestError as error:
             self._files = error.files
             raise

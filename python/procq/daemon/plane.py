@@ -93,7 +93,7 @@ class ControlPlane:
             self._announce(self._console.recovered(view.epoch))
             return True
         try:
-            intent = self._manifests.first()
+            intent = await self._manifests.first()
         except ManifestError as error:
             if any(queue.workers for queue in view.observed.queues.values()):
                 # What was wanted is lost: keep all that runs, and wait for a manifest that loads.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from pathlib import Path
 from random import Random
@@ -12,14 +13,16 @@ from typing import Any
 
 import pytest
 
+import procq.manifest
 from procq import watch
 from procq.client import Client
-from procq.engine.port import DeclareReady, ShutDown, SpawnWorker, StopWorker
+from procq.engine.port import AnswerPing, DeclareReady, ShutDown, SpawnWorker, StopWorker
 from procq.errors import ManifestError
-from procq.events import ReloadAsked
+from procq.events import Pinged, ReloadAsked
+from procq.model import Manifest
 from procq.paths import Project
 from procq.testing import NOT_FOUND, Script, everyone
-from tests.unit.daemon.pretended import Pretended, control_plane
+from tests.unit.daemon.pretended import PATIENCE, Pretended, control_plane
 
 TWO = "queues:\n  emails:\n    command: sleep 1000\n    workers: 2\n  web: sleep 1000\n"
 FIVE = TWO.replace("workers: 2", "workers: 5")
@@ -90,6 +93,32 @@ def test_a_first_manifest_that_does_not_load_ends_procq(manifest: Path, keeper: 
     assert end.exit_code == 4
     assert "procq.yaml:4:" in keeper.said()[0]
     assert not keeper.sent(SpawnWorker)
+
+
+def test_pings_are_answered_while_the_first_manifest_is_read(
+    manifest: Path, keeper: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes its time, and the keeper takes a control plane that does not answer for dead."""
+    began, answered = threading.Event(), threading.Event()
+    real = procq.manifest.load_text
+
+    def slow(*arguments: Any, **more: Any) -> Manifest:
+        began.set()
+        assert answered.wait(PATIENCE)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(procq.manifest, "load_text", slow)
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(began.is_set, "the reading")
+            keeper.report(Pinged(7))
+            await keeper.until(lambda: AnswerPing(7) in keeper.keeper.commands, "an answer")
+            assert not keeper.sent(SpawnWorker)
+            answered.set()
+            await keeper.until(lambda: ready(keeper), "readiness")
+
+    go(story())
 
 
 def test_saving_the_file_changes_what_it_says_and_nothing_else(manifest: Path, keeper: Pretended) -> None:
