@@ -26,6 +26,9 @@ Contents = Mapping[str, bytes]
 _MAX_BYTES = (1 << 20) + 1
 """One more than a manifest may have: what is too large is passed on to be refused, not read to its end."""
 _MAX_LINKS = 40
+_MAX_FILES = 2_000
+_MAX_TOTAL = 17 << 20
+"""Bytes of all files. Both are more than a manifest may have: what is beyond them is refused, and need not be held."""
 
 # Idle cost of watchfiles' thread, which wakes at every step (share of one core, measured on a shared 2-core machine):
 # 50 ms: 0.125 %, 100 ms: 0.049 %, 200 ms: 0.035 %, 400 ms: 0.016 %. All of procq may use 0.3 % with nobody watching.
@@ -100,6 +103,10 @@ class _Files:
         """What there is now; None where the main file is not."""
         return await self._run(self._look)
 
+    async def busy(self, paths: Sequence[str]) -> list[bool | None]:
+        """For each whether somebody has it open for writing; None where that cannot be told."""
+        return await self._run(lambda: [_open_for_writing(Path(path)) for path in paths])
+
     async def places(self) -> _Places:
         """Where to watch for changes of it."""
         return await self._run(self._places)
@@ -108,14 +115,20 @@ class _Files:
         return await asyncio.to_thread(what) if len(self.others) else what()
 
     def _look(self) -> Look | None:
-        found = {path: each for path in self._paths() if (each := _look(Path(path))) is not None}
+        found: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        total = 0
+        for path in self._paths():
+            each = _look(Path(path))
+            if each is not None and total <= _MAX_TOTAL:
+                found[path] = each
+                total += len(each[1])
         return found if self.main in found else None
 
     def _paths(self) -> list[str]:
         paths = [self.main]
         for other in self.others:
             paths += sorted(glob.glob(other)) if glob.has_magic(other) else [other]
-        return list(dict.fromkeys(paths))
+        return list(dict.fromkeys(paths))[:_MAX_FILES]
 
     def _places(self) -> _Places:
         directories: dict[str, tuple[int, int]] = {}
@@ -221,12 +234,12 @@ async def _settled(files: _Files, settle: float, last: Contents) -> Contents | N
     while look is not None:
         # What is as it was needs no second look.
         changed = [path for path, (_, content) in look.items() if last.get(path) != content]
-        busy = [_open_for_writing(Path(path)) for path in changed]
+        busy = await files.busy(changed)
         pause = settle if None in busy else min(settle, _CLOSED_SETTLE)
         await asyncio.sleep(pause)
         again = await files.look()
         waited = waited + pause if again == look else 0.0
-        busy = [_open_for_writing(Path(path)) for path in changed]
+        busy = await files.busy(changed)
         needed = _PATIENCE if any(busy) else _GONE_SETTLE if last.keys() - look.keys() else 0.0
         if again == look and waited >= needed:
             return _contents(again)
@@ -242,12 +255,6 @@ def _look(path: Path) -> tuple[tuple[int, ...], bytes] | None:
             return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns), file.read(_MAX_BYTES)
     except OSError:
         return None
-
-
-def read(path: Path) -> bytes | None:
-    """The content, as much as a manifest may have and a byte more; None where it cannot be read. Never waits."""
-    found = _look(path)
-    return None if found is None else found[1]
 
 
 def _open(path: str, flags: int) -> int:

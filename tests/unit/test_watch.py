@@ -452,18 +452,19 @@ def test_a_pattern_in_a_mounted_config_map(file: Path) -> None:
 def test_a_slow_writer_of_one_file_holds_the_whole_set_back(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = file.parent / "other.yaml"
     other.write_bytes(b"old")
-    refusals = asyncio.Semaphore(0)
+    refusals, loops = asyncio.Semaphore(0), list[asyncio.AbstractEventLoop]()
     real = watch._open_for_writing
 
     def counted(path: Path) -> bool | None:
         busy = real(path)
         if busy:
-            refusals.release()
+            loops[0].call_soon_threadsafe(refusals.release)
         return busy
 
     monkeypatch.setattr(watch, "_open_for_writing", counted)
 
     async def body(seen: Seen) -> None:
+        loops.append(asyncio.get_running_loop())
         await seen.all()
         following = asyncio.ensure_future(seen.all())
         with other.open("wb") as writer:
@@ -496,3 +497,19 @@ def test_the_set_may_change_after_each_content(file: Path) -> None:
         assert (await seen.all())[str(others[1])] == b"y"
 
     follow(file, body, also=also)
+
+
+def test_a_set_beyond_every_bound_is_not_held(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond the bounds is refused by whoever loads it; watching goes on."""
+    for number in range(10):
+        (file.parent / f"q{number}.yaml").write_bytes(b"x" * 100)
+    monkeypatch.setattr(watch, "_MAX_FILES", 8)
+    monkeypatch.setattr(watch, "_MAX_TOTAL", 450)
+
+    async def body(seen: Seen) -> None:
+        assert list(names(await seen.all(), file.parent)) == ["procq.yaml", *(f"q{n}.yaml" for n in range(5))]
+        monkeypatch.setattr(watch, "_MAX_TOTAL", 10**6)
+        replace(file, b"two")
+        assert list(names(await seen.all(), file.parent)) == ["procq.yaml", *(f"q{n}.yaml" for n in range(7))]
+
+    follow(file, body, also=[f"{file.parent}/q*.yaml"])
