@@ -124,7 +124,11 @@ Target = str | WorkerId
 
 
 def scale(intent: Intent, queue: str, how: Scale) -> Intent:
-    """Overrides the worker count of `queue`. Raises KeyError for no such queue, ValueError outside 0 … MAX_WORKERS."""
+    """Overrides the worker count of `queue`.
+
+    Raises KeyError for no such queue, ValueError outside 0 … MAX_WORKERS and for more than the manifest's budget bears;
+    fewer than now are never refused.
+    """
     desired = desired_queue(intent, queue)
     if desired is None:
         raise KeyError(queue)
@@ -137,7 +141,22 @@ def scale(intent: Intent, queue: str, how: Scale) -> Intent:
             wanted = None
     if wanted is not None and not 0 <= wanted <= MAX_WORKERS:
         raise ValueError(f"a queue has between 0 and {MAX_WORKERS} workers, not {wanted}")
+    _check_budget(intent, desired, desired.queue.workers if wanted is None else wanted)
     return _adjust(intent, queue, replace(intent.adjustment(queue), workers=wanted))
+
+
+def _check_budget(intent: Intent, desired: DesiredQueue, wanted: int) -> None:
+    budget = intent.manifest.budget
+    if budget is None or wanted <= desired.workers:
+        return
+    all_queues = intent.manifest.queues.values()
+    total = sum(intent.overrides.get(q.name, q.workers) for q in all_queues) - desired.workers + wanted
+    if total > budget:
+        left = max(desired.workers, wanted - (total - budget))
+        raise ValueError(
+            f"that makes {total} workers, and the budget of this machine is {budget}: {desired.queue.name} can have "
+            f"{left}; raise host.budget.workers in the manifest, or scale other queues down"
+        )
 
 
 def stop(intent: Intent, targets: Iterable[Target]) -> Intent:

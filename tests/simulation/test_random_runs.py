@@ -13,9 +13,11 @@ from typing import Final
 import pytest
 
 from procq.engine.port import SpawnWorker
-from procq.intent import ScaleTo, restart, scale, start, stop
-from procq.model import GiveUp, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy, WorkerId
-from procq.state import Dead, Running
+from procq.intent import ScaleTo, desired_queue, restart, scale, start, stop
+from procq.model import GiveUp, Manifest, Queue, RestartPolicy, RestartWhen, Share, StopPolicy, UpdatePolicy, WorkerId
+from procq.plan import plan
+from procq.plan.rollout import surge
+from procq.state import Dead, Running, Starting
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script
 
 NAMES: Final = ("emails", "thumbs", "reports")
@@ -47,17 +49,28 @@ class Storm:
 
     def manifest(self) -> Manifest:
         names = [name for name in NAMES if self.random.random() < 0.8]
-        return Manifest("storm", {name: self.queue(name) for name in names})
+        queues: dict[str, Queue] = {}
+        for name in names:
+            # Some stand behind one that was drawn before; the file's order is another matter.
+            after = tuple(other for other in queues if self.random.random() < 0.3)
+            wave = max((queues[other].wave + 1 for other in after), default=0)
+            queues[name] = replace(self.queue(name), after=after, wave=wave)
+        return Manifest("storm", dict(self.random.sample(list(queues.items()), len(queues))))
 
     def queue(self, name: str) -> Queue:
-        command = self.random.choice(("work", "work hard"))
+        choose = self.random.choice
+        command = choose(("work", "work hard"))
         return Queue(
             name,
             command,
             tuple(command.split()),
             workers=self.random.randint(0, 4),
-            stop=StopPolicy(grace=self.random.choice((0.1, 2.0))),
-            restart=RestartPolicy(self.random.choice(list(RestartWhen))),
+            stop=StopPolicy(grace=choose((0.1, 2.0))),
+            restart=RestartPolicy(choose(list(RestartWhen)), give_up=choose((None, GiveUp(3, 60.0)))),
+            nice=choose((None, None, 5)),
+            update=UpdatePolicy(
+                Share(choose((0, 0, 1))), choose((Share(1), Share(50, percent=True))), choose((0.0, 1.0))
+            ),
         )
 
     def step(self) -> None:
@@ -71,6 +84,9 @@ class Storm:
             self.lose,
         )
         self.random.choice(happenings)()
+        if self.random.random() < 0.5:
+            # Else the next thing happens before anything has followed from this one.
+            self.check_what_is_planned()
         self.check()
 
     def command(self) -> None:
@@ -90,7 +106,8 @@ class Storm:
             case "start":
                 engine.change(lambda i: start(i, [target], engine.now), verb)
             case _:
-                engine.change(lambda i: restart(i, [target], engine.last_generation), verb)
+                rolling = self.random.random() < 0.5
+                engine.change(lambda i: restart(i, [target], engine.last_generation, rolling), verb)
 
     def kill(self) -> None:
         alive = sorted(self.rig.keeper.alive())
@@ -111,6 +128,19 @@ class Storm:
                 assert command.generation > max(self.spawned, default=0)
                 self.spawned.add(command.generation)
         self.seen = len(self.rig.keeper.commands)
+
+    def check_what_is_planned(self) -> None:
+        """Nothing is left to do, and no queue has more workers than it may have for a roll-out."""
+        self.rig.settle()
+        view = self.rig.engine.snapshot()
+        if view.intent is None or not view.complete or view.observed.shutting_down:
+            return
+        for name in view.observed.queues:
+            desired = desired_queue(view.intent, name)
+            if desired is not None and not desired.adjustment.stopped:
+                works = [s for s, w in view.queue(name).workers.items() if isinstance(w, Starting | Running)]
+                assert len(works) <= desired.workers + surge(desired)
+        assert plan(view.intent, view.observed).actions == (), "the engine did all that the planner says"
 
     def pass_over(self) -> None:
         """No more faults; time passes; what runs is what is wanted."""

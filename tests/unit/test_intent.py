@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -103,3 +104,31 @@ def test_another_manifest_keeps_what_is_about_its_queues() -> None:
     kept = adopt(intent, manifest(queue("emails", 1)))
     assert kept.overrides == {"emails": 7}
     assert adopt(kept, INTENT.manifest).adjustment("thumbs").stopped is False
+
+
+class TestBudget:
+    intent = Intent(replace(manifest(queue("emails", 4), queue("thumbs", 2)), budget=8))
+
+    def test_no_more_than_the_machine_bears(self) -> None:
+        assert scale(self.intent, "emails", ScaleTo(6)).overrides == {"emails": 6}
+        with pytest.raises(ValueError, match=r"that makes 9 workers.*budget of this machine is 8: emails can have 6"):
+            scale(self.intent, "emails", ScaleTo(7))
+
+    def test_overrides_of_others_count(self) -> None:
+        with pytest.raises(ValueError, match="emails can have 4"):
+            scale(scale(self.intent, "thumbs", ScaleTo(4)), "emails", ScaleBy(1))
+
+    def test_fewer_is_never_refused(self) -> None:
+        beyond = replace(self.intent, manifest=replace(self.intent.manifest, budget=1))
+        assert scale(beyond, "emails", ScaleTo(4)).overrides == {"emails": 4}
+        assert scale(beyond, "emails", ScaleBy(-1)).overrides == {"emails": 3}
+
+
+class TestRollingRestart:
+    def test_it_marks_and_starts_as_the_other_does(self) -> None:
+        intent = restart(stop(Intent(manifest(queue("emails", 2))), ["emails"]), ["emails"], 7, rolling=True)
+        adjustment = intent.adjustment("emails")
+        assert not adjustment.stopped
+        assert adjustment.roll.covers(1, 7)
+        assert not adjustment.roll.covers(1, 8)
+        assert not adjustment.restart

@@ -1,0 +1,92 @@
+"""Every key of a queue that changes is told."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from procq.intent import Intent, ScaleTo, desired_queue, scale
+from procq.model import (
+    Backoff,
+    GiveUp,
+    Limit,
+    LogFormat,
+    LogPolicy,
+    Queue,
+    RestartPolicy,
+    RestartWhen,
+    Share,
+    StopPolicy,
+    StopTo,
+    UpdatePolicy,
+    User,
+    WhenFull,
+)
+from procq.plan.values import Change, changes
+from tests.queues import manifest, queue
+
+SHOP = User("shop", 1001, 1001)
+CHANGED: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
+    "workers": ({"workers": 4}, ("workers", "1", "4")),
+    "range": ({"most": 8}, ("workers", "1", "1–8")),
+    "command": ({"command": "other", "argv": ("other",)}, ("command", "work", "other")),
+    "directory": ({"directory": "/srv"}, ("directory", "/", "/srv")),
+    "env": ({"env": {"A": "secret"}}, ("env.A", "", "set")),
+    "user": ({"user": SHOP}, ("user", "", "shop")),
+    "umask": ({"umask": 0o27}, ("umask", "", "027")),
+    "nice": ({"nice": 5}, ("nice", "", "5")),
+    "rlimits": ({"rlimits": {"nofile": Limit(1024, None)}}, ("rlimits.nofile", "", "1024:unlimited")),
+    "tty": ({"tty": True}, ("tty", "no", "yes")),
+    "after": ({"after": ("redis",), "wave": 1}, ("after", "", "redis")),
+    "wave": ({"wave": 1}, ("wave", "0", "1")),
+    "signal": ({"stop": StopPolicy(2)}, ("stop.signal", "TERM", "INT")),
+    "grace": ({"stop": StopPolicy(grace=90.0)}, ("stop.grace", "10s", "90s")),
+    "to": ({"stop": StopPolicy(to=StopTo.GROUP)}, ("stop.to", "leader", "group")),
+    "policy": ({"restart": RestartPolicy(RestartWhen.NEVER)}, ("restart.policy", "always", "never")),
+    "initial": ({"restart": RestartPolicy(backoff=Backoff(1.0))}, ("restart.backoff.initial", "100ms", "1s")),
+    "maximum": ({"restart": RestartPolicy(backoff=Backoff(0.1, 60.0))}, ("restart.backoff.maximum", "30s", "1m")),
+    "give_up": ({"restart": RestartPolicy(give_up=GiveUp(10, 300.0))}, ("restart.give_up", "", "10 in 5m")),
+    "surge": ({"update": UpdatePolicy(surge=Share(2))}, ("update.surge", "0", "2")),
+    "batch": ({"update": UpdatePolicy(batch=Share(3))}, ("update.batch", "25%", "3")),
+    "pause": ({"update": UpdatePolicy(pause=0.0)}, ("update.pause", "1s", "0s")),
+    "file": ({"logs": LogPolicy("/var/log/{queue}")}, ("logs.file", "", "/var/log/{queue}")),
+    "rotate": ({"logs": LogPolicy(rotate=50_000_000)}, ("logs.rotate", "", "50MB")),
+    "rotate, in KiB": ({"logs": LogPolicy(rotate=65536)}, ("logs.rotate", "", "64KiB")),
+    "keep": ({"logs": LogPolicy(keep=2)}, ("logs.keep", "5", "2")),
+    "format": ({"logs": LogPolicy(format=LogFormat.JSON)}, ("logs.format", "text", "json")),
+    "full": ({"logs": LogPolicy(full=WhenFull.BLOCK)}, ("logs.full", "drop", "block")),
+}
+
+
+def told(before: Queue, after: Queue) -> list[Change]:
+    old, new = desired_queue(Intent(manifest(before)), before.name), desired_queue(Intent(manifest(after)), after.name)
+    assert old is not None
+    assert new is not None
+    return list(changes(old, new))
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_each_change_is_told_in_both_directions(key: str) -> None:
+    values, (name, old, new) = CHANGED[key]
+    before = queue("emails")
+    after = replace(before, **values)
+    assert told(before, after) == [Change(name, old, new)]
+    assert told(after, before) == [Change(name, new, "" if name == "env.A" else old)] or name == "env.A"
+    assert told(after, after) == []
+
+
+def test_there_is_a_case_for_everything_that_a_queue_has() -> None:
+    changed = {key for values, _ in CHANGED.values() for key in values}
+    assert changed == {each.name for each in fields(Queue)} - {"name"}
+
+
+def test_a_number_that_does_not_count_is_told_as_such() -> None:
+    before = queue("emails", 2)
+    by_hand = scale(Intent(manifest(before)), "emails", ScaleTo(5))
+    old = desired_queue(by_hand, "emails")
+    new = desired_queue(replace(by_hand, manifest=manifest(replace(before, workers=3))), "emails")
+    assert old is not None
+    assert new is not None
+    assert list(changes(old, new)) == [Change("workers", "2", "3 (but set to 5 by hand)")]
