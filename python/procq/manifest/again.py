@@ -7,6 +7,7 @@ is not certain, leaves it to a load of the whole text, as does every error: its 
 
 from __future__ import annotations
 
+import glob
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,18 @@ from procq.model import Manifest
 _LARGE = 32
 """Queues; fewer are read as fast as they are compared."""
 
-Load = Callable[[Source], tuple[Manifest, nodes.Mapping]]
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A manifest, the tree it was made of, and what was read besides it, by absolute path."""
+
+    manifest: Manifest
+    tree: nodes.Mapping
+    beside: Mapping[str, bytes]
+
+
+Load = Callable[[Source], Loaded]
+Read = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class _Before:
     lines: Sequence[str]
     layout: _Layout
     manifest: Manifest
+    beside: Mapping[str, bytes]
 
 
 class Again:
@@ -53,24 +66,31 @@ class Again:
     def __init__(self) -> None:
         self._before: _Before | None = None
 
-    def load(self, source: Source, directory: str, environ: Mapping[str, str], load: Load) -> Manifest:
-        """What `load` makes of `source`, from what is remembered where it is certain to be the same."""
-        found = self._quickly(source, directory, environ, load)
+    def load(self, source: Source, directory: str, environ: Mapping[str, str], read: Read, load: Load) -> Manifest:
+        """What `load` makes of `source`, from what is remembered where it is certain to be the same.
+
+        `read` is where `load` takes other files from.
+        """
+        found = self._quickly(source, directory, environ, read, load)
         if found is None:
-            manifest, tree = load(source)
-            layout = _layout(source, tree, _LARGE)
             self._before = None
-            if layout is not None and _alone(manifest):
-                self._before = _Before(source.path, directory, dict(environ), source.lines, layout, manifest)
-            return manifest
+            loaded = load(source)
+            layout = _layout(source, loaded.tree, _LARGE)
+            if layout is not None and _alone(loaded):
+                self._before = _Before(
+                    source.path, directory, dict(environ), source.lines, layout, loaded.manifest, loaded.beside
+                )
+            return loaded.manifest
         self._before = found
         return found.manifest
 
-    def _quickly(self, source: Source, directory: str, environ: Mapping[str, str], load: Load) -> _Before | None:
+    def _quickly(
+        self, source: Source, directory: str, environ: Mapping[str, str], read: Read, load: Load
+    ) -> _Before | None:
         before = self._before
         if before is None or (before.path, before.directory) != (source.path, directory):
             return None
-        if before.environ != environ or not _bearable(source.text):
+        if before.environ != environ or not _bearable(source.text) or not _same(before.beside, read):
             return None
         if before.lines == source.lines:
             return before
@@ -85,15 +105,15 @@ class Again:
         after = source.lines[old.end + grown :]
         if stop < old.end == len(before.lines):
             after = [""]  # the line break in front of the queue that follows
-        part = [*source.lines[: old.starts[0]], *edited, *after]
+        lines = [*source.lines[: old.starts[0]], *edited, *after]
         if any(line[0] not in " #" for line in edited if line.strip()):
             return None
         try:
-            small = Source("\n".join(part).encode(), source.path)
-            manifest, tree = load(small)
+            small = Source("\n".join(lines).encode(), source.path)
+            part = load(small)
         except ManifestError:
             return None
-        return _joined(before, source, (first, last, grown), manifest, _layout(small, tree, 1))
+        return _joined(before, source, (first, last, grown), part, _layout(small, part.tree, 1))
 
 
 def _bearable(text: str) -> bool:
@@ -101,9 +121,17 @@ def _bearable(text: str) -> bool:
     return 1 + 2 * (text.count(":") + text.count("?")) + text.count("-") < MAX_NODES
 
 
-def _alone(manifest: Manifest) -> bool:
-    """Whether nothing in it depends on other files or on the users of the system, which may change unseen."""
-    return not manifest.files and all(queue.user is None for queue in manifest.queues.values())
+def _alone(loaded: Loaded) -> bool:
+    """Whether it depends on no pattern of files and on no user of the system, which may change unseen."""
+    known = {glob.escape(path) for path in loaded.beside}
+    return known == set(loaded.manifest.files) and all(q.user is None for q in loaded.manifest.queues.values())
+
+
+def _same(beside: Mapping[str, bytes], read: Read) -> bool:
+    try:
+        return all(read(path) == content for path, content in beside.items())
+    except OSError:
+        return False
 
 
 def _layout(source: Source, tree: nodes.Mapping, least: int) -> _Layout | None:
@@ -140,14 +168,17 @@ def _span(before: _Before, lines: Sequence[str]) -> tuple[int, int, int] | None:
 
 
 def _joined(
-    before: _Before, source: Source, span: tuple[int, int, int], part: Manifest, layout: _Layout | None
+    before: _Before, source: Source, span: tuple[int, int, int], loaded: Loaded, layout: _Layout | None
 ) -> _Before | None:
     """The manifest before with the queues of `part` in it; None where they could matter to others."""
     first, last, grown = span
-    old = before.layout
+    old, part = before.layout, loaded.manifest
     names = list(before.manifest.queues)[first : last + 1]
     height = (*old.starts, old.end)[last + 1] - old.starts[first] + grown
-    if layout is None or list(part.queues) != names or not _alone(part):
+    if layout is None or list(part.queues) != names or not _alone(loaded):
+        return None
+    # Files that only other queues name are not among those of the part: whether they still do would have to be known.
+    if loaded.beside != before.beside:
         return None
     begin = old.starts[0]
     # Each name where it was, and whatever follows the queues where it has to be: nothing has swallowed anything.

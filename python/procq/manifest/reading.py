@@ -8,7 +8,7 @@ from pathlib import Path
 
 from procq.errors import ManifestError
 from procq.manifest import nodes, procfile, schema
-from procq.manifest.again import Again
+from procq.manifest.again import Again, Loaded
 from procq.manifest.beside import Beside, Read, read_file
 from procq.manifest.build import Builder
 from procq.manifest.check import check
@@ -47,11 +47,17 @@ def load_text(
     if path.suffix not in (".yaml", ".yml"):
         return procfile.load(source, directory)
 
-    def whole(source: Source) -> tuple[Manifest, nodes.Mapping]:
-        reading = _Reading(source, path, environ, read)
-        return reading.load(directory), reading.tree
+    def whole(source: Source) -> Loaded:
+        beside: dict[str, bytes] = {}
 
-    return _again.load(source, directory, environ, whole)
+        def remembered(path: str) -> bytes:
+            beside[path] = read(path)
+            return beside[path]
+
+        reading = _Reading(source, path, environ, remembered)
+        return Loaded(reading.load(directory), reading.tree, beside)
+
+    return _again.load(source, directory, environ, read, whole)
 
 
 class _Reading:

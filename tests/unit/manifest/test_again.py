@@ -187,6 +187,28 @@ def test_a_file_beside_it_may_change_meanwhile(tmp_path: Path) -> None:
         assert load_text(text, tmp_path / "procq.yaml", {}).queues["two"].env["VALUE"] == value
 
 
+def test_files_of_variables_for_all_queues_are_read_again(tmp_path: Path, texts: list[str]) -> None:
+    """As are those of single queues, whose manifest is read as a whole."""
+    head = "env_file:\n  - .env\n"
+    own = TEXT.replace("rq worker one   # the first", "\n    command: rq ${ONE}\n    env_file: one.env")
+    edits = [TEXT.replace("workers: 2", f"workers: {n}\n    directory: ${{PLACE}}") for n in range(3)]
+    edits += [own, own.replace("workers: 2", "workers: 5"), own.replace("one.env", ".env"), edits[0]]
+    quick = []
+    for place, text in [("a", edits[0]), ("a", edits[1]), ("b", edits[1]), *(("b", text) for text in edits)]:
+        for name in (".env", "one.env"):
+            (tmp_path / name).write_text(f"PLACE=/{place}\nONE=1\n")
+        texts.clear()
+        found = load_text((head + text).encode(), tmp_path / "procq.yaml", {})
+        quick.append(sum(map(len, texts)) < len(head + text))
+        kept, reading._again = reading._again, again.Again()
+        assert found == load_text((head + text).encode(), tmp_path / "procq.yaml", {})
+        reading._again = kept
+    assert quick == [False, True, False, True, True, True, False, False, False, True]
+    (tmp_path / ".env").unlink()
+    with pytest.raises(ManifestError, match=r"\.env cannot be read"):
+        load_text((head + edits[0]).encode(), tmp_path / "procq.yaml", {})
+
+
 def test_there_may_be_no_more_values_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(outcome(TEXT, {}), Manifest)
     monkeypatch.setattr(again, "MAX_NODES", 40)
