@@ -24,6 +24,8 @@ _LONGEST = 1 << 20
 """Bytes after which a line that is read backwards is cut."""
 _PREFIXED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (\S+) ([|!]) (.*)", re.DOTALL)
 _ATTEMPTS = 5
+_MOST_LINKS = 40
+"""As many as the kernel follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,9 @@ def _rights(owner: tuple[int, ...]) -> Iterator[None]:
 
 def _listed(place: Place) -> list[tuple[str, _Segment]]:
     """Path and identity of what there is, oldest first."""
-    base = place.path if place.owner else os.path.realpath(place.path)
+    base = place.path if place.owner else _end_of(place.path)
+    if base is None:
+        return []
     directory, name = os.path.split(base)
     number = re.compile(re.escape(name) + r"\.([0-9]{1,9})")
     try:
@@ -211,6 +215,20 @@ def _listed(place: Place) -> list[tuple[str, _Segment]]:
             if stat.S_ISREG(status.st_mode):
                 segments.append((path, _Segment(_identity(status), status.st_size, status.st_mtime)))
     return segments
+
+
+def _end_of(path: str) -> str | None:
+    """Where a path leads after all links at its end. None for what only looks like a file's name: `/dev/stdout` may
+    lead to a regular file, but to another one in each process.
+    """
+    for _ in range(_MOST_LINKS):
+        if path.startswith("/proc/") or (path.startswith("/dev/") and not path.startswith("/dev/shm/")):
+            return None
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return path
+    return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -83,18 +83,13 @@ def search(client: Client, options: argparse.Namespace, question: Question, term
         yield from _answer(question, list(_histories(places, [], frozenset(workers), terminal)), [])
         return
     pieces = client.logs(options.targets, _EVERYTHING, options.follow)
-    memory = []
-    for piece in pieces:
-        match piece:
-            case TailEnd():
-                break
-            case Gap(lost):
-                terminal.fail(ProcqError(f"{count(lost, 'byte')} in memory are more than can be told at once"))
-            case Output():
-                memory.append(piece)
+    memory, untold = _remembered(pieces)
     wanted = frozenset(workers if workers is not None else (piece.worker for piece in memory))
     histories = list(_histories(places, memory, wanted, terminal))
     covered = {worker for history in histories for worker in history.workers}
+    if untold and wanted - covered:
+        why = f"{count(untold, 'byte')} in memory are more than can be told at once"
+        terminal.fail(ProcqError(why, hint="Name fewer workers, or give their queues `logs.file`."))
     assembler = Assembler()
     rest = [line for piece in memory if piece.worker not in covered for line in assembler.lines(piece)]
     yield from _answer(question, histories, rest)
@@ -103,6 +98,20 @@ def search(client: Client, options: argparse.Namespace, question: Question, term
             yield from filter(question.takes, assembler.lines(piece))
         elif isinstance(piece, Gap):
             terminal.fail(ProcqError(f"{count(piece.bytes, 'byte')} missing here: written faster than they were read"))
+
+
+def _remembered(pieces: Iterator[Output | Gap | TailEnd]) -> tuple[list[Output], int]:
+    """What memory holds, and the bytes that it holds and does not tell."""
+    memory, untold = [], 0
+    for piece in pieces:
+        match piece:
+            case TailEnd():
+                break
+            case Gap(lost):
+                untold += lost
+            case Output():
+                memory.append(piece)
+    return memory, untold
 
 
 def _answer(question: Question, histories: Sequence[History], memory: Sequence[Line]) -> Iterator[Line]:

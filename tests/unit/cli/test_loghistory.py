@@ -175,6 +175,20 @@ def test_a_link_in_the_place_of_a_users_file_is_not_followed(tmp_path: Path) -> 
     assert said([line for _, line in Files(place(tmp_path / "a.log"), pytest.fail).forward()]) == ["secret"]
 
 
+@pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1", "/dev/null", "link"])
+def test_what_only_looks_like_a_file_is_not_read(tmp_path: Path, path: str) -> None:
+    os.symlink("/dev/stdout", tmp_path / "link")
+    files = Files(place(tmp_path / path), pytest.fail)
+    assert [*files.forward(), *files.backward()] == []
+
+
+def test_a_link_to_a_file_leads_to_its_closed_ones_too(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    _, lines = rotated(tmp_path / "real")
+    os.symlink("real/a.log", tmp_path / "link")
+    assert said([line for _, line in Files(place(tmp_path / "link"), pytest.fail).forward()]) == lines
+
+
 def test_an_object_a_line() -> None:
     told = json.loads(line_json(Line(NOW + 0.000001, "a.1", "stderr", b"\xffx")))
     assert told == {"time": "2027-01-15T08:00:00.000001Z", "worker": "a.1", "stream": "stderr", "line": "\ufffdx"}

@@ -1,0 +1,98 @@
+"""Waiting shows how far it is, and says what became of those that are not what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from procq import wire
+from procq.cli import waiting
+from procq.cli.terminal import Terminal
+from procq.cli.waiting import RUNNING, STOPPED, Goal, wait_for
+from procq.client import Client, Refused
+from procq.paths import Project
+
+PROJECT = Project("/srv/shop/procq.yaml", "shop", "/run", "/state")
+IDS = tuple(f"a.{slot}" for slot in range(1, 5))
+
+
+def worker(slot: int, state: str, generation: int = 1, *, wanted: bool = True) -> wire.WorkerView:
+    return wire.WorkerView(f"a.{slot}", "a", slot, state, generation=generation, wanted=wanted)
+
+
+def look(*workers: wire.WorkerView, problem: str | None = None) -> wire.StatusView:
+    queue = wire.QueueView("a", "work", "steady", 0, 4, 4, problem=problem)
+    return wire.StatusView("shop", "procq.yaml", None, 1.0, 1, 2, 1, queues=(queue,), workers=workers)
+
+
+class Scripted(Client):
+    """Answers with one status after the other, the last one for ever."""
+
+    def __init__(self, *answers: wire.StatusView | Refused) -> None:
+        super().__init__(PROJECT)
+        self._answers = list(answers)
+
+    def status(self, targets: Sequence[str] = ()) -> wire.StatusView:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_EVERY", 0.0)
+
+
+def wait(client: Client, goal: Goal = RUNNING, patience: float | None = None) -> int:
+    terminal = Terminal({})
+    terminal._progress_on = True
+    return wait_for(client, wire.Affected(IDS, ("a",)), terminal, goal, patience=patience)
+
+
+def test_progress_is_shown_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = [look(*(worker(n, "running" if n <= done else "starting") for n in range(1, 5))) for done in (0, 1, 3, 4)]
+    assert wait(Scripted(*looks), replace(RUNNING, done="started")) == 0
+    said = capsys.readouterr()
+    shown = [line for line in said.err.split("\r\x1b[2K") if line]
+    assert shown == [
+        "0/4 started, waiting for a.1, a.2, a.3 and a.4",
+        "1/4 started, waiting for a.2, a.3 and a.4",
+        "3/4 started, waiting for a.4",
+    ]
+    assert said.out.startswith("4 workers started in ")
+
+
+def test_a_roll_out_that_is_halted_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    goal = replace(RUNNING, done="replaced", newer_than=dict.fromkeys(IDS, 1))
+    workers = [worker(1, "running", 5), worker(2, "starting", 6), worker(3, "running"), worker(4, "running")]
+    why = "roll-out halted after 1 of 4: a.2 exit code 1"
+    assert wait(Scripted(look(*workers), look(*workers, problem=why)), goal) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("1 worker replaced in ")
+    assert said.out.endswith(f"a   {why}\n")
+    assert "1/4 replaced, waiting for a.2, a.3 and a.4" in said.err
+
+
+def test_time_may_be_up(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = look(*(worker(n, "running") for n in (1, 2, 3)), worker(4, "starting"))
+    assert wait(Scripted(looks), patience=0.0) == 1
+    assert capsys.readouterr().out.endswith("a.4   starting   not running yet\n")
+
+
+def test_a_queue_that_is_gone_has_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = wire.StatusView("shop", "procq.yaml", None, 1.0, 1, 2, 1)
+    assert wait(Scripted(Refused("no queue"), gone), STOPPED) == 0
+    assert wait(Scripted(Refused("no queue"), gone)) == 1
+    assert "4 workers no longer wanted" in capsys.readouterr().out
+
+
+def test_many_failures_are_not_all_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = tuple(f"a.{slot}" for slot in range(1, 101))
+    status = look(*(replace(worker(slot, "failed"), last_exit="exit code 1") for slot in range(1, 101)))
+    assert wait_for(Scripted(status), wire.Affected(ids, ("a",)), Terminal({}), RUNNING) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert (len(said), said[0]) == (21, "a.1   failed   exit code 1")
+    assert said[-1].startswith("and 80 more")
