@@ -70,9 +70,19 @@ class ExitStatus:
             return f"signal {-self.code}"
 
 
+_NEEDS_ROOT: Final = {
+    "groups": "procq must run as root for `user:`",
+    "user": "procq must run as root for `user:`",
+    "nice": "procq must run as root for a niceness below its own",
+    "limits": "procq must run as root to go above its own hard limit",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SpawnFailure:
-    """The program never executed: the step that failed, the error number, the path it failed on ("" for none).
+    """The program never executed: the step that failed, the error number, and what it failed on ("" for none).
+
+    That is the path, the number of the user, or the name of the limit, in `path`.
 
     `transient` is a lack of resources that may pass, not a fault of the command.
     """
@@ -95,7 +105,21 @@ class SpawnFailure:
                 return f"cannot execute{where}: {strerror(self.errno)}"
             case "directory", _:
                 return f"cannot enter the directory{where}: {strerror(self.errno)}"
-        return f"cannot prepare it ({self.stage}){where}: {strerror(self.errno)}"
+        return self._surroundings() or f"cannot prepare it ({self.stage}){where}: {strerror(self.errno)}"
+
+    def _surroundings(self) -> str:
+        """Why it could not get what its queue asks for; empty for other stages."""
+        user = f"user {self.path}" if self.path else "another user"
+        what = {
+            "groups": f"cannot become {user}",
+            "user": f"cannot become {user}",
+            "nice": "cannot set its niceness",
+            "limits": f'cannot set the limit "{self.path}"',
+            "terminal": "cannot give it a terminal",
+        }.get(self.stage, "")
+        if what and self.errno in (errno.EPERM, errno.EACCES) and self.stage in _NEEDS_ROOT:
+            return f"{what}: not permitted; {_NEEDS_ROOT[self.stage]}"
+        return what and f"{what}: {strerror(self.errno)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,3 +278,27 @@ def test_states_and_outcomes_can_be_read() -> None:
     )
     assert str(SpawnFailure("clone", 11, "", True)) == "cannot prepare it (clone): Resource temporarily unavailable"
     assert str(Refusal("no")) == "refused: no"
+
+
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (("user", 1, "1000"), "cannot become user 1000: not permitted; procq must run as root for `user:`"),
+        (("groups", 1, "1000"), "cannot become user 1000: not permitted; procq must run as root for `user:`"),
+        (("user", 1, ""), "cannot become another user: not permitted; procq must run as root for `user:`"),
+        (("user", 11, "1000"), "cannot become user 1000: Resource temporarily unavailable"),
+        (
+            ("nice", 13, ""),
+            "cannot set its niceness: not permitted; procq must run as root for a niceness below its own",
+        ),
+        (
+            ("limits", 1, "nofile"),
+            'cannot set the limit "nofile": not permitted; procq must run as root to go above its own hard limit',
+        ),
+        (("limits", 22, "nproc"), 'cannot set the limit "nproc": Invalid argument'),
+        (("terminal", 28, ""), "cannot give it a terminal: No space left on device"),
+    ],
+)
+def test_what_a_worker_cannot_get_is_named(failure: tuple[str, int, str], text: str) -> None:
+    stage, number, about = failure
+    assert str(SpawnFailure(stage, number, about, transient=False)) == text

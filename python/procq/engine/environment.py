@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from procq.model import Queue, WorkerId
+from procq.model import Queue, User, WorkerId
 
 
 class Environments:
@@ -40,7 +40,7 @@ class Environments:
         known = self._templates.get(queue.name)
         if known is not None and known[0] is queue and known[1] == project:
             return known[2]
-        variables = {b"PYTHONUNBUFFERED": b"1", **self._environ}
+        variables = {b"PYTHONUNBUFFERED": b"1", **self._environ, **_of_user(queue.user)}
         variables.update((os.fsencode(k), os.fsencode(v)) for k, v in queue.env.items())
         variables |= {
             b"PROCQ_QUEUE": os.fsencode(queue.name),
@@ -52,3 +52,11 @@ class Environments:
         template = tuple(b"%b=%b" % pair for pair in variables.items())
         self._templates[queue.name] = (queue, project, template)
         return template
+
+
+def _of_user(user: User | None) -> dict[bytes, bytes]:
+    """What a login would set: programs that look for their files in HOME must not find root's."""
+    if user is None:
+        return {}
+    variables = {"USER": user.name, "LOGNAME": user.name, "HOME": user.home, "SHELL": user.shell}
+    return {name.encode(): os.fsencode(value) for name, value in variables.items()}

@@ -1,6 +1,6 @@
 //! Spawning, with real processes, by each strategy that this machine allows.
 
-use procq_core::proto::messages::Stage;
+use procq_core::proto::messages::{Identity, Limit, Stage};
 use procq_core::sys::{self, process, Child, Exit, Image, Poller, Spawner, Starting, Strategy, Verdict};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -75,6 +75,58 @@ fn every_strategy_runs_the_command_with_its_surroundings() {
         assert_eq!((verdict, exit), (Verdict::Executing, Exit::Code(7)), "{strategy:?}");
         assert_eq!(text, "/usr\n0027\n1\n123\n", "{strategy:?}");
         assert_eq!(spawner.strategy(), strategy, "no fallback was needed");
+    }
+}
+
+/// A child that shared our memory would have made us a process that nobody may debug and that dumps no core; and until exec,
+/// our memory would have been within the reach of that user.
+#[test]
+fn faults_31_another_user_s_child_has_memory_of_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become another user");
+        return;
+    }
+    let dumpable = || rustix::process::dumpable_behavior().unwrap();
+    let before = dumpable();
+    for strategy in strategies() {
+        let mut spawner = Spawner::new(strategy);
+        let mut image =
+            shell("id -u; id -g; id -G; nice; ulimit -Sc; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status");
+        image.user = Some(Identity { uid: 4321, gid: 4322, groups: vec![4323, 4322] });
+        image.nice = Some(3);
+        image.limits = vec![Limit { resource: libc::RLIMIT_CORE, soft: 512, hard: 1024 }];
+        let (verdict, exit, text) = finish(start(&mut spawner, image, &[]));
+        assert_eq!((verdict, exit), (Verdict::Executing, Exit::Code(0)), "{strategy:?}");
+        let none = "0000000000000000";
+        let capabilities = ["Inh", "Prm", "Eff", "Amb"].map(|set| format!("Cap{set}:\t{none}\n")).concat();
+        assert_eq!(text, format!("4321\n4322\n4322 4323\n3\n1\n{capabilities}"), "{strategy:?}");
+        assert_eq!(spawner.strategy(), strategy, "the next one is made as before");
+        assert_eq!(dumpable(), before, "{strategy:?}");
+    }
+}
+
+#[test]
+fn who_names_himself_shares_memory_as_before() {
+    let ids = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let groups = rustix::process::getgroups().unwrap().into_iter().map(|group| group.as_raw()).collect();
+    let mut image = shell("id -u");
+    image.user = Some(Identity { uid: ids.0, gid: ids.1, groups });
+    let (verdict, exit, text) = finish(start(&mut Spawner::default(), image, &[]));
+    assert_eq!((verdict, exit, text), (Verdict::Executing, Exit::Code(0), format!("{}\n", ids.0)));
+}
+
+#[test]
+fn faults_23_what_cannot_be_set_is_named() {
+    let limit = |resource| Limit { resource, soft: 2, hard: 1 };
+    let cases = [
+        (Image { limits: vec![limit(libc::RLIMIT_CPU)], ..image(&["true"]) }, Stage::Limits, libc::EINVAL, "cpu"),
+        (Image { limits: vec![limit(99)], ..image(&["true"]) }, Stage::Limits, libc::EINVAL, "99"),
+        (Image { terminal: true, ..image(&["true"]) }, Stage::Terminal, libc::ENOTTY, ""),
+    ];
+    for (image, stage, errno, about) in cases {
+        let (verdict, exit, _) = finish(start(&mut Spawner::default(), image, &[]));
+        assert_eq!(verdict, Verdict::Failed { stage, errno, path: about.into() });
+        assert_eq!(exit, Exit::Code(127));
     }
 }
 

@@ -80,7 +80,7 @@ def zombies_of(pid: int) -> list[Stat]:
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """What a process has open, by kind: pipe, socket, anon_inode:[pidfd], or the path."""
+    """What a process has open, by kind: pipe, socket, terminal (either end), anon_inode:[pidfd], or the path."""
     kinds: Counter[str] = Counter()
     directory = Path(f"/proc/{pid}/fd")
     try:
@@ -92,8 +92,14 @@ def descriptors(pid: int) -> Counter[str]:
             target = os.readlink(entry)
         except OSError:
             continue
-        kinds[target.partition(":")[0] if target.startswith(("pipe:", "socket:")) else target] += 1
+        kinds[_kind(target)] += 1
     return kinds
+
+
+def _kind(target: str) -> str:
+    if target.startswith(("pipe:", "socket:")):
+        return target.partition(":")[0]
+    return "terminal" if target == "/dev/ptmx" or target.startswith("/dev/pts/") else target
 
 
 def memory(pid: int) -> int:

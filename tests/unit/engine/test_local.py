@@ -170,6 +170,35 @@ def test_a_chosen_buffering_is_kept() -> None:
     assert b"PYTHONUNBUFFERED=" in message["env"]
 
 
+ROOTS = {b"HOME": b"/root", b"USER": b"root", b"LOGNAME": b"root", b"SHELL": b"/bin/sh", b"PATH": b"/bin"}
+SHOP = User("shop", 1000, 1000, home="/home/sh\udcfcp", shell="/bin/zsh")
+
+
+def test_who_runs_as_a_user_finds_himself_in_his_environment() -> None:
+    queue = Queue("emails", "work", ("work",), user=SHOP)
+    (message,) = sent(SpawnWorker(EMAILS_1, 8, queue, "f", "shop"), environ=ROOTS)
+    variables = dict(variable.split(b"=", 1) for variable in message["env"])
+    assert {name: variables[name] for name in ROOTS} == {
+        b"HOME": b"/home/sh\xfcp",
+        b"USER": b"shop",
+        b"LOGNAME": b"shop",
+        b"SHELL": b"/bin/zsh",
+        b"PATH": b"/bin",
+    }
+
+
+def test_the_queue_s_own_words_about_its_user_stand() -> None:
+    queue = Queue("emails", "work", ("work",), user=SHOP, env={"HOME": "/srv", "USER": ""})
+    (message,) = sent(SpawnWorker(EMAILS_1, 8, queue, "f", "shop"), environ=ROOTS)
+    assert {b"HOME=/srv", b"USER=", b"LOGNAME=shop"} <= set(message["env"])
+    assert not {b"HOME=/root", b"USER=root", b"USER=shop"} & set(message["env"])
+
+
+def test_without_a_user_the_environment_is_procq_s() -> None:
+    (message,) = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f", "shop"), environ=ROOTS)
+    assert {b"HOME=/root", b"USER=root"} <= set(message["env"])
+
+
 def test_an_edited_queue_gets_a_new_environment() -> None:
     edited = Queue("emails", "work", ("work",), env={"A": "2"})
     first, second = sent(SpawnWorker(EMAILS_1, 8, QUEUE, "f", "shop"), SpawnWorker(EMAILS_1, 9, edited, "g", "shop"))

@@ -11,7 +11,7 @@ use serde_bytes::ByteBuf;
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a spawn leaves in the parent.
 pub(super) struct Launched {
@@ -53,6 +53,8 @@ impl Keeper {
             Some("everything is being stopped".into())
         } else if spawn.argv.is_empty() {
             Some("the command is empty".into())
+        } else if spawn.limits.iter().any(|limit| limit.resource == sys::MARK) {
+            Some("procq marks its workers with the limit of file locks, which kernels ignore: leave it out".into())
         } else if spawn.generation <= self.last_generation || spawn.generation > LAST_GENERATION {
             Some(format!("generation {} is not after {}", spawn.generation, self.last_generation))
         } else {
@@ -70,6 +72,10 @@ impl Keeper {
                 umask: spawn.umask,
                 mark: self.mark_of(spawn.generation),
                 descriptors: Some(self.descriptors),
+                user: spawn.user.clone(),
+                nice: spawn.nice,
+                limits: spawn.limits.clone(),
+                terminal: spawn.tty,
             })
         };
         image().map_err(|nul| SpawnError { stage: Stage::Exec, source: nul.into() })
@@ -94,6 +100,7 @@ impl Keeper {
             stop: spawn.stop,
             wave: spawn.wave,
             asked: false,
+            group_asked: false,
             status: None,
             failure: None,
             ended: None,
@@ -103,17 +110,37 @@ impl Keeper {
 
     /// Makes the pipes and the child, unless few descriptors are left: then the keeper needs them itself.
     pub(super) fn launch(&mut self, image: Image, extra: &[BorrowedFd<'_>]) -> Result<Launched, SpawnError> {
+        if image.terminal {
+            return self.launch_in_terminal(image, extra);
+        }
         let failed = |source: io::Error| SpawnError { stage: Stage::Streams, source };
         let (stdout, to_stdout) = sys::pipe().map_err(failed)?;
         let (stderr, to_stderr) = sys::pipe().map_err(failed)?;
-        if sys::is_scarce(to_stderr.as_fd(), self.spare_descriptors()) {
-            return Err(failed(io::Error::from_raw_os_error(libc::EMFILE)));
-        }
+        self.leave_some(&to_stderr).map_err(failed)?;
         sys::set_nonblocking(stdout.as_fd()).map_err(failed)?;
         sys::set_nonblocking(stderr.as_fd()).map_err(failed)?;
         let streams = [self.null.as_fd(), to_stdout.as_fd(), to_stderr.as_fd()];
         let (child, starting) = self.spawner.spawn(image, streams, extra)?;
         Ok(Launched { child, starting, pipes: Pipes::new(stdout, stderr) })
+    }
+
+    /// Standard input is no terminal: nobody types, and a read would wait for ever.
+    fn launch_in_terminal(&mut self, image: Image, extra: &[BorrowedFd<'_>]) -> Result<Launched, SpawnError> {
+        let failed = |source: io::Error| SpawnError { stage: Stage::Terminal, source };
+        let owner = image.user.as_ref().map(|user| user.uid);
+        let (ours, theirs) = sys::open_terminal(sys::window_of(io::stdout().as_fd()), owner).map_err(failed)?;
+        self.leave_some(&theirs).map_err(failed)?;
+        sys::set_nonblocking(ours.as_fd()).map_err(failed)?;
+        let streams = [self.null.as_fd(), theirs.as_fd(), theirs.as_fd()];
+        let (child, starting) = self.spawner.spawn(image, streams, extra)?;
+        Ok(Launched { child, starting, pipes: Pipes::terminal(ours, theirs) })
+    }
+
+    fn leave_some(&self, newest: &OwnedFd) -> io::Result<()> {
+        if sys::is_scarce(newest.as_fd(), self.spare_descriptors()) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        Ok(())
     }
 
     /// What workers may not take: with it trees are walked and clients are served.

@@ -1,7 +1,7 @@
 //! Asking workers to leave, and making them.
 
 use super::Keeper;
-use crate::proto::messages::{Event, Log, Phase, StopPolicy};
+use crate::proto::messages::{Event, Log, Phase, StopPolicy, StopTo};
 use crate::sys::{process, Child};
 use std::cmp::Reverse;
 
@@ -12,7 +12,7 @@ const LONGEST_PAUSE: u64 = 1_000_000_000;
 const AT_ONCE: usize = 256;
 
 impl Keeper {
-    /// Sends the stop signal to the leader, and sets the time of SIGKILL. A second request can only bring that time forward.
+    /// Sends the stop signal to the leader, or to its group, and sets the time of SIGKILL. A second request can only bring that time forward.
     pub(super) fn stop(&mut self, generation: u64, signal: Option<i32>, grace: Option<u64>) {
         let now = self.now;
         // The latest news: whether its command runs decides how it is asked.
@@ -29,8 +29,12 @@ impl Keeper {
                 // Before exec it shares our memory, and kernels before 5.16 end all who share the memory of a process that
                 // dumps core, as SIGQUIT and others would have it do. SIGTERM never does.
                 let before_exec = worker.starting.is_some().then_some(libc::SIGTERM);
-                if grace > 0 {
-                    ask(worker.leader.as_ref(), before_exec.or(signal).unwrap_or(worker.stop.signal));
+                let signal = before_exec.or(signal).unwrap_or(worker.stop.signal);
+                worker.group_asked = grace > 0 && worker.stop.to == StopTo::Group && worker.leads_a_group();
+                match &worker.leader {
+                    Some(leader) if worker.group_asked => ask_group(leader, signal),
+                    Some(leader) if grace > 0 => ask(leader, signal),
+                    _ => {}
                 }
             }
             Phase::Stopping | Phase::Draining if worker.deadline == Some(deadline) => return,
@@ -59,6 +63,8 @@ impl Keeper {
     pub(super) fn configure(&mut self, generation: u64, stop: StopPolicy, wave: u32, log: Option<Log>) {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         (worker.stop, worker.wave) = (stop, wave);
+        // While everything is stopped that may be the turn of another wave.
+        self.progress = true;
         if let Some(output) = worker.output {
             self.output.configure(output, log.as_ref());
         }
@@ -119,19 +125,36 @@ impl Keeper {
 }
 
 /// The signal, then CONT, so that a stopped process hears it.
-fn ask(leader: Option<&Child>, signal: i32) {
-    if let Some(leader) = leader {
-        leader.signal(signal);
-        leader.signal(libc::SIGCONT);
-    }
+fn ask(process: &Child, signal: i32) {
+    process.signal(signal);
+    process.signal(libc::SIGCONT);
 }
 
-/// TERM and CONT to a process and everything below it.
-pub(super) fn ask_tree(root: &Child) {
+/// The same for everybody in the group that this unreaped child of ours leads.
+fn ask_group(leader: &Child, signal: i32) {
+    if leader.signal_group(signal) {
+        leader.signal_group(libc::SIGCONT);
+        return;
+    }
+    // An older kernel. Members are among its descendants, and among those of them whose parents have gone: children of ours.
+    let in_group = |pid: i32| process::stat(pid).is_some_and(|stat| stat.group == leader.pid());
+    let orphans = process::own_children().unwrap_or_default().into_iter().filter(|pid| in_group(*pid));
+    let roots = orphans.filter(|pid| *pid != leader.pid()).chain([leader.pid()]);
+    // Looked at once more when held: a number may have changed hands. The leader's cannot, and so the group is the one that was meant.
+    let held: Vec<Child> = roots
+        .flat_map(process::tree)
+        .filter_map(|pid| Child::open(pid).ok())
+        .filter(|member| in_group(member.pid()))
+        .collect();
+    held.iter().for_each(|member| ask(member, signal));
+}
+
+/// TERM and CONT to a process and everything below it, but for the members of a group that has been asked already.
+pub(super) fn ask_tree(root: &Child, asked: Option<i32>) {
     let below = hold(root.pid(), &process::tree(root.pid())[1..]);
-    ask(Some(root), libc::SIGTERM);
-    for process in &below {
-        ask(Some(process), libc::SIGTERM);
+    let heard = |pid: i32| asked.is_some() && process::stat(pid).map(|stat| stat.group) == asked;
+    for process in below.iter().chain([root]).filter(|process| !heard(process.pid())) {
+        ask(process, libc::SIGTERM);
     }
 }
 

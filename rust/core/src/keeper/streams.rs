@@ -118,6 +118,8 @@ impl Keeper {
         if manners == Manners::Ask && !self.output.may_read(output) {
             return Outcome::Full;
         }
+        // A terminal hands out a little at a time.
+        let most_at_once = if worker.pipes.are_a_terminal() { 0 } else { PIPE };
         let mut taken = 0;
         while taken < limit {
             match sys::read(pipe.as_fd(), &mut self.buffer) {
@@ -128,14 +130,17 @@ impl Keeper {
                     if flow == Flow::Pause && manners == Manners::Ask {
                         return Outcome::Full;
                     }
-                    if n < PIPE {
+                    if n < most_at_once {
                         // Less than a pipe holds: most likely empty now, and if not we are told again.
                         return Outcome::Empty;
                     }
-                    sys::grow_pipe(pipe.as_fd(), BUSY_PIPE);
+                    if most_at_once > 0 {
+                        sys::grow_pipe(pipe.as_fd(), BUSY_PIPE);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Outcome::Empty,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // A terminal that has been hung up says EIO.
                 Err(_) => return Outcome::End,
             }
         }

@@ -6,12 +6,12 @@
 
 use super::stopping::ask_tree;
 use super::token::Token;
-use super::worker::STREAMS;
 use super::Keeper;
 use crate::proto::messages::Event;
 use crate::sys::{self, process, Child, Poller};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 /// A process that was reparented to us.
 pub(super) struct Orphan {
@@ -75,10 +75,11 @@ impl Keeper {
 
     /// The leader has ended, something of its tree has not: it gets TERM now, and SIGKILL when the grace period is over.
     fn ask_rest(&mut self, generation: u64, left: &[i32]) {
+        let group = self.workers.get(&generation).filter(|worker| worker.group_asked).map(|worker| worker.pid);
         for pid in left {
             let Some(orphan) = self.orphans.get_mut(pid).filter(|orphan| !orphan.asked) else { continue };
             orphan.asked = true;
-            ask_tree(&orphan.child);
+            ask_tree(&orphan.child, group);
         }
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         if worker.deadline.is_none() {
@@ -128,17 +129,17 @@ impl Keeper {
         };
         let by_session = || self.leaders.get(&session).copied();
         let by_pipe = || {
-            let held = process::pipes_held(pid);
+            let held = process::outputs_held(pid);
             self.draining.iter().copied().find(|generation| self.is_output_of(*generation, &held))
         };
         let first = by_mark().filter(alive).or_else(|| by_cookie().filter(alive));
         first.or_else(|| by_session().filter(alive)).or_else(by_pipe)
     }
 
-    fn is_output_of(&self, generation: u64, pipes: &HashSet<u64>) -> bool {
-        let Some(worker) = self.workers.get(&generation).filter(|_| !pipes.is_empty()) else { return false };
-        let mut open = STREAMS.iter().filter_map(|stream| worker.pipes.get(*stream));
-        open.any(|pipe| pipes.contains(&process::pipe_inode(pipe.as_fd())))
+    fn is_output_of(&self, generation: u64, held: &HashSet<PathBuf>) -> bool {
+        let Some(worker) = self.workers.get(&generation).filter(|_| !held.is_empty()) else { return false };
+        let mut open = worker.pipes.ends();
+        open.any(|end| process::output_of(end.as_fd()).is_some_and(|output| held.contains(&output)))
     }
 
     /// An orphan may have ended: reap it. Its own children are ours now.

@@ -12,16 +12,33 @@ use crate::sys::{Child, Exit, Starting};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
-/// The two output pipes of a process, each until its end.
+/// The two output pipes of a process, each until its end; or its terminal, which counts as standard output.
 #[derive(Default)]
 pub struct Pipes {
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// The worker's end of a terminal. While we hold it too, one who closes his streams for a moment does not lose his terminal, which
+    /// would end him by SIGHUP, as closing our end would.
+    held: Option<OwnedFd>,
 }
 
 impl Pipes {
     pub fn new(stdout: OwnedFd, stderr: OwnedFd) -> Pipes {
-        Pipes { stdout: Some(stdout), stderr: Some(stderr) }
+        Pipes { stdout: Some(stdout), stderr: Some(stderr), held: None }
+    }
+
+    pub fn terminal(ours: OwnedFd, theirs: OwnedFd) -> Pipes {
+        Pipes { stdout: Some(ours), stderr: None, held: Some(theirs) }
+    }
+
+    pub fn are_a_terminal(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What a process that holds the other end has open.
+    pub fn ends(&self) -> impl Iterator<Item = &OwnedFd> {
+        let pipes = [&self.stdout, &self.stderr].into_iter().filter(|_| self.held.is_none());
+        pipes.chain([&self.held]).flatten()
     }
 
     pub fn get(&self, stream: Stream) -> Option<&OwnedFd> {
@@ -33,7 +50,10 @@ impl Pipes {
 
     pub fn take(&mut self, stream: Stream) -> Option<OwnedFd> {
         match stream {
-            Stream::Stdout => self.stdout.take(),
+            Stream::Stdout => {
+                self.held = None;
+                self.stdout.take()
+            }
             Stream::Stderr => self.stderr.take(),
         }
     }
@@ -65,6 +85,8 @@ pub struct Worker {
     pub wave: u32,
     /// It was told to leave before it ended.
     pub asked: bool,
+    /// The stop signal went to its whole group.
+    pub group_asked: bool,
     pub status: Option<Status>,
     pub failure: Option<Failure>,
     pub ended: Option<u64>,

@@ -237,6 +237,15 @@ pub enum Stage {
     Exec = 10,
     /// The file is there, the interpreter its first line names is not.
     Interpreter = 11,
+    /// Its group and supplementary groups. Of this and the next the failure's path is the number of the user.
+    Groups = 12,
+    /// Becoming the user, and giving up every way back.
+    User = 13,
+    Nice = 14,
+    /// The failure's path is the name of the limit.
+    Limits = 15,
+    /// A pseudo-terminal, or its becoming the one that controls the session.
+    Terminal = 16,
 }
 
 /// Life of a worker as the keeper sees it.
@@ -271,7 +280,7 @@ pub struct Failure {
     pub stage: Stage,
     /// Error number.
     pub errno: i32,
-    /// The path it failed on, empty where there is none.
+    /// The path it failed on, or what the stage says; empty where there is none.
     pub path: ByteBuf,
     /// A lack of resources that may pass (EAGAIN, ENOMEM, EMFILE, ENFILE, ETXTBSY …), not a fault of the command.
     pub transient: bool,

@@ -4,9 +4,10 @@
 //! no lock, no thread-local storage, no panic. What it has to say goes through the status pipe ([`REPORT`] bytes: stage,
 //! candidate, error number); having exec'ed, it says nothing.
 
+use super::identity::Change;
 use super::raw;
 use super::spawn::Image;
-use crate::proto::messages::Stage;
+use crate::proto::messages::{Limit, Stage};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -29,13 +30,24 @@ pub(super) struct Arguments {
     mark: u64,
     descriptors: [u64; 2],
     set_descriptors: bool,
+    limits: *const Limit,
+    limit_count: usize,
+    nice: Option<i32>,
+    terminal: bool,
+    user: Option<Change>,
     // What the pointers above point into.
     pub paths: Vec<CString>,
     pub image: Image,
 }
 
 impl Arguments {
-    pub fn new(image: Image, status: RawFd, streams: [BorrowedFd<'_>; 3], extra: &[OwnedFd]) -> Box<Arguments> {
+    pub fn new(
+        image: Image,
+        user: Option<Change>,
+        status: RawFd,
+        streams: [BorrowedFd<'_>; 3],
+        extra: &[OwnedFd],
+    ) -> Box<Arguments> {
         let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect::<Vec<_>>();
         let paths = candidates(&image);
         Box::new(Arguments {
@@ -51,6 +63,11 @@ impl Arguments {
             mark: image.mark,
             descriptors: image.descriptors.map_or([0, 0], |(soft, hard)| [soft, hard]),
             set_descriptors: image.descriptors.is_some(),
+            limits: image.limits.as_ptr(),
+            limit_count: image.limits.len(),
+            nice: image.nice,
+            terminal: image.terminal,
+            user,
             paths,
             image,
         })
@@ -88,9 +105,26 @@ pub(super) unsafe extern "C" fn child_main(argument: *mut u8) -> ! {
             check(a, Stage::Descriptors, raw::call(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE as usize, limit, 0));
         }
         place_streams(a);
+        if a.terminal {
+            check(a, Stage::Terminal, raw::call(libc::SYS_ioctl, 1, libc::TIOCSCTTY as usize, 0, 0));
+        }
+        // Hard limits and priorities can be raised only by who is still privileged; the limits come first, because one is about the other.
+        set_limits(a);
+        if let Some(nice) = a.nice {
+            let process = libc::PRIO_PROCESS as usize;
+            check(a, Stage::Nice, raw::call(libc::SYS_setpriority, process, 0, nice as usize, 0));
+        }
         if a.umask >= 0 {
             raw::call(libc::SYS_umask, a.umask as usize, 0, 0, 0);
         }
+        if let Some(user) = &a.user {
+            if let Err((stage, errno)) = user.make() {
+                report(a, stage, errno, 0);
+            }
+            // The kernel forgets it when rights change.
+            arm_death_signal(a);
+        }
+        // With the worker's own rights from here on.
         if !a.directory.is_null() {
             check(a, Stage::Directory, raw::call(libc::SYS_chdir, a.directory as usize, 0, 0, 0));
         }
@@ -120,6 +154,22 @@ unsafe fn set_soft_limit(resource: usize, soft: u64) {
             limit[0] = soft;
             raw::call(libc::SYS_prlimit64, 0, resource, limit.as_ptr() as usize, 0);
         }
+    }
+}
+
+unsafe fn set_limits(a: &Arguments) {
+    let mut index = 0;
+    while index < a.limit_count {
+        // SAFETY: see `child_main`; there are so many.
+        unsafe {
+            let limit = &*a.limits.add(index);
+            let pair = [limit.soft, limit.hard];
+            let set = raw::call(libc::SYS_prlimit64, 0, limit.resource as usize, pair.as_ptr() as usize, 0);
+            if set < 0 {
+                report(a, Stage::Limits, -set, index as u8);
+            }
+        }
+        index += 1;
     }
 }
 

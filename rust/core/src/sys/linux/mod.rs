@@ -2,7 +2,9 @@
 
 mod child;
 mod entry;
+mod identity;
 mod lifetime;
+mod limits;
 mod poll;
 pub mod process;
 mod raw;
@@ -10,13 +12,16 @@ mod rights;
 mod signals;
 mod spawn;
 mod stack;
+mod terminal;
 
 pub use child::{Child, Exit};
 pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
+pub use limits::{resource_name, MARK};
 pub use poll::{Interest, Poller, Ready};
 pub use rights::{with_rights, Rights};
 pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};
 pub use spawn::{Image, SpawnError, Spawner, Starting, Strategy, Verdict};
+pub use terminal::{open_terminal, window_of, Window};
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,19 +153,20 @@ pub fn variable(pid: i32, name: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
-/// Inodes of the pipes that the process has open.
-pub fn pipes_held(pid: i32) -> HashSet<u64> {
+/// Pipes and terminals that the process has open, as `/proc` names them; see [`output_of`].
+pub fn outputs_held(pid: i32) -> HashSet<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let inode = |entry: fs::DirEntry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        target.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok()
-    };
-    entries.filter_map(inode).collect()
+    entries.filter_map(|entry| fs::read_link(entry.path()).ok()).filter(|target| is_output(target)).collect()
 }
 
-/// The inode of a pipe of ours.
-pub fn pipe_inode(fd: std::os::fd::BorrowedFd<'_>) -> u64 {
-    rustix::fs::fstat(fd).map_or(0, |stat| stat.st_ino)
+/// How `/proc` names a pipe (either end) or the worker's end of a terminal.
+pub fn output_of(fd: std::os::fd::BorrowedFd<'_>) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok().filter(|target| is_output(target))
+}
+
+fn is_output(target: &Path) -> bool {
+    let target = target.as_os_str().as_encoded_bytes();
+    target.starts_with(b"pipe:[") || target.starts_with(b"/dev/pts/")
 }
 
 /// One ended child of ours that nobody has reaped yet; it stays unreaped.

@@ -8,9 +8,10 @@
 
 use super::child::Child;
 use super::entry::{child_main, Arguments, REPORT};
+use super::identity::Change;
 use super::raw;
 use super::stack::Stack;
-use crate::proto::messages::Stage;
+use crate::proto::messages::{Identity, Limit, Stage};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -31,6 +32,14 @@ pub struct Image {
     pub mark: u64,
     /// Soft and hard RLIMIT_NOFILE, as they were before we raised ours.
     pub descriptors: Option<(u64, u64)>,
+    /// Who it runs as; as we do when absent.
+    pub user: Option<Identity>,
+    /// Its priority, -20 (first) to 19.
+    pub nice: Option<i32>,
+    /// Resource limits of its own.
+    pub limits: Vec<Limit>,
+    /// Standard output is a terminal, and is to control its session.
+    pub terminal: bool,
 }
 
 /// How the child is made. All three are tested; the first that this machine allows is used.
@@ -105,9 +114,20 @@ impl Starting {
             Stage::Exec | Stage::Interpreter => {
                 self.arguments.paths.get(candidate as usize).or(self.arguments.image.argv.first())
             }
+            Stage::Limits => return self.limit_of(candidate),
+            Stage::Groups | Stage::User => return self.user(),
             _ => None,
         };
         path.map_or_else(Vec::new, |p| p.as_bytes().to_vec())
+    }
+
+    fn user(&self) -> Vec<u8> {
+        self.arguments.image.user.as_ref().map_or_else(Vec::new, |user| user.uid.to_string().into_bytes())
+    }
+
+    fn limit_of(&self, index: u8) -> Vec<u8> {
+        let limit = self.arguments.image.limits.get(index as usize);
+        limit.map_or_else(Vec::new, |limit| super::resource_name(limit.resource).into_bytes())
     }
 }
 
@@ -118,7 +138,7 @@ impl AsFd for Starting {
 }
 
 fn stage_of(byte: u8) -> Stage {
-    const ALL: [Stage; 11] = [
+    const ALL: [Stage; 16] = [
         Stage::Clone,
         Stage::Signals,
         Stage::Session,
@@ -130,6 +150,11 @@ fn stage_of(byte: u8) -> Stage {
         Stage::Descriptors,
         Stage::Exec,
         Stage::Interpreter,
+        Stage::Groups,
+        Stage::User,
+        Stage::Nice,
+        Stage::Limits,
+        Stage::Terminal,
     ];
     ALL.into_iter().find(|stage| *stage as u8 == byte).unwrap_or(Stage::Exec)
 }
@@ -168,11 +193,14 @@ impl Spawner {
         extra: &[BorrowedFd<'_>],
     ) -> Result<(Child, Starting), SpawnError> {
         let failed = |source| SpawnError { stage: Stage::Clone, source };
+        let change = image.user.as_ref().map(Change::to).transpose()?;
+        // Who becomes another user must not have our memory while it still is as we made it (docs/adr/0015).
+        let alone = change.as_ref().is_some_and(Change::is_needed);
         let (status, report) = super::pipe().map_err(failed)?;
         super::super::set_nonblocking(status.as_fd()).map_err(failed)?;
         let (report, extra) = out_of_the_way(report, extra).map_err(failed)?;
-        let mut arguments = Arguments::new(image, report.as_raw_fd(), streams, &extra);
-        let (child, stack) = self.clone(&mut arguments).map_err(failed)?;
+        let mut arguments = Arguments::new(image, change, report.as_raw_fd(), streams, &extra);
+        let (child, stack) = self.clone(&mut arguments, alone).map_err(failed)?;
         Ok((child, Starting { status, report: None, arguments, stack }))
     }
 
@@ -184,11 +212,12 @@ impl Spawner {
         }
     }
 
-    fn clone(&mut self, arguments: &mut Box<Arguments>) -> io::Result<(Child, Option<Stack>)> {
+    fn clone(&mut self, arguments: &mut Box<Arguments>, alone: bool) -> io::Result<(Child, Option<Stack>)> {
         loop {
             let mut pidfd: RawFd = -1;
             let argument = ptr::from_mut::<Arguments>(arguments).cast();
-            let (pid, stack) = match self.strategy {
+            let strategy = if alone { Strategy::Fork } else { self.strategy };
+            let (pid, stack) = match strategy {
                 Strategy::Fork => (clone_copy(&mut pidfd, argument), None),
                 sharing => {
                     let stack = self.stacks.pop().map_or_else(Stack::new, Ok)?;
@@ -201,7 +230,7 @@ impl Spawner {
                 return Ok((Child::from_parts(pid as i32, pidfd), stack));
             }
             self.stacks.extend(stack);
-            self.strategy = match (self.strategy, -pid as i32) {
+            self.strategy = match (strategy, -pid as i32) {
                 (Strategy::Clone3, libc::ENOSYS | libc::EPERM) => Strategy::Clone,
                 (Strategy::Clone, libc::ENOSYS | libc::EPERM) => Strategy::Fork,
                 (_, errno) => return Err(io::Error::from_raw_os_error(errno)),
