@@ -1,5 +1,6 @@
 //! The keeper's own socket: info, stop, logs. Works when no control plane does.
 
+use super::shutdown::Haste;
 use super::token::Token;
 use super::Keeper;
 use crate::output::{Delivery, Interest, Line, SubscriptionId};
@@ -95,7 +96,7 @@ impl Keeper {
                     client.waits_for_end = true;
                 }
                 let reason = if who.is_empty() { "asked to stop".to_owned() } else { format!("stopped by {who}") };
-                self.shut_down(&reason, fast, 0);
+                self.shut_down(&reason, Haste::of(fast), 0);
             }
             Request::Logs { workers, tail, follow } => {
                 let subscription = self.output.subscribe(Interest { workers, tail, follow });

@@ -1,6 +1,7 @@
 //! The control plane as a process that may die: started again, with growing pauses; ended when it hangs.
 
 use super::link::Link;
+use super::shutdown::Haste;
 use super::token::Token;
 use super::worker::{Pipes, STREAMS};
 use super::Keeper;
@@ -293,7 +294,7 @@ impl Keeper {
         self.control.start_at = Some(self.now + pause);
         if !self.control.ever_ready && self.control.failures >= HOPELESS && !self.any_alive() {
             self.say("it has never worked: giving up");
-            self.shut_down("the control plane does not start", true, 1);
+            self.shut_down("the control plane does not start", Haste::Now, 1);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The conversation with the control plane (or, in library use, with the owner).
 
+use super::shutdown::Haste;
 use super::token::Token;
 use super::Keeper;
 use crate::proto::messages::{Command, Event, Record, OLDEST, VERSION};
@@ -106,7 +107,7 @@ impl Keeper {
             Command::Console { lines } => lines.iter().for_each(|line| self.output.console_line(line)),
             Command::Ready {} => self.control_ready(),
             Command::Pong { .. } => {}
-            Command::Shutdown { fast, exit_code, reason } => self.shut_down(&reason, fast, exit_code),
+            Command::Shutdown { fast, exit_code, reason } => self.shut_down(&reason, Haste::of(fast), exit_code),
             Command::Unknown => {}
         }
     }
@@ -195,7 +196,7 @@ impl Keeper {
             self.poller.remove(link.channel.as_fd());
         }
         if self.control.is_owner() {
-            self.shut_down("the owner has gone", false, 0);
+            self.shut_down("the owner has gone", Haste::InOrder, 0);
         } else {
             self.control.end_now();
         }

@@ -27,7 +27,7 @@ use crate::sys::{self, Poller, Ready, SignalSource, Spawner};
 use clients::Client;
 use control::Control;
 use link::Link;
-use shutdown::Shutdown;
+use shutdown::{Haste, Shutdown};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::io;
@@ -250,7 +250,7 @@ impl Keeper {
         match sys::recv(self.sentinel.as_fd(), &mut words) {
             Ok(0) => {
                 self.poller.remove(self.sentinel.as_fd());
-                self.shut_down("the sentinel has died", false, 1);
+                self.shut_down("the sentinel has died", Haste::AtOnce, 1);
             }
             Ok(n) => words[..n].iter().filter_map(|byte| Word::from_byte(*byte)).for_each(|word| self.heed(word)),
             Err(_) => {}
@@ -259,11 +259,11 @@ impl Keeper {
 
     fn heed(&mut self, word: Word) {
         match word {
-            Word::Interrupt if self.shutdown.is_some() => self.shut_down("interrupted again", true, 0),
-            Word::Interrupt => self.shut_down("interrupted", false, 0),
-            Word::Terminate => self.shut_down("terminated", false, 0),
-            Word::Quit => self.shut_down("told to quit", true, 0),
-            Word::HangUp => self.shut_down("the terminal has gone", false, 0),
+            Word::Interrupt if self.shutdown.is_some() => self.shut_down("interrupted again", Haste::Now, 0),
+            Word::Interrupt => self.shut_down("interrupted", Haste::InOrder, 0),
+            Word::Terminate => self.shut_down("terminated", Haste::InOrder, 0),
+            Word::Quit => self.shut_down("told to quit", Haste::Now, 0),
+            Word::HangUp => self.shut_down("the terminal has gone", Haste::InOrder, 0),
             Word::Reload => self.reload(),
             Word::Pause => {
                 self.output.pause_console(true);

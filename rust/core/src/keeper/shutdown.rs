@@ -3,7 +3,7 @@
 use super::Keeper;
 use crate::proto::messages::{Event, Reply};
 use crate::sys::{self, process, Child};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// Nanoseconds that the control plane has to leave once no worker is left.
@@ -17,8 +17,33 @@ const LAST_WORDS: u64 = 1_000_000_000;
 /// For the last output to reach files and terminal.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// How everything is stopped; each hurries more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Haste {
+    /// The highest wave first; when nothing of it is left, the next one, with its own grace periods.
+    InOrder,
+    /// All at once, each with its grace period.
+    AtOnce,
+    /// SIGKILL.
+    Now,
+}
+
+impl Haste {
+    /// What a person or the control plane means.
+    pub fn of(fast: bool) -> Haste {
+        if fast {
+            Haste::Now
+        } else {
+            Haste::InOrder
+        }
+    }
+}
+
 pub(super) struct Shutdown {
     exit_code: i32,
+    haste: Haste,
+    /// The lowest wave that has been asked to leave.
+    wave: Option<u32>,
     /// Set once no worker is left: when the control plane gets SIGKILL.
     control_deadline: Option<u64>,
     /// How many there were to stop.
@@ -29,31 +54,61 @@ pub(super) struct Shutdown {
 
 impl Keeper {
     /// Stops everything. A second call can only hurry.
-    pub(super) fn shut_down(&mut self, reason: &str, fast: bool, exit_code: i32) {
-        if self.shutdown.is_none() {
-            let total = self.alive();
-            self.shutdown = Some(Shutdown { exit_code, control_deadline: None, total, killed: 0 });
-            self.announce = None;
-            self.control.start_no_more();
-            self.say_stopping(reason, total);
-        } else if !fast {
-            return;
+    pub(super) fn shut_down(&mut self, reason: &str, haste: Haste, exit_code: i32) {
+        match &mut self.shutdown {
+            None => {
+                let (total, wave) = (self.alive(), None);
+                self.shutdown = Some(Shutdown { exit_code, haste, wave, control_deadline: None, total, killed: 0 });
+                self.announce = None;
+                self.control.start_no_more();
+                if total > 0 {
+                    let seconds = (self.end_of_all() - self.now).div_ceil(1_000_000_000);
+                    let workers = if total == 1 { "1 worker".to_owned() } else { format!("{total} workers") };
+                    self.say(&format!("{reason}: stopping {workers}, up to {seconds} s"));
+                }
+            }
+            Some(shutdown) if haste > shutdown.haste || haste == Haste::Now => shutdown.haste = haste,
+            Some(_) => return,
         }
-        self.emit(&Event::ShuttingDown { reason: reason.to_owned(), fast });
-        let alive: Vec<u64> =
-            self.workers.values().filter(|worker| worker.alive()).map(|worker| worker.generation).collect();
-        for generation in alive {
-            self.stop(generation, None, fast.then_some(0));
+        self.emit(&Event::ShuttingDown { reason: reason.to_owned(), fast: haste == Haste::Now });
+        match haste {
+            Haste::InOrder => self.stop_next_wave(),
+            Haste::AtOnce | Haste::Now => self.stop_from(0, (haste == Haste::Now).then_some(0)),
         }
         self.progress = true;
     }
 
-    fn say_stopping(&mut self, reason: &str, total: u32) {
-        let grace = self.workers.values().filter(|worker| worker.alive()).map(|worker| worker.stop.grace).max();
-        if let Some(grace) = grace {
-            let workers = if total == 1 { "1 worker".to_owned() } else { format!("{total} workers") };
-            self.say(&format!("{reason}: stopping {workers}, up to {} s", grace.div_ceil(1000)));
+    /// Asks the highest wave of which something is left, unless that has been done.
+    fn stop_next_wave(&mut self) {
+        let Some(shutdown) = self.shutdown.as_mut().filter(|shutdown| shutdown.haste == Haste::InOrder) else { return };
+        let highest = self.workers.values().filter(|worker| worker.alive()).map(|worker| worker.wave).max();
+        if let Some(wave) = highest.filter(|_| highest != shutdown.wave) {
+            shutdown.wave = Some(wave);
+            self.stop_from(wave, None);
         }
+    }
+
+    fn stop_from(&mut self, wave: u32, grace: Option<u64>) {
+        let meant = self.workers.values().filter(|worker| worker.alive() && worker.wave >= wave);
+        for generation in meant.map(|worker| worker.generation).collect::<Vec<_>>() {
+            self.stop(generation, None, grace);
+        }
+    }
+
+    /// When everything has ended at the latest: with waves, what is not asked yet begins where the one above has ended.
+    fn end_of_all(&self) -> u64 {
+        let in_order = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.haste == Haste::InOrder);
+        // By wave: the latest deadline of those who have one, the longest grace period of those who have not.
+        let mut waves: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for worker in self.workers.values().filter(|worker| worker.alive()) {
+            let (deadline, grace) = waves.entry(if in_order { worker.wave } else { 0 }).or_default();
+            match worker.deadline {
+                Some(at) => *deadline = at.max(*deadline),
+                None => *grace = worker.stop.grace.saturating_mul(1_000_000).max(*grace),
+            }
+        }
+        let after = |end: u64, (deadline, grace): &(u64, u64)| end.saturating_add(*grace).max(*deadline);
+        waves.values().rev().fold(self.now, after)
     }
 
     /// Workers of which something may still run.
@@ -65,13 +120,14 @@ impl Keeper {
         self.workers.values().any(|worker| worker.alive())
     }
 
-    /// Tells those who wait for the end how far it is, if that has changed.
+    /// Goes on with the next wave, and tells those who wait for the end how far it is, if that has changed.
     pub(super) fn report_progress(&mut self) {
-        if !std::mem::take(&mut self.progress) {
+        if !std::mem::take(&mut self.progress) || self.shutdown.is_none() {
             return;
         }
+        self.stop_next_wave();
         let Some(shutdown) = &self.shutdown else { return };
-        let deadline = self.workers.values().filter_map(|worker| worker.deadline).max().unwrap_or(self.now);
+        let deadline = self.end_of_all();
         let reply = Reply::Progress { alive: self.alive(), total: shutdown.total, deadline };
         self.tell_waiting(&reply);
     }
