@@ -156,9 +156,10 @@ impl Keeper {
         false
     }
 
-    /// When the end needs attention next.
+    /// When the end needs attention next: at once where it was only just asked for and there is nobody whose end could wake us.
     pub(super) fn shutdown_timer(&self) -> Option<u64> {
-        self.shutdown.as_ref()?.control_deadline
+        let shutdown = self.shutdown.as_ref()?;
+        shutdown.control_deadline.or_else(|| (!self.any_alive()).then_some(0))
     }
 
     /// Ends what hid from every worker's tree, writes the last lines, answers those who wait, and is no more.

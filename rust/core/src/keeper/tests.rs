@@ -81,6 +81,20 @@ fn the_largest_intent_comes_back_whole() {
     assert!(blob_of(&events) == keeper.blob);
 }
 
+/// Hearing of it while writing, just before the wait, is the last chance: no worker is there whose end would wake us.
+#[test]
+fn an_owner_that_goes_while_it_is_written_to_leaves_no_keeper_waiting() {
+    let (mut keeper, mut peer) = keeper();
+    peer.push(&hello()).unwrap();
+    converse(&mut keeper, &mut peer);
+    drop(peer);
+    assert_eq!(keeper.patience(), None);
+    keeper.emit(&Event::Reload {});
+    keeper.flush_link();
+    assert!(keeper.shutdown.is_some(), "the write has failed");
+    assert_eq!(keeper.patience(), Some(0));
+}
+
 #[test]
 fn a_slow_control_plane_finds_a_gap_and_a_fresh_snapshot() {
     let (mut keeper, mut peer) = keeper();
