@@ -109,6 +109,7 @@ def test_files_are_read_while_nothing_runs(procqs: Procqs) -> None:
     procq.wait()
     said = procq.command("logs", "-n", "4000", "a.2")
     assert numbers(said, "a.2") == list(range(4000)) and numbers(said, "a.1") == []
+    assert numbers(procq.command("logs", "a.2"), "a.2") == list(range(3980, 4000))
     assert 'Did you mean "a"' in procq.command("logs", "--since", "1h", "A", code=1)
     assert "is not running" in procq.command("logs", "-f", "a", code=3)
     assert "is not a regular expression" in procq.command("logs", "--grep", "(", code=64)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.process.support.fixtures import Procqs
 from tests.process.support.project import Procq
+from tests.process.support.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -52,6 +53,18 @@ def test_up_wait_fails_and_says_what_failed(detached: Callable[[str], Procq]) ->
     assert "c.1   " in said and '"no-such-program-anywhere" not found in the PATH' in said
     assert "d.1   waiting   exit code 1" in said
     assert len(procq.workers()) == 3, "what runs goes on running"
+
+
+def test_up_wait_waits_for_waves_and_tells_who_gave_up(detached: Callable[[str], Procq]) -> None:
+    procq = detached(
+        "queues:\n  redis: sleep 1000\n  web:\n    command: sleep 1000\n    workers: 3\n    after: redis\n"
+        "  bad:\n    command: 'false'\n    restart:\n      give_up: 2 in 10s\n      backoff: 1ms..2ms\n"
+    )
+    procq.command("up", "-d")
+    until(lambda: procq.queue("bad").state == "failing", "the end of the attempts")
+    said = procq.command("up", "--wait", code=1)
+    assert "4 workers started in " in said
+    assert "bad.1   failed   gave up after 2 in 10s: exit code 1" in said
 
 
 def test_a_dry_run_starts_nothing_and_shows_what_up_does(detached: Callable[[str], Procq]) -> None:

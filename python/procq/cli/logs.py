@@ -53,20 +53,25 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         raise UsageError("--until and --follow exclude each other")
     client = client_of(options, _PATIENCE)
     searching = any(each is not None for each in (options.since, options.until, options.grep))
-    if searching or options.json or options.tail is not None:
-        from procq.cli.logsearch import Question, search
+    if not searching and not options.json and options.tail is None:
+        try:
+            return _from_memory(client, options, terminal)
+        except NotRunning:
+            # Then from files, where there are any.
+            if options.follow:
+                raise
+    from procq.cli.logsearch import Question, search
 
-        question = Question.of(options, _TAIL if not searching else None)
-        renderer = LogRenderer(terminal.style, raw=not terminal.is_terminal)
-        for line in search(client, options, question, terminal):
-            if options.json:
-                _write(line_json(line), flush=options.follow)
-            else:
-                piece = Output(line.worker, line.stream or "stdout", line.at or 0.0, line.data + b"\n", False)
-                _write(renderer.render(piece), flush=options.follow)
-        sys.stdout.buffer.flush()
-        return 0
-    return _from_memory(client, options, terminal)
+    question = Question.of(options, None if searching else _TAIL)
+    renderer = LogRenderer(terminal.style, raw=not terminal.is_terminal)
+    for line in search(client, options, question, terminal):
+        if options.json:
+            _write(line_json(line), flush=options.follow)
+        else:
+            piece = Output(line.worker, line.stream or "stdout", line.at or 0.0, line.data + b"\n", False)
+            _write(renderer.render(piece), flush=options.follow)
+    sys.stdout.buffer.flush()
+    return 0
 
 
 def _from_memory(client: Client, options: argparse.Namespace, terminal: Terminal) -> int:

@@ -82,7 +82,8 @@ def wait_for(
         # Of thousands of workers the answer is work: the control plane has better to do most of the time.
         time.sleep(max(_EVERY, 2 * (now - asked)))
     terminal.clear_progress()
-    result = _Result(goal, total, workers, halted, pending)
+    problems = {queue.name: queue.problem or "" for queue in status.queues}
+    result = _Result(goal, total, workers, halted, pending, problems)
     return result.tell(terminal, time.monotonic() - started)
 
 
@@ -106,6 +107,12 @@ class _Result:
     workers: Sequence[wire.WorkerView]
     halted: Sequence[wire.QueueView]
     pending: Sequence[wire.WorkerView]
+    problems: Mapping[str, str]
+
+    def _why(self, worker: wire.WorkerView) -> str:
+        """How it ended; where its queue tells more of that, as after how many attempts it gave up, that."""
+        problem, end = self.problems.get(worker.queue, ""), worker.last_exit or worker.state
+        return problem if problem.startswith("gave up") and problem.endswith(end) else end
 
     def tell(self, terminal: Terminal, seconds: float) -> int:
         failed = [worker for worker in self.workers if self.goal.missed(worker)]
@@ -118,7 +125,7 @@ class _Result:
             terminal.line(f"{count(done, 'worker')} {self.goal.done} in {duration(seconds)}")
         for queue in self.halted:
             terminal.line(f"{terminal.style(queue.name, 'bold')}   {terminal.style(queue.problem or '', 'red')}")
-        _tell(((w, w.state, w.last_exit or w.state) for w in failed), "red", terminal)
+        _tell(((w, w.state, self._why(w)) for w in failed), "red", terminal)
         _tell(((w, w.state, w.last_exit or w.state) for w in finished), "dim", terminal)
         opposite = "stopped" if self.goal.wanted else "started again"
         _tell(((w, w.state, f"was {opposite} meanwhile") for w in undone), "yellow", terminal)
