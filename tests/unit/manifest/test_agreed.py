@@ -91,6 +91,24 @@ for n in range(10):
     assert known(place, ONE, TWO, b"x" * SIZE) == [True, True, False]
 
 
+def test_a_forked_child_waits_for_no_thread_of_its_parent(place: Path) -> None:
+    script = f"""
+import os, signal
+from procq.manifest.agreed import Agreed
+one = Agreed(lambda: {str(place)!r}, lambda: b"key of 16 bytes.")
+with one._lock, one._writing:
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # where it waits, it waits for ever
+        one.knows(b"x" * 16)
+        one.add(b"x" * 16)
+        one.flush()
+        os._exit(0)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+
+
 def test_a_small_manifest_leaves_no_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agreed, "_RECALL_AFTER", 3)
     one = memory(place)
