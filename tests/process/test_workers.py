@@ -222,6 +222,23 @@ def test_options_reach_the_worker(manager: procq.Manager, tmp_path: Path) -> Non
     assert next(iter(other.output())).text.startswith("changed ")
 
 
+def test_surroundings_reach_the_worker(manager: procq.Manager) -> None:
+    told = shell('test -t 1 && where=terminal; echo "$(nice) $(ulimit -n) $(ulimit -c) $where"')
+    limits: dict[str, int | procq.Limit] = {"nofile": 64, "core": procq.Limit(0, None)}
+    if os.geteuid():
+        limits["core"] = 0  # only root may raise a hard limit
+    worker = manager.spawn(told, nice=os.nice(0) + 3, rlimits=limits, tty=True, restart=ONCE)
+    worker.wait(PATIENCE)
+    assert [line.text for line in worker.output()] == [f"{os.nice(0) + 3} 64 0 terminal"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run workers as somebody else")
+def test_a_worker_runs_as_another_user(manager: procq.Manager) -> None:
+    worker = manager.spawn(shell("id -un"), user="nobody", directory="/", restart=ONCE)
+    worker.wait(PATIENCE)
+    assert [line.text for line in worker.output()] == ["nobody"]
+
+
 def test_a_factory_makes_what_is_scaled(marked: None) -> None:
     factory = procq.WorkerFactory(["/bin/sh", "-c", 'echo "$1"; exec sleep 1000', "sh", "{queue}"])
     with procq.Manager(factory=factory, output=False) as manager:
