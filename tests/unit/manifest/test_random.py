@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,14 @@ QUEUES = st.builds(
     update=st.builds(UpdatePolicy, SHARES, SHARES.filter(lambda share: share.number > 0), SECONDS),
 )
 MANIFESTS = st.tuples(NAMES, st.dictionaries(NAMES, QUEUES, min_size=1, max_size=4))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_root() -> Iterator[None]:
+    """Who may set every limit."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os.geteuid", lambda: 0)
+        yield
 
 
 def quoted(text: str, style: random.Random) -> str:
