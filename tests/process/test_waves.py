@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from procq.client import Progress
 from tests.process.support import processes
 from tests.process.support.fixtures import Procqs
 from tests.process.support.keeper import Event, Keeper, program, read_when_written
@@ -190,6 +191,30 @@ queues:
     assert "terminated: stopping 5 workers, up to 124 s" in procq.said()
     stopped = re.findall(r"(\w+)\.\d.* (?:exited|SIGTERM|ended)", procq.said())
     assert stopped == [] or stopped.index("mail") < stopped.index("base")
+
+
+def test_who_waits_for_the_end_is_told_what_all_waves_may_take(procqs: Procqs) -> None:
+    queue = "    command: exec sleep 1000\n    shell: yes\n"
+    procq = procqs(f"""\
+queues:
+  base:
+{queue}    stop:
+      grace: 30s
+  api:
+{queue}    after: base
+    stop:
+      grace: 500s
+  mail:
+{queue}    after: api
+    stop:
+      grace: 8000s
+""")
+    procq.start(3)
+    left = [said.left for said in procq.client.stop() if isinstance(said, Progress)]
+    assert procq.wait() == 0
+    assert left[0] > 8520
+    assert any(500 < seconds <= 530 for seconds in left), left
+    assert any(1 < seconds <= 30 for seconds in left), left
 
 
 def has(ledger: Path, line: str) -> bool:

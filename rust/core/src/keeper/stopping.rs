@@ -169,3 +169,55 @@ fn descends_from(pid: i32, root: i32) -> bool {
     let parents = std::iter::successors(Some(pid), |pid| process::stat(*pid).map(|stat| stat.parent));
     parents.take(DEEPEST).skip(1).take_while(|pid| *pid > 1).any(|pid| pid == root)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{self, Exit, Image, Spawner};
+    use std::os::fd::AsFd;
+
+    /// A leader, a member of its group, one whose parent has gone, and one that has left the group; by what they sleep for.
+    fn company() -> (Child, impl Fn(&str) -> i32) {
+        sys::block_all();
+        sys::become_subreaper().unwrap();
+        let script = "sleep 1001 & (sleep 1002 &) ; setsid sleep 1003 & wait";
+        let argv = ["sh", "-c", script].map(|word| std::ffi::CString::new(word).unwrap()).to_vec();
+        let null = sys::dev_null().unwrap();
+        let image = Image { argv, env: vec![c"PATH=/usr/bin:/bin".to_owned()], ..Image::default() };
+        let streams = [null.as_fd(), null.as_fd(), null.as_fd()];
+        let (leader, starting) = Spawner::default().spawn(image, streams, &[]).unwrap();
+        // It is read by nobody: what the child needs until exec stays.
+        std::mem::forget(starting);
+        let root = leader.pid();
+        let find = move |seconds: &str| loop {
+            let all = process::own_children().unwrap().into_iter().flat_map(process::tree).chain(process::tree(root));
+            let command = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let wanted = format!("sleep\0{seconds}\0").into_bytes();
+            let found = all.into_iter().find(|pid| command(*pid) == wanted);
+            if let Some(pid) = found {
+                return pid;
+            }
+            std::thread::yield_now();
+        };
+        (leader, find)
+    }
+
+    #[test]
+    fn faults_2_a_group_is_asked_with_and_without_the_kernel_s_help() {
+        for old_kernel in [true, false] {
+            let (leader, find) = company();
+            let members = ["1001", "1002"].map(|seconds| Child::open(find(seconds)).unwrap());
+            let another = Child::open(find("1003")).unwrap();
+            Child::pretend_no_group_signals(old_kernel);
+            ask_group(&leader, libc::SIGTERM);
+            Child::pretend_no_group_signals(false);
+            assert_eq!(leader.wait().unwrap(), Exit::Signal(libc::SIGTERM), "old kernel: {old_kernel}");
+            for member in &members {
+                assert_eq!(member.wait().unwrap(), Exit::Signal(libc::SIGTERM), "old kernel: {old_kernel}");
+            }
+            assert!(!another.has_ended(), "it has left the group");
+            another.signal(libc::SIGKILL);
+            another.wait().unwrap();
+        }
+    }
+}
