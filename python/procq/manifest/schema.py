@@ -21,6 +21,17 @@ _USER_RULE = "expected the name of a user, or a number"
 _GROUP_RULE = "expected the name of a group, or a number"
 _LIMIT = rf"([0-9]+|{_SIZE}|unlimited)"
 
+
+def _yes_no(name: str, about: str) -> Value[bool]:
+    """A key of nature rolling that is off unless somebody says yes."""
+    what, expected = "yes or no", "expected yes or no"
+    return Value(name, units.yes_or_no, what, expected, about, "no", "", ("yes",), _YES_NO, nature=Nature.ROLLING)
+
+
+def _duration(name: str, about: str, default: str, examples: tuple[str, ...]) -> Value[float]:
+    return Value(name, units.duration, "a duration", _DURATION_RULE, about, default, "", examples, (), _DURATION)
+
+
 VERSION = Value(
     "version", units.version, "a version", "write 1", "Version of the format; 1 is the only one.", "1", numeric=True,
     choices=("1",), examples=("1",),
@@ -47,17 +58,7 @@ WORKERS = Value(
     pattern=r"[0-9]+( *\.\. *[0-9]+)?",
     numeric=True,
 )
-SHELL = Value(
-    "shell",
-    units.yes_or_no,
-    "yes or no",
-    "expected yes or no",
-    "Whether `/bin/sh` runs the command.",
-    "no",
-    examples=("yes",),
-    choices=_YES_NO,
-    nature=Nature.ROLLING,
-)
+SHELL = _yes_no("shell", "Whether `/bin/sh` runs the command.")
 DIRECTORY = Value(
     "directory",
     units.directory,
@@ -124,16 +125,8 @@ NICE = Value(
     numeric=True,
     nature=Nature.ROLLING,
 )
-TTY = Value(
-    "tty",
-    units.yes_or_no,
-    "yes or no",
-    "expected yes or no",
-    "Whether workers get a terminal for their output, as programs want that colour it. Both streams become one.",
-    "no",
-    examples=("yes",),
-    choices=_YES_NO,
-    nature=Nature.ROLLING,
+TTY = _yes_no(
+    "tty", "Whether workers get a terminal for their output, as programs want that colour it. Both streams become one."
 )
 SIGNAL = Value(
     "signal",
@@ -146,16 +139,7 @@ SIGNAL = Value(
     pattern=r"(SIG)?[A-Z0-9+-]+",
     numeric=True,
 )
-GRACE = Value(
-    "grace",
-    units.duration,
-    "a duration",
-    _DURATION_RULE,
-    "How long it may take before it is killed with all it has started.",
-    "10s",
-    examples=("30s", "1.5m"),
-    pattern=_DURATION,
-)
+GRACE = _duration("grace", "How long it may take before it is killed with all it has started.", "10s", ("30s", "1.5m"))
 TO = Value(
     "to",
     units.stop_to,
@@ -269,16 +253,7 @@ BATCH = Value(
     pattern=_SHARE,
     numeric=True,
 )
-PAUSE = Value(
-    "pause",
-    units.duration,
-    "a duration",
-    _DURATION_RULE,
-    "How long a new worker must have run before the next are replaced.",
-    "1s",
-    examples=("2s",),
-    pattern=_DURATION,
-)
+PAUSE = _duration("pause", "How long a new worker must have run before the next are replaced.", "1s", ("2s",))
 BUDGET_WORKERS = Value(
     "workers",
     units.budget_workers,
