@@ -115,6 +115,11 @@ class Files:
                 self._complained.add(why)
                 self._complain(why)
 
+    @property
+    def began(self) -> float | None:
+        """When the oldest line was written; None where there is none, or nobody knows."""
+        return next((line.at for _, line in self.forward()), None)
+
     def forward(self, since: float | None = None) -> Iterator[tuple[Position, Line]]:
         """All lines, oldest first; with `since` without most of those before it."""
         for number, segment in enumerate(self._segments):

@@ -53,9 +53,13 @@ class History:
         self._wanted = wanted
         assembler = Assembler(join=place.format == "text")
         lines = [line for piece in memory for line in assembler.lines(piece)]
-        self.memory = [*lines, *assembler.rest()]
+        lines += assembler.rest()
+        self._before: list[Line] = []
+        if not place.tells_workers:
+            self._before, lines = self._where_all_are_remembered(lines)
+        self.memory = [*self._before, *lines]
         self._remembered: dict[str, list[Line]] = {}
-        for line in self.memory:
+        for line in lines:
             self._remembered.setdefault(self._key(line), []).append(line)
 
     @property
@@ -85,8 +89,23 @@ class History:
         for key in keys:
             cut = self._cut(key, found[key])
             older = [line for position, line in found[key] if cut is None or position < cut]
-            tails.append([*older, *self._remembered.get(key, [])][-count:] if count else [])
+            tails.append([*self._before, *older, *self._remembered.get(key, [])][-count:] if count else [])
         return in_order(tails)
+
+    def _where_all_are_remembered(self, memory: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+        """What memory holds from before the file begins, and from where it holds all that is written to the file.
+
+        Memory goes back less far for one who writes much: in between only the file has everything, and who has written
+        a line cannot be told there.
+        """
+        first: dict[str, float] = {}
+        for line in memory:
+            first.setdefault(line.worker, line.at or 0.0)
+        begins, began = max(first.values(), default=0.0), self._files.began
+        whole = [line for line in memory if line.at is None or line.at >= begins]
+        if began is None:
+            return [], list(memory)
+        return [line for line in memory if line.at is not None and line.at < min(began, begins)], whole
 
     def _key(self, line: Line) -> str:
         return line.worker if self._place.tells_workers else self._place.label

@@ -156,6 +156,36 @@ def test_a_shared_file_of_text_names_the_queue(tmp_path: Path) -> None:
     assert said(history.tail(2)) == ["two", "three"]
 
 
+@pytest.mark.parametrize("lag", [0.0, 0.09])
+def test_a_worker_that_says_little_hides_nothing_in_a_shared_file(tmp_path: Path, lag: float) -> None:
+    """What memory holds of it goes back further than what it holds of the other one."""
+    path = tmp_path / "a.log"
+    lines = ["quiet", *(f"line {number}" for number in range(3000))]
+    text, records = "", []
+    for number, line in enumerate(lines):
+        records.append((len(text), NOW + number - lag))
+        text += f"{line}\n"
+    path.write_text(text)
+    index(path, *records)
+    memory = [out(b"quiet\n", NOW, "a.1")]
+    memory += [out(f"{line}\n".encode(), NOW + n, "a.2") for n, line in enumerate(lines) if n > 2990]
+    history = History(place(path, workers=("a.1", "a.2")), memory, frozenset(("a.1", "a.2")), pytest.fail)
+    assert said([*history.since(None), *history.memory]) == lines
+    assert said(history.tail(100)) == lines[-100:]
+
+
+def test_what_a_shared_file_does_not_hold_is_told_from_memory(tmp_path: Path) -> None:
+    """Its queues have been given the file only now."""
+    path = tmp_path / "a.log"
+    path.write_text("new 1\nnew 2\n")
+    index(path, (0, NOW + 50))
+    memory = [out(b"old\n", NOW, "a.1"), out(b"new 1\n", NOW + 50, "a.2"), out(b"new 2\n", NOW + 51, "a.1")]
+    history = History(place(path, workers=("a.1", "a.2")), memory, frozenset(("a.1", "a.2")), pytest.fail)
+    assert said([*history.since(None), *history.memory]) == ["old", "new 1", "new 2"]
+    empty = History(place(tmp_path / "b.log", workers=("a.1", "a.2")), memory, frozenset(("a.1", "a.2")), pytest.fail)
+    assert said([*empty.since(None), *empty.memory]) == ["old", "new 1", "new 2"]
+
+
 def test_a_piece_of_a_long_line_is_joined_where_the_file_has_it_in_one(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text("before\nlong line\nafter\n")
