@@ -135,6 +135,34 @@ def test_stopping_all_by_hand_does_the_same_and_starting_again_ends_it() -> None
     leave(told, ["reports", "emails", "redis"])
 
 
+def test_what_was_stopped_by_hand_starts_in_order_again() -> None:
+    told = Told(SHOP, redis=Script(boot=2.0), emails=Script(boot=1.0))
+    told.rig.advance(10)
+    told.rig.engine.change(lambda i: stop(i, list(i.manifest.queues)), "stop")
+    told.rig.advance(60)
+    assert told.rig.keeper.alive() == {}
+    told.events.clear()
+    told.rig.engine.change(lambda i: start(i, list(i.manifest.queues), told.rig.clock.now), "start")
+    told.rig.advance(1)
+    assert (told.alive("redis"), told.alive("emails"), told.alive("reports")) == (2, 0, 0)
+    assert told.problem("emails") == "waits for redis"
+    assert told.rig.engine.snapshot().queue("emails").workers == {}, "as if they had never run"
+    told.rig.advance(10)
+    assert (told.alive("redis"), told.alive("emails"), told.alive("reports")) == (2, 3, 2)
+    assert max(told.places(Executing, "redis")) < min(told.places(SpawnRequested, "emails"))
+    assert max(told.places(Executing, "emails")) < min(told.places(SpawnRequested, "reports"))
+
+
+def test_one_queue_that_is_started_again_waits_for_nobody_that_runs_or_is_stopped() -> None:
+    told = Told(SHOP)
+    told.rig.advance(10)
+    told.rig.engine.change(lambda i: stop(i, ["emails", "redis"]), "stop")
+    told.rig.advance(10)
+    told.rig.engine.change(lambda i: start(i, ["emails"], told.rig.clock.now), "start")
+    told.rig.advance(1)
+    assert (told.alive("redis"), told.alive("emails"), told.alive("reports")) == (0, 3, 2)
+
+
 def test_stopped_and_removed_queues_are_one_order() -> None:
     told = Told(SHOP, reports=Script(leave_after=3.0))
     told.rig.advance(5)

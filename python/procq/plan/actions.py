@@ -87,7 +87,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Drop the record of a worker that is gone: its slot is not wanted any more."""
+    """Drop the record of a worker that is gone: its slot is not wanted any more, or waits as if there had been none."""
 
     worker: WorkerId
     generation: int

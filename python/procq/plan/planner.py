@@ -31,7 +31,7 @@ from procq.plan.actions import (
 )
 from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.rollout import Standing, is_old, standing, surge, survey
-from procq.plan.waves import NO_SUCH, leaving, stops_later, waits_for
+from procq.plan.waves import NO_SUCH, anew, leaving, stops_later, waits_for
 from procq.state import (
     CALM,
     EMPTY_QUEUE,
@@ -132,6 +132,9 @@ class _Look:
                 self._alive(worker, state)
             case Stopping() | Draining():
                 pass
+            case Finished() if self.start_later and anew(state) and not self.desired.stopped(slot):
+                self.held = True
+                self.actions.append(Forget(worker, state.generation, Reason.WANTED))
             case Ended() | Backoff() | Finished():
                 self._dead(worker, state)
             case _:

@@ -1,7 +1,8 @@
 """Start and stop waves: which queue waits for which. Pure.
 
 A queue `after` another one starts the first workers of its slots once every wanted slot of the other one has been seen
-to execute. Only vacant slots are held: what has run is restarted whatever becomes of the other queue.
+to execute. Only vacant slots are held, and those that a person had stopped: what has run is restarted whatever becomes
+of the other queue.
 
 Queues that leave (removed from the manifest, or stopped as a whole by a person) leave in the reverse order: one is
 asked only when no worker of a leaving queue with a higher wave is alive.
@@ -21,6 +22,7 @@ from procq.state import (
     ExitStatus,
     Finished,
     QueueState,
+    Resting,
     Running,
     Starting,
     Stopping,
@@ -34,7 +36,7 @@ NO_SUCH: Final[Known] = (None, EMPTY_QUEUE)
 
 
 def waits_for(desired: DesiredQueue, observed: QueueState, look: Callable[[str], Known]) -> tuple[str, ...]:
-    """The queues that hold back the vacant slots of this one; none where it has none. `look` tells of the others."""
+    """The queues that hold back this one; none where no slot of it begins anew. `look` tells of the others."""
     after = desired.queue.after
     if not after or desired.adjustment.stopped or not _vacant(desired, observed):
         return ()
@@ -57,8 +59,13 @@ def stops_later(wave: int | None, all_leaving: Mapping[str, int]) -> bool:
 
 
 def _vacant(desired: DesiredQueue, observed: QueueState) -> bool:
-    workers = observed.workers
-    return any(slot not in workers and not desired.stopped(slot) for slot in range(1, desired.workers + 1))
+    slots = range(1, desired.workers + 1)
+    return any(anew(observed.workers.get(slot)) and not desired.stopped(slot) for slot in slots)
+
+
+def anew(state: WorkerState | None) -> bool:
+    """Whether a worker in this slot begins anew: there was none, or somebody had stopped it."""
+    return state is None or (isinstance(state, Finished) and state.why is Resting.STOPPED)
 
 
 def _executes(desired: DesiredQueue | None, observed: QueueState) -> bool:
@@ -69,6 +76,8 @@ def _executes(desired: DesiredQueue | None, observed: QueueState) -> bool:
 
 
 def _has_executed(state: WorkerState | None) -> bool:
+    if anew(state):
+        return False
     match state:
         case Running() | Stopping():
             return True
