@@ -75,7 +75,7 @@ def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | N
 def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
     match event:
         case Executing(_, generation, pid, at) if isinstance(state, Starting):
-            return Running(generation, state.fingerprint, pid, at, state.settings)
+            return Running(generation, state.fingerprint, pid, at, state.settings, state.wave)
         case ConfigureRequested(settings=settings):
             return replace(state, settings=settings)
         case StopRequested(_, generation, deadline, _, reason):
@@ -96,7 +96,7 @@ def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
 
 
 def _wave(state: Starting | Running) -> int:
-    return 0 if state.settings is None else state.settings.wave
+    return state.wave if state.settings is None else state.settings.wave
 
 
 def _left(state: Stopping, event: WorkerEvent) -> WorkerState:

@@ -177,23 +177,29 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """Requested at `at`; exec is not yet reported. `settings` are None when unknown: learnt from a snapshot."""
+    """Requested at `at`; exec is not yet reported. `settings` are None when unknown: learnt from a snapshot,
+    which tells the `wave` alone.
+    """
 
     generation: int
     fingerprint: str
     at: float
     settings: Settings | None
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot."""
+    """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot,
+    which tells the `wave` alone.
+    """
 
     generation: int
     fingerprint: str
     pid: int
     at: float
     settings: Settings | None
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from procq.engine.port import StopWorker
 from procq.events import Event, Executing, Gone, SpawnRequested, StopRequested
 from procq.intent import ScaleTo, scale, start, stop
@@ -194,3 +197,21 @@ def test_a_queue_added_in_front_of_one_that_runs_touches_nobody() -> None:
     after = told.rig.keeper.alive()
     assert {w: after[w] for w in before} == before
     assert len(after) == 7
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0, 5), st.floats(0, 5))
+def test_a_new_control_plane_keeps_to_the_order(first: float, second: float) -> None:
+    """Also for queues that are no longer in the manifest, of which it knows only what the keeper tells."""
+    told = Told(SHOP, reports=Script(leave_after=3.0, linger=0.5), emails=Script(leave_after=1.0))
+    told.rig.advance(5)
+    told.rig.adopt(Manifest("shop", {}))
+    for wait in (first, second):
+        told.rig.advance(wait)
+        told.rig.replace_control_plane()
+    told.rig.advance(60)
+    asked = [c.worker.queue for c in told.rig.keeper.commands if isinstance(c, StopWorker)]
+    assert list(dict.fromkeys(asked)) == ["reports", "emails", "redis"]
+    assert told.rig.keeper.alive() == {}
+    gone = [(e.at, e.worker.queue) for e in told.events if isinstance(e, Gone)]
+    assert [name for _, name in gone] == ["reports"] * 2 + ["emails"] * 3 + ["redis"] * 2

@@ -98,17 +98,19 @@ def worker_state(m: Message) -> WorkerState:
     """A worker of a snapshot as a state. Raises ValueError for a phase that does not exist."""
     generation, fingerprint, at = m["generation"], m["fingerprint"], _seconds(m["at"])
     deadline = _seconds(m["deadline"] or 0)
+    # A keeper of an earlier version does not say it.
+    wave = m.get("wave", 0)
     match m["phase"]:
         case "starting" | "stopping" if m["failure"] is not None:
-            return Draining(generation, fingerprint, _end(m, at))
+            return Draining(generation, fingerprint, _end(m, at), wave)
         case "starting":
-            return Starting(generation, fingerprint, at, None)
+            return Starting(generation, fingerprint, at, None, wave)
         case "running":
-            return Running(generation, fingerprint, m["pid"], at, None)
+            return Running(generation, fingerprint, m["pid"], at, None, wave)
         case "stopping":
-            return Stopping(generation, fingerprint, m["pid"], at, deadline, "asked before this control plane")
+            return Stopping(generation, fingerprint, m["pid"], at, deadline, "asked before this control plane", wave)
         case "draining":
-            return Draining(generation, fingerprint, _end(m, at))
+            return Draining(generation, fingerprint, _end(m, at), wave)
         case "gone":
             return Ended(generation, fingerprint, _end(m, at))
         case phase:

@@ -89,8 +89,8 @@ def _has_executed(state: WorkerState | None) -> bool:
 
 def _wave(state: WorkerState) -> int:
     match state:
-        case Starting(settings=settings) | Running(settings=settings):
-            return 0 if settings is None else settings.wave
+        case Starting(settings=settings, wave=wave) | Running(settings=settings, wave=wave):
+            return wave if settings is None else settings.wave
         case Stopping(wave=wave) | Draining(wave=wave):
             return wave
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final, assert_never
@@ -36,7 +36,7 @@ from procq.events import (
     StopSignalled,
 )
 from procq.model import StopPolicy, WorkerId
-from procq.state import Draining, End, Ended, ExitStatus, Running, Starting, Stopping, WorkerState
+from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, Starting, Stopping, WorkerState
 from procq.testing.clock import VirtualClock
 from procq.testing.script import Casting, Script
 
@@ -139,7 +139,7 @@ class FakeKeeper:
             case StopWorker(worker, generation):
                 self._if_known(worker, generation, self._ask)
             case ConfigureWorker(worker, generation, settings):
-                self._if_known(worker, generation, lambda p: setattr(p, "stop", settings.stop))
+                self._if_known(worker, generation, lambda p: self._configure(p, settings))
             case ForgetWorker(worker, generation):
                 self._forget(worker, generation)
             case SaveIntent(data):
@@ -161,7 +161,7 @@ class FakeKeeper:
             return self._refuse(worker, generation, f"generation {self.last_generation} was there before")
         self.last_generation = generation
         script = self.casting(worker, generation)
-        state = Starting(generation, command.fingerprint, now, None)
+        state = Starting(generation, command.fingerprint, now, None, command.queue.wave)
         process = self._processes[worker] = _Process(worker, script, command.queue.stop, state)
         self._later(now + script.boot, lambda: self._exec(process, generation))
         return None
@@ -172,6 +172,11 @@ class FakeKeeper:
             self._refuse(worker, generation, "no such worker")
         else:
             then(process)
+
+    def _configure(self, process: _Process, settings: Settings) -> None:
+        process.stop = settings.stop
+        if isinstance(process.state, Starting | Running):
+            process.state = replace(process.state, wave=settings.wave)
 
     def _forget(self, worker: WorkerId, generation: int) -> None:
         process = self._processes.get(worker)
@@ -197,14 +202,15 @@ class FakeKeeper:
         if state.generation != generation or not isinstance(state, Starting | Stopping):
             return
         if script.start_error is not None:
-            process.state = Draining(generation, state.fingerprint, End(script.start_error, state.at, now))
+            failed = End(script.start_error, state.at, now)
+            process.state = Draining(generation, state.fingerprint, failed, state.wave)
             self._tell(SpawnFailed(process.worker, generation, script.start_error, now))
             self._later(now + script.linger, lambda: self._gone(process, generation))
             return
         pid = 100_000 + generation
         self._tell(Executing(process.worker, generation, pid, now))
         if isinstance(state, Starting):
-            process.state = Running(generation, state.fingerprint, pid, now, None)
+            process.state = Running(generation, state.fingerprint, pid, now, None, state.wave)
         self._later(now + script.run_for, lambda: self._exit(process, generation, script.exit_code))
         self._later(now + script.kill_after, lambda: self._exit(process, generation, -signal.SIGKILL))
 
@@ -214,7 +220,7 @@ class FakeKeeper:
             return
         generation, deadline = state.generation, now + process.stop.grace
         pid = state.pid if isinstance(state, Running) else 0
-        process.state = Stopping(generation, state.fingerprint, pid, state.at, deadline, "")
+        process.state = Stopping(generation, state.fingerprint, pid, state.at, deadline, "", state.wave)
         self._tell(StopSignalled(process.worker, generation, deadline, now))
         if not process.script.ignore_term:
             leaves = min(now + process.script.leave_after, deadline)
@@ -225,7 +231,7 @@ class FakeKeeper:
         state, now = process.state, self.clock.now
         if state.generation != generation or not isinstance(state, Starting | Running | Stopping):
             return
-        process.state = Draining(generation, state.fingerprint, End(ExitStatus(code), state.at, now))
+        process.state = Draining(generation, state.fingerprint, End(ExitStatus(code), state.at, now), state.wave)
         self._tell(Exited(process.worker, generation, ExitStatus(code), now))
         self._later(now + process.script.linger, lambda: self._gone(process, generation))
 

@@ -116,6 +116,7 @@ impl Worker {
             at: self.at,
             deadline: self.deadline,
             stop: self.stop,
+            wave: self.wave,
             asked: self.asked,
             status: self.status,
             failure: self.failure.clone(),

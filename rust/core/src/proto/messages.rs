@@ -300,6 +300,9 @@ pub struct Record {
     /// SIGKILL comes then, while stopping or draining.
     pub deadline: Option<u64>,
     pub stop: StopPolicy,
+    /// In which order it goes when everything is stopped, as it was told last.
+    #[serde(default)]
+    pub wave: u32,
     /// It was told to leave before it ended.
     #[serde(default)]
     pub asked: bool,
