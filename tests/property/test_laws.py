@@ -16,9 +16,9 @@ from procq.fold import Slots, fold
 from procq.intent import DesiredQueue, Intent, desired_queue
 from procq.intent_codec import decode, encode
 from procq.model import Manifest, WorkerId
-from procq.plan import Configure, Forget, Spawn, Stop, plan, plan_queue
+from procq.plan import Configure, Forget, Reason, Spawn, Stop, plan, plan_queue
 from procq.plan.diff import Counts, Mark, compare
-from procq.plan.rollout import surge
+from procq.plan.rollout import Standing, batch, standing, surge, survey
 from procq.state import Dead, Observed, QueueState, Running, Starting, Streak
 from procq.testing import Rig, Script
 from tests.property.strategies import (
@@ -210,3 +210,36 @@ def test_the_published_events_tell_the_whole_story(first: Manifest, second: Mani
         observed = fold(observed, event)
     known = rig.engine.snapshot().observed.queues
     assert {n: q for n, q in observed.queues.items() if q.workers} == {n: q for n, q in known.items() if q.workers}
+
+
+@given(desired_and_observed(), st.booleans(), st.booleans())
+def test_what_is_held_back_is_neither_started_nor_asked(pair: Pair, start_later: bool, stop_later: bool) -> None:
+    """And a plan that was recorded is not made again then either."""
+    desired, observed = pair
+    slots = Slots.of(observed)
+    planned = plan_queue("emails", desired, observed, NOW, start_later, stop_later)
+    for generation, action in enumerate(planned.actions, 100):
+        state = observed.workers.get(action.worker.slot)
+        assert not (start_later and isinstance(action, Spawn) and state is None)
+        assert not (stop_later and isinstance(action, Stop) and action.reason is Reason.STOPPED)
+        event, _ = translate(action, NOW, generation, slots.workers.get(action.worker.slot), "shop")
+        slots.apply(event)
+    assert plan_queue("emails", desired, slots.frozen(), NOW, start_later, stop_later).actions == ()
+
+
+@given(desired_and_observed())
+def test_a_roll_out_moves_no_more_than_a_batch_and_nothing_while_a_new_worker_fails(pair: Pair) -> None:
+    desired, observed = pair
+    before = survey(desired, observed, NOW)
+    taken = [
+        a.worker.slot
+        for a in plan_queue("emails", desired, observed, NOW).actions
+        if isinstance(a, Stop) and a.worker.slot in before.old
+    ]
+    assert taken == list(before.take)
+    if taken:
+        assert not before.failing
+        slots = range(1, desired.workers + 1)
+        after = carried_out(desired, observed)
+        moving = [s for s in slots if standing(desired, after, s, NOW) in (Standing.LEAVING, Standing.COMING)]
+        assert len(moving) <= batch(desired)

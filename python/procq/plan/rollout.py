@@ -16,6 +16,7 @@ from typing import assert_never
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
 from procq.plan.restarts import Rest, StartAgain, verdict
+from procq.plan.waves import anew
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
@@ -135,11 +136,11 @@ def _standing(
     desired: DesiredQueue, slot: int, state: WorkerState | None, streak: Streak, now: float, held: bool
 ) -> tuple[Standing, float | None]:
     """What the slot is, and when it becomes something else though nothing happens."""
-    if desired.stopped(slot):
+    if desired.stopped(slot) or (held and anew(state)):
         return Standing.ASIDE, None
     match state:
         case None:
-            return Standing.ASIDE if held else Standing.DUE, None
+            return Standing.DUE, None
         case Starting() | Running():
             return _alive(desired, slot, state, streak, now)
         case Stopping():
