@@ -21,7 +21,7 @@ def plan_view(difference: Difference, manifest: str, current: Intent | None) -> 
         untouched=difference.counts.untouched,
         seconds_least=difference.seconds[0],
         seconds_most=difference.seconds[1],
-        notes=tuple(_overrides(queues, current)),
+        notes=(*_overrides(queues, current), *_roll_outs(queues)),
     )
 
 
@@ -39,6 +39,14 @@ def _overrides(queues: Iterable[QueueDiff], current: Intent | None) -> Iterator[
                 f"{queue.name} is overridden to {overrides[queue.name]}: the number in the file counts after "
                 f"`procq scale {queue.name}=auto`"
             )
+
+
+def _roll_outs(queues: Iterable[QueueDiff]) -> Iterator[str]:
+    """Of queues that stay as they are: what an earlier change has not come to yet."""
+    for queue in queues:
+        if queue.mark is Mark.SAME and queue.counts.replaced:
+            left = count(queue.counts.replaced, "worker")
+            yield f"{queue.name} is being replaced, {left} to go: `procq status {queue.name}` shows how far it is"
 
 
 def change_view(queue: QueueDiff) -> ChangeView:

@@ -1,7 +1,7 @@
 """Shows what another manifest would change, before it is saved over the one in force.
 
   procq plan draft.yaml        queue by queue: + new, ~ changed in place, ± replaced, - removed
-  procq plan                   the manifest itself: whether what runs is what it says
+  procq plan                   the manifest itself: whether it is in force as it is saved
   procq plan --json draft.yaml
 
 Nothing is changed. What is shown is planned by the same planner that acts when the file is saved; how long it takes is

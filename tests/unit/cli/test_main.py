@@ -94,7 +94,7 @@ def test_stop_start_restart(shop: Shop) -> None:
 
 
 def test_plan(shop: Shop) -> None:
-    assert shop.type("plan") == "procq.yaml is what runs: 2 queues unchanged.\n"
+    assert shop.type("plan") == "procq.yaml is in force: 2 queues unchanged.\n"
     shop.api.control.on_disk = manifest(queue("emails", 3))
     assert "~ emails   workers 2 → 3" in shop.type("plan", "draft.yaml", code=2)
     assert json.loads(shop.type("plan", "--json", code=2))["changes"][0]["started"] == 1

@@ -128,7 +128,7 @@ def test_plan() -> None:
         2 new, 24 replaced or stopped, 43 untouched.
         """,
     )
-    check(plan_lines(PlanView("/x/Procfile", (), 1), PLAIN), "Procfile is what runs: 1 queue unchanged.")
+    check(plan_lines(PlanView("/x/Procfile", (), 1), PLAIN), "Procfile is in force: 1 queue unchanged.")
 
 
 def test_events() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from procq.api.differences import plan_view
 from procq.intent import Intent, ScaleTo, restart, scale
 from procq.model import Manifest, StopPolicy
 from procq.plan.diff import Counts, Difference, Mark, compare
@@ -79,3 +80,13 @@ def test_wording() -> None:
         "0s", "100ms", "1.5s", "10s", "90s", "2m", "1h", "1d",
     ]  # fmt: skip
     assert (signal_name(15), signal_name(99)) == ("TERM", "99")
+
+
+def test_a_plan_says_of_an_earlier_change_that_it_is_not_done() -> None:
+    new = manifest(queue("emails", 5, "work harder"), queue("same"))
+    old = settled(manifest(queue("emails", 5), queue("same")))
+    view = plan_view(compare(Intent(new), Intent(new), old), "/srv/procq.yaml", Intent(new))
+    assert view.changes == ()
+    assert view.notes == ("emails is being replaced, 5 workers to go: `procq status emails` shows how far it is",)
+    done = plan_view(compare(Intent(new), Intent(new), settled(new)), "/srv/procq.yaml", Intent(new))
+    assert done.notes == ()

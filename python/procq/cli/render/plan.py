@@ -15,7 +15,7 @@ def plan_lines(plan: PlanView, style: Style, *, running: bool = True) -> list[st
     file = os.path.basename(plan.manifest)
     notes = [style(plain(note), "dim") for note in plan.notes]
     if not plan.changes:
-        found = "is what runs" if running else "has no queues"
+        found = "is in force" if running else "has no queues"
         return [f"{file} {found}: {count(plan.unchanged, 'queue')} unchanged.", *notes]
     lines = [f"{file} differs from what runs:" if running else f"{file} is not running yet. `procq up` would do:", ""]
     names = max(width(plain(change.queue)) for change in plan.changes)
