@@ -54,7 +54,7 @@ def _existing(control: Control, request: Request) -> str:
     name = str(request.path_params["name"])
     if name not in queue_names(control.view()):
         resolve(control.view(), (name,))
-        raise bad_request(f'"{name}" is not a queue', hint="Name one queue: single workers and patterns have no number of workers.")
+        raise bad_request(f'"{name}" is not a queue', hint="Name one queue: workers and patterns have no number.")
     return name
 
 
