@@ -72,7 +72,9 @@ def wait_for(
         status = _look(client, affected.queues)
         workers = [worker for worker in status.workers if worker.id in ids]
         pending = [w for w in workers if not (goal.reached(w) or goal.missed(w) or goal.undone(w))]
-        halted = [queue for queue in status.queues if queue.name in affected.queues and is_halted(queue)]
+        # Who runs still waits for a turn that does not come; who is on the way already needs none.
+        waiting = {w.queue for w in pending if w.state == "running"} if goal.wanted else set()
+        halted = [queue for queue in status.queues if queue.name in waiting and is_halted(queue)]
         now = time.monotonic()
         late = patience is not None and now - started > patience
         if not pending or halted or late:

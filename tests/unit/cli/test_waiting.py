@@ -65,6 +65,16 @@ def test_progress_is_shown_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> 
     assert said.out.startswith("4 workers started in ")
 
 
+@pytest.mark.parametrize("goal", [STOPPED, replace(RUNNING, done="replaced", newer_than={"a.3": 1})])
+def test_a_roll_out_that_is_halted_keeps_nobody_else_waiting(goal: Goal, capsys: pytest.CaptureFixture[str]) -> None:
+    """One worker is stopped or restarted by itself: it does not wait for its turn, and is waited for."""
+    halted, running = "roll-out halted after 0 of 4: a.1 exit code 1", goal.wanted
+    after = worker(3, "running" if running else "stopped", 2, wanted=running)
+    looks = look(worker(3, "stopping", wanted=running), problem=halted), look(after, problem=halted)
+    assert wait_for(Scripted(*looks), wire.Affected(("a.3",), ("a",)), Terminal({}), goal) == 0
+    assert "halted" not in capsys.readouterr().out
+
+
 def test_a_roll_out_that_is_halted_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     goal = replace(RUNNING, done="replaced", newer_than=dict.fromkeys(IDS, 1))
     workers = [worker(1, "running", 5), worker(2, "starting", 6), worker(3, "running"), worker(4, "running")]
