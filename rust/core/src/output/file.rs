@@ -68,16 +68,23 @@ impl LogFile {
         }
     }
 
-    /// Takes over what has come, and what is said of the file by now.
+    /// Takes over what is said of the file by now, and what has come.
     pub fn take_over(&mut self, queue: &mut FileQueue) {
-        if !self.batch.is_done() {
-            return;
-        }
-        self.batch.take(&mut queue.pieces);
+        // Also for what is under way: as it was said before it might never be written.
         self.settings = queue.settings;
         if self.user != queue.user {
             self.user.clone_from(&queue.user);
-            self.segment = None;
+            self.leave();
+        }
+        if self.batch.is_done() {
+            self.batch.take(&mut queue.pieces);
+        }
+    }
+
+    /// Closes the file; the next attempt opens what the path leads to by then.
+    fn leave(&mut self) {
+        if let Some(segment) = self.segment.take() {
+            self.left = (!segment.whole).then_some(segment.identity);
         }
     }
 
@@ -97,9 +104,7 @@ impl LogFile {
                 self.retry = Some(now + self.pause);
                 self.pause = (self.pause * 2).min(LAST_RETRY);
                 // What the path leads to by then may be in a better state.
-                if let Some(segment) = self.segment.take() {
-                    self.left = (!segment.whole).then_some(segment.identity);
-                }
+                self.leave();
                 Outcome::Failed(errno)
             }
         }

@@ -127,9 +127,28 @@ fn of_two_users_of_a_file_the_first_one_s_rights_stand_until_he_has_left() {
     assert_eq!((owner(&path), owner(&beside(&path, 1))), ((NOBODY, NOBODY + 1), (NOBODY, NOBODY + 1)));
     fixture.output.close(first);
     fixture.output.close(second);
-    let third = fixture.output.open("b.1", 3, Some(&log), Some(&identity(ANOTHER)));
     std::fs::remove_file(&path).expect("removed");
+    let third = fixture.output.open("b.1", 3, Some(&log), Some(&identity(ANOTHER)));
     fixture.feed(third, &numbered(2..3));
     fixture.flush();
     assert_eq!(owner(&path), (ANOTHER, ANOTHER + 1));
+}
+
+#[test]
+fn what_one_user_may_not_write_the_next_one_writes() {
+    if !is_root("what_one_user_may_not_write_the_next_one_writes") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = home(&scratch).join("w.log");
+    let mut fixture = Fixture::silent();
+    let first = fixture.output.open("w.1", 1, Some(&Log::at(&path)), Some(&identity(ANOTHER)));
+    fixture.feed(first, &numbered(0..1));
+    assert_eq!(fixture.trouble().errno, libc::EACCES);
+    fixture.output.close(first);
+    let second = fixture.output.open("w.1", 2, Some(&Log::at(&path)), Some(&identity(NOBODY)));
+    assert_eq!(fixture.trouble().errno, 0);
+    fixture.feed(second, &numbered(1..2));
+    fixture.flush();
+    assert_eq!((read(&path), owner(&path)), (numbered(0..2), (NOBODY, NOBODY + 1)));
 }
