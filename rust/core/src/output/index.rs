@@ -45,7 +45,8 @@ impl Index {
         let fd = rustix::fs::open(path_of(file), flags, Mode::from_raw_mode(0o640)).ok()?;
         let stat = rustix::fs::fstat(&fd).ok()?;
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !regular || sys::is_scarce(fd.as_fd(), SPARE_DESCRIPTORS) {
+        // With a second name it is somebody else's: we only ever make it under one.
+        if !regular || stat.st_nlink != 1 || sys::is_scarce(fd.as_fd(), SPARE_DESCRIPTORS) {
             return None;
         }
         let length = u64::try_from(stat.st_size).unwrap_or(0);

@@ -115,3 +115,15 @@ fn a_link_in_its_place_is_not_followed() {
     feed_at(&mut fixture, id, SECOND, b"hello\n");
     assert_eq!((read(&path), read(&victim)), (b"hello\n".to_vec(), b"precious".to_vec()));
 }
+
+#[test]
+fn another_name_of_somebody_s_file_is_no_index() {
+    let scratch = Scratch::new();
+    let (path, victim) = (scratch.path("w.log"), scratch.path("victim"));
+    std::fs::write(&victim, b"precious").expect("written");
+    std::fs::hard_link(&victim, beside(&path, "idx")).expect("linked");
+    let mut fixture = Fixture::silent();
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
+    feed_at(&mut fixture, id, SECOND, b"hello\n");
+    assert_eq!((read(&path), read(&victim)), (b"hello\n".to_vec(), b"precious".to_vec()));
+}
