@@ -4,11 +4,12 @@
 //! [`super::entry`]. Raw system calls only, and not for speed: glibc's `setuid` has every thread of the process follow, and a child of
 //! ours shares the memory in which glibc finds the keeper's threads.
 
+use super::capabilities::Capabilities;
 use super::raw;
 use super::spawn::SpawnError;
 use crate::proto::messages::{Identity, Stage};
 use std::collections::BTreeSet;
-use std::{io, ptr};
+use std::io;
 
 // 32-bit x86 and ARM keep the plain numbers for calls with ids of 16 bits.
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
@@ -19,16 +20,8 @@ use libc::{
     SYS_setresgid32 as SYS_setresgid, SYS_setresuid32 as SYS_setresuid,
 };
 
-/// The newest version of the capability calls: two words of 32 bits each.
-const CAPABILITY_VERSION: u32 = 0x2008_0522;
-/// Signals to processes of other users.
-const CAP_KILL: u32 = 5;
-
-#[repr(C)]
-struct Header {
-    version: u32,
-    pid: i32,
-}
+/// An id that stays as it is.
+const KEPT: usize = u32::MAX as usize;
 
 /// What a child has to do to be who it should be. Points into the [`Identity`], which must live as long.
 pub(super) struct Change {
@@ -37,6 +30,7 @@ pub(super) struct Change {
     groups: *const u32,
     group_count: usize,
     needed: bool,
+    alone: bool,
 }
 
 impl Change {
@@ -55,21 +49,25 @@ impl Change {
             .collect();
         let asked: BTreeSet<u32> = user.groups.iter().copied().chain([user.gid]).collect();
         let is_another = uids != [user.uid; 3];
-        if is_another && !may_signal_others() {
+        let capabilities = Capabilities::own();
+        // Who becomes another user is stopped by us later on.
+        if is_another && !capabilities.may_signal_others() {
             return Err(SpawnError { stage: Stage::User, source: io::Error::from_raw_os_error(libc::EPERM) });
         }
+        let needed = is_another || gids != [user.gid; 3] || own != asked;
         Ok(Change {
             uid: user.uid,
             gid: user.gid,
             groups: user.groups.as_ptr(),
             group_count: user.groups.len(),
-            needed: is_another || gids != [user.gid; 3] || own != asked,
+            needed,
+            alone: needed || (user.uid != 0 && capabilities.any()),
         })
     }
 
-    /// Whether it differs from who we are.
-    pub fn is_needed(&self) -> bool {
-        self.needed
+    /// Whether the child will have fewer rights than we have: then whoever may attach to it must not find our memory.
+    pub fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Becomes that user. In the child.
@@ -80,9 +78,16 @@ impl Change {
             if self.needed {
                 done(Stage::Groups, raw::call(SYS_setgroups, self.group_count, self.groups as usize, 0, 0))?;
                 done(Stage::Groups, raw::call(SYS_setresgid, gid, gid, gid, 0))?;
-                done(Stage::User, raw::call(SYS_setresuid, uid, uid, uid, 0))?;
-                // The system's default, but not everywhere: the user's other processes must not get at our copied memory.
+                // With our saved id nobody of that user may attach yet.
+                done(Stage::User, raw::call(SYS_setresuid, uid, uid, KEPT, 0))?;
+            }
+            if self.alone {
+                // The system's default, but not everywhere: the user's other processes must not get at our copied memory. Only changes
+                // of the ids above take this back.
                 raw::call(libc::SYS_prctl, libc::PR_SET_DUMPABLE as usize, 0, 0, 0);
+            }
+            if self.needed {
+                done(Stage::User, raw::call(SYS_setresuid, KEPT, KEPT, uid, 0))?;
             }
             let (mut uids, mut gids) = ([u32::MAX; 3], [u32::MAX; 3]);
             done(Stage::User, ask(SYS_getresuid, &mut uids))?;
@@ -104,13 +109,9 @@ impl Change {
 
 /// No capability of any kind, and therefore no way back: tried, and it must fail.
 unsafe fn give_up() -> Result<(), (Stage, isize)> {
-    let header = Header { version: CAPABILITY_VERSION, pid: 0 };
-    // Effective, permitted, inheritable; the ambient ones go with them.
-    let none = [0u32; 6];
     // SAFETY: as in `make`.
     unsafe {
-        let (header, none) = (ptr::from_ref(&header) as usize, none.as_ptr() as usize);
-        done(Stage::User, raw::call(libc::SYS_capset, header, none, 0, 0))?;
+        done(Stage::User, Capabilities::NONE.set())?;
         if raw::call(SYS_setresuid, 0, 0, 0, 0) >= 0 {
             return Err((Stage::User, libc::EPERM as isize));
         }
@@ -141,11 +142,32 @@ fn own_ids() -> ([u32; 3], [u32; 3]) {
     (uids, gids)
 }
 
-/// Who becomes another user is stopped by us later on.
-fn may_signal_others() -> bool {
-    let mut header = Header { version: CAPABILITY_VERSION, pid: 0 };
-    let mut sets = [0u32; 6];
-    // SAFETY: the kernel fills two times three words, and may correct the version.
-    let asked = unsafe { libc::syscall(libc::SYS_capget, ptr::from_mut(&mut header), sets.as_mut_ptr()) };
-    asked == 0 && sets[0] & (1 << CAP_KILL) != 0
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_up_capabilities_alone_does_not_share_our_memory_either() {
+        if crate::sys::own_uid() != 0 {
+            eprintln!("SKIPPED who_gives_up_capabilities_alone_does_not_share_our_memory_either: only root has any");
+            return;
+        }
+        // In a thread of its own, as an ordinary user who was left capabilities, and then none.
+        let found = std::thread::spawn(|| {
+            let groups: Vec<u32> = rustix::process::getgroups().unwrap().into_iter().map(|g| g.as_raw()).collect();
+            let gid = rustix::process::getgid().as_raw();
+            let itself = Identity { uid: 4711, gid, groups };
+            let alone = || Change::to(&itself).map(|change| (change.needed, change.is_alone())).unwrap();
+            // SAFETY: numbers; this thread alone.
+            unsafe {
+                libc::syscall(libc::SYS_prctl, libc::PR_SET_KEEPCAPS, 1, 0, 0, 0);
+                libc::syscall(SYS_setresuid, 4711, 4711, 4711);
+            }
+            let with = alone();
+            // SAFETY: as above.
+            unsafe { Capabilities::NONE.set() };
+            (with, alone())
+        });
+        assert_eq!(found.join().expect("no panic"), ((false, true), (false, false)));
+    }
 }

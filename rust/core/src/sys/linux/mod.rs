@@ -1,5 +1,6 @@
 //! Linux 5.4 and later: pidfds, epoll, signalfd, `/proc`.
 
+mod capabilities;
 mod child;
 mod entry;
 mod identity;

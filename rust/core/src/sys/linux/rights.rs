@@ -3,6 +3,7 @@
 //! The kernel keeps user and groups a thread; only libc's wrappers change those of all threads. The file system's user id
 //! decides about files and nothing else, so nobody of that user may signal or trace us meanwhile.
 
+use super::capabilities::Capabilities;
 use rustix::process::DumpableBehavior;
 use std::io;
 
@@ -36,9 +37,10 @@ pub fn with_rights<T>(rights: Rights<'_>, work: impl FnOnce() -> T) -> io::Resul
     }
     // The kernel stops core dumps and tracing of who changes his ids; ours are the same again in a moment.
     let dumpable = rustix::process::dumpable_behavior();
-    let assumed = groups_are(rights.groups).and_then(|()| ids_are(&rights));
+    let capabilities = Capabilities::own();
+    let assumed = groups_are(rights.groups).and_then(|()| ids_are(&rights)).and_then(|()| no_more_than(rights));
     let result = assumed.map(|()| work());
-    if ids_are(&own).is_err() || groups_are(own.groups).is_err() {
+    if ids_are(&own).is_err() || groups_are(own.groups).is_err() || are(capabilities).is_err() {
         std::process::abort();
     }
     if let Ok(DumpableBehavior::Dumpable) = dumpable {
@@ -78,6 +80,25 @@ fn ids_are(wanted: &Rights<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// The kernel does this where root ceases to be root, unless it was told not to; and not for somebody else who was given capabilities.
+fn no_more_than(rights: Rights<'_>) -> io::Result<()> {
+    if rights.uid == 0 {
+        return Ok(());
+    }
+    are(Capabilities::own().without_files())
+}
+
+fn are(wanted: Capabilities) -> io::Result<()> {
+    if Capabilities::own() == wanted {
+        return Ok(());
+    }
+    // SAFETY: of this thread alone; all of them are on its stack.
+    match unsafe { wanted.set() } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(-errno as i32)),
+    }
+}
+
 /// The id that is in force: a number that nobody has changes nothing, and the former one is told.
 fn file_id(call: libc::c_long) -> u32 {
     // SAFETY: takes a number.
@@ -115,6 +136,34 @@ mod tests {
         assert_eq!((file_id(SETFSUID), file_id(SETFSGID), own_groups().expect("groups")), (0, 0, before));
         assert!(std::fs::read(&secret).is_ok(), "ours again");
         std::fs::remove_dir_all(directory).expect("removed");
+    }
+
+    #[test]
+    fn capabilities_of_who_is_not_root_open_no_file_for_a_user() {
+        if crate::sys::own_uid() != 0 {
+            eprintln!("SKIPPED capabilities_of_who_is_not_root_open_no_file_for_a_user: only root has any");
+            return;
+        }
+        let secret = std::env::temp_dir().join(format!("procq-capabilities-{}", std::process::id()));
+        std::fs::write(&secret, "ours").expect("written");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("forbidden");
+        let path = secret.clone();
+        // As a service that is given capabilities instead of root, in a thread of its own.
+        let found = std::thread::spawn(move || {
+            let all = Capabilities::own();
+            // SAFETY: numbers; this thread alone.
+            unsafe {
+                libc::syscall(libc::SYS_prctl, libc::PR_SET_KEEPCAPS, 1, 0, 0, 0);
+                libc::syscall(libc::SYS_setresuid, 4711, 4711, 4711);
+                assert_eq!(all.set(), 0);
+            }
+            let read = || std::fs::read(&path).is_ok();
+            let theirs = with_rights(Rights { uid: 4713, gid: 4713, groups: &[] }, read).expect("it has CAP_SETUID");
+            (read(), theirs, Capabilities::own() == all)
+        });
+        let found = found.join().expect("no panic");
+        std::fs::remove_file(secret).expect("removed");
+        assert_eq!(found, (true, false, true));
     }
 
     #[test]

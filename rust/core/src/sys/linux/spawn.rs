@@ -195,7 +195,7 @@ impl Spawner {
         let failed = |source| SpawnError { stage: Stage::Clone, source };
         let change = image.user.as_ref().map(Change::to).transpose()?;
         // Who becomes another user must not have our memory while it still is as we made it (docs/adr/0014).
-        let alone = change.as_ref().is_some_and(Change::is_needed);
+        let alone = change.as_ref().is_some_and(Change::is_alone);
         let (status, report) = super::pipe().map_err(failed)?;
         super::super::set_nonblocking(status.as_fd()).map_err(failed)?;
         let (report, extra) = out_of_the_way(report, extra).map_err(failed)?;
