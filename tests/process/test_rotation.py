@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import struct
 import sys
 import tempfile
@@ -101,3 +102,25 @@ def test_the_files_of_a_worker_with_a_user_are_made_with_his_rights(keeper: Keep
         until((home / "logs" / "w.log.idx").exists, "the file and its index")
         for made in [home / "logs", *(home / "logs").iterdir()]:
             assert (made.stat().st_uid, made.stat().st_gid) == (me["uid"], me["gid"]), made
+
+
+def test_a_file_of_which_none_is_kept_loses_nothing_new_when_there_cannot_be_another(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    """It is removed first. The lines for which that was done wait for a file that has a name."""
+    log, credits = tmp_path / "log", tmp_path / "credits"
+    os.mkfifo(credits)
+    line = b"x" * 4000
+    code = f"credits = os.open({str(credits)!r}, os.O_RDONLY)\nwhile os.read(credits, 1):\n"
+    code += " os.write(1, b'x' * 4000 + b'\\n')"
+    keeper.spawn(python(code), log={"path": os.fsencode(log), "rotate": 4096, "keep": 0})
+    with credits.open("wb", buffering=0) as more:
+        more.write(b"1")
+        until(lambda: log.exists() and log.read_bytes() == line + b"\n", "the first line")
+        soft, hard = resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE)
+        taken = {int(number) for number in os.listdir(f"/proc/{keeper.pid}/fd")}
+        resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE, (min(set(range(soft)) - taken), hard))
+        more.write(b"1")
+        keeper.wait(lambda event: event["t"] == "log_trouble", "the trouble")
+        resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        until(lambda: log.exists() and log.read_bytes() == line + b"\n", "the second line, in a file of its own")

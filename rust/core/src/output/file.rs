@@ -136,7 +136,7 @@ impl LogFile {
             // Somebody may have made it shorter.
             segment.measure();
             if self.is_full(segment, limit) {
-                self.rotate(segment, now);
+                self.rotate(segment, now)?;
             }
             if self.is_full(segment, limit) {
                 // No new one could be had, or it is somebody else's.
@@ -168,8 +168,8 @@ impl LogFile {
         }
     }
 
-    /// Goes on with the file that follows on a full one; with the same if that could not be had.
-    fn rotate(&mut self, segment: &mut Segment, now: Instant) {
+    /// Goes on with the file that follows on a full one; with the same if that could not be had. An error: it cannot be gone on with either.
+    fn rotate(&mut self, segment: &mut Segment, now: Instant) -> Result<(), Errno> {
         let keep = self.settings.keep;
         let result = self.with_rights(|path, way| {
             let Some(place) = &segment.place else { return Err(Errno::INVAL) };
@@ -185,6 +185,8 @@ impl LogFile {
         if before.is_some() != again.is_some() {
             self.rotation_news = Some(failure);
         }
+        // Removed, because none is kept, and nothing in its place: what is written there is lost.
+        failure.filter(|_| segment.is_deleted()).map_or(Ok(()), Err)
     }
 
     fn with_rights<T>(&self, work: impl FnOnce(&Path, Way) -> Result<T, Errno>) -> Result<T, Errno> {

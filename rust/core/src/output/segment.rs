@@ -69,6 +69,11 @@ impl Segment {
         rustix::fs::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity)
     }
 
+    /// Whether it has no name any more.
+    pub fn is_deleted(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// Looks how much is really in it.
     pub fn measure(&mut self) {
         let Ok(stat) = rustix::fs::fstat(&self.fd) else { return };
