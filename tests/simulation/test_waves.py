@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procq.engine import loop, order
 from procq.engine.port import StopWorker
 from procq.events import Event, Executing, Gone, SpawnRequested, StopRequested
 from procq.intent import ScaleTo, scale, start, stop
 from procq.model import Manifest, Queue, StopPolicy, WorkerId
+from procq.plan import QueuePlan, planner, waves
 from procq.plan.diff import Counts
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script
 from procq.views import About, queue_view
@@ -215,3 +219,28 @@ def test_a_new_control_plane_keeps_to_the_order(first: float, second: float) -> 
     assert told.rig.keeper.alive() == {}
     gone = [(e.at, e.worker.queue) for e in told.events if isinstance(e, Gone)]
     assert [name for _, name in gone] == ["reports"] * 2 + ["emails"] * 3 + ["redis"] * 2
+
+
+def test_who_waits_is_looked_at_when_the_wait_ends_and_not_at_every_step_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = {"waits": 0, "plans": 0}
+
+    def executes(*known: Any) -> bool:
+        counted["waits"] += 1
+        return waves.executes(*known)
+
+    def plan_queue(name: str, *rest: Any) -> QueuePlan:
+        counted["plans"] += name.startswith("q")
+        return planner.plan_queue(name, *rest)
+
+    monkeypatch.setattr(order, "executes", executes)
+    monkeypatch.setattr(loop, "plan_queue", plan_queue)
+    boots = iter(range(100))
+    waiting = [replace(queue(f"q{n}", 1), after=("base",), wave=1) for n in range(200)]
+    rig = Rig(
+        manifest(queue("base", 50), *waiting),
+        lambda worker, _: Script(boot=1.0 + next(boots) / 10 if worker.queue == "base" else 0.0),
+    )
+    rig.advance(30)
+    assert len(rig.keeper.alive()) == 250
+    assert counted["plans"] < 4 * 200, "held, let go, and what becomes of the one worker"
+    assert counted["waits"] < 4 * 50

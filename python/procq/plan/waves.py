@@ -37,10 +37,13 @@ NO_SUCH: Final[Known] = (None, EMPTY_QUEUE)
 
 def waits_for(desired: DesiredQueue, observed: QueueState, look: Callable[[str], Known]) -> tuple[str, ...]:
     """The queues that hold back this one; none where no slot of it begins anew. `look` tells of the others."""
+    return tuple(name for name in asks_for(desired, observed) if not executes(*look(name)))
+
+
+def asks_for(desired: DesiredQueue, observed: QueueState) -> tuple[str, ...]:
+    """The queues that have to execute before this one goes on; none where no slot of it begins anew."""
     after = desired.queue.after
-    if not after or desired.adjustment.stopped or not _vacant(desired, observed):
-        return ()
-    return tuple(name for name in after if not _executes(*look(name)))
+    return after if after and not desired.adjustment.stopped and _vacant(desired, observed) else ()
 
 
 def leaving(desired: DesiredQueue | None, observed: QueueState) -> int | None:
@@ -68,7 +71,8 @@ def anew(state: WorkerState | None) -> bool:
     return state is None or (isinstance(state, Finished) and state.why is Resting.STOPPED)
 
 
-def _executes(desired: DesiredQueue | None, observed: QueueState) -> bool:
+def executes(desired: DesiredQueue | None, observed: QueueState) -> bool:
+    """Whether a queue holds back none of those that come after it."""
     if desired is None or desired.adjustment.stopped:
         return True
     workers = observed.workers
