@@ -178,9 +178,9 @@ def test_faults_27_a_closed_terminal_is_a_graceful_stop(terminals: Terminals) ->
 
 
 def test_detached_it_outlives_the_terminal(procqs: Procqs, oracle: Oracle) -> None:
-    procq = procqs("queues:\n  a: sleep 1000\n")
+    procq = procqs("name: store\nqueues:\n  a: sleep 1000\n")
     said = procq.command("up", "-d", str(procq.manifest))
-    assert "runs" in said
+    assert "store runs" in said
     procq.began(1)
     before = procq.workers()
     os.kill(procq.info().sentinel, signal.SIGHUP)

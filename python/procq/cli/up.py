@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if not (options.detach or options.wait):
         become(hosting(project, options.name, color=terminal.color))
     background.start(project, lambda ready_fd: become(hosting(project, options.name, color=False, ready_fd=ready_fd)))
-    terminal.line(f"{terminal.style(project.name, 'bold')} runs   `procq status` shows it, `procq down` stops it")
+    terminal.line(f"{terminal.style(_name(project), 'bold')} runs   `procq status` shows it, `procq down` stops it")
     terminal.line(terminal.style(f"its output is in {project.log_file}", "dim"))
     return _wait(project, patience, terminal) if options.wait else ExitCode.DONE
 
@@ -81,6 +81,13 @@ def _patience(options: argparse.Namespace) -> float | None:
         # `procq up --wait deploy/procq.yaml`: what follows is the manifest.
         options.manifest = options.wait
         return None
+
+
+def _name(project: Project) -> str:
+    """What a project that runs calls itself: as its manifest does."""
+    from procq.client import Client
+
+    return Client(project).status([]).project
 
 
 def _runs(project: Project) -> bool:
