@@ -79,12 +79,13 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
     desired = desired_queue(view.intent, name) if view.intent else None
     observed = view.queue(name)
     states = Counter(_worker_state(desired, slot, observed.workers.get(slot)) for slot in slots(view, name))
-    halted = halt(desired, observed, now, about.last_exits) if desired else None
-    waiting_for = waits_for(desired, observed, partial(_known, view)) if desired else ()
+    ending = view.observed.shutting_down
+    halted = halt(desired, observed, now, about.last_exits) if desired and not ending else None
+    waiting_for = waits_for(desired, observed, partial(_known, view)) if desired and not ending else ()
     return QueueView(
         name=name,
         command=desired.queue.command if desired else "",
-        state="replacing" if halted else _queue_state(desired, observed, states, now),
+        state=_ending(states) if ending else "replacing" if halted else _queue_state(desired, observed, states, now),
         running=states["running"],
         desired=desired.workers if desired else 0,
         manifest_workers=desired.queue.workers if desired else None,
@@ -162,6 +163,13 @@ def _queue_state(desired: DesiredQueue | None, observed: QueueState, states: Cou
     if _crashing(observed, now):
         return "crashing"
     return _calm_state(desired, observed, states)
+
+
+def _ending(states: Counter[str]) -> str:
+    """Once everything is stopped: nobody takes the place of those who leave, who have left, or whose turn comes yet."""
+    if states["stopping"]:
+        return "shrinking"
+    return "steady" if states["running"] + states["starting"] else "stopped"
 
 
 def _calm_state(desired: DesiredQueue, observed: QueueState, states: Counter[str]) -> str:

@@ -244,3 +244,19 @@ def test_who_waits_is_looked_at_when_the_wait_ends_and_not_at_every_step_to_it(m
     assert len(rig.keeper.alive()) == 250
     assert counted["plans"] < 4 * 200, "held, let go, and what becomes of the one worker"
     assert counted["waits"] < 4 * 50
+
+
+def test_queues_that_leave_at_the_end_are_not_said_to_be_on_their_way_to_anything() -> None:
+    told = Told(SHOP, reports=Script(leave_after=3.0))
+    told.rig.advance(5)
+    told.rig.keeper.shut_down("stopped")
+    told.rig.advance(1)
+
+    def states() -> list[str]:
+        view = told.rig.engine.snapshot()
+        return [queue_view(view, name, told.rig.clock.now, About()).state for name in ("reports", "emails", "redis")]
+
+    assert states()[0] == "shrinking"
+    assert told.problem("emails") is None
+    told.rig.advance(60)
+    assert states() == ["stopped"] * 3
