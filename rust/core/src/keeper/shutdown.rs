@@ -6,6 +6,8 @@ use crate::sys::{self, process, Child};
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+/// Nanoseconds after SIGKILL from which on what has not ended holds up no other wave: it hangs in the kernel, or a debugger keeps it.
+const STUCK: u64 = 5_000_000_000;
 /// Nanoseconds that the control plane has to leave once no worker is left.
 const CONTROL_GRACE: u64 = 1_000_000_000;
 /// Nanoseconds between two SIGKILLs to a control plane that does not end.
@@ -20,7 +22,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// How everything is stopped; each hurries more than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Haste {
-    /// The highest wave first; when nothing of it is left, the next one, with its own grace periods.
+    /// The highest wave first; when nothing of it is left but what cannot end, the next one, with its own grace periods.
     InOrder,
     /// All at once, each with its grace period.
     AtOnce,
@@ -78,10 +80,13 @@ impl Keeper {
         self.progress = true;
     }
 
-    /// Asks the highest wave of which something is left, unless that has been done.
+    /// Asks the highest wave of which something is left that can end, unless that has been done.
     fn stop_next_wave(&mut self) {
+        let now = self.now;
+        let is_stuck = |deadline: Option<u64>| deadline.is_some_and(|at| now >= at.saturating_add(STUCK));
         let Some(shutdown) = self.shutdown.as_mut().filter(|shutdown| shutdown.haste == Haste::InOrder) else { return };
-        let highest = self.workers.values().filter(|worker| worker.alive()).map(|worker| worker.wave).max();
+        let left = self.workers.values().filter(|worker| worker.alive() && !is_stuck(worker.deadline));
+        let highest = left.map(|worker| worker.wave).max();
         if let Some(wave) = highest.filter(|_| highest != shutdown.wave) {
             shutdown.wave = Some(wave);
             self.stop_from(wave, None);

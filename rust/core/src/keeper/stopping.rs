@@ -91,6 +91,8 @@ impl Keeper {
             self.kill_tree(generation, orphans.get(&generation).map_or(&[], Vec::as_slice));
         }
         self.unsettled = true;
+        // While everything is stopped: what does not end even so holds up the next wave for a while only.
+        self.progress = true;
     }
 
     /// When the next deadline comes.

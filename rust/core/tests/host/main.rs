@@ -3,20 +3,21 @@
 
 mod stage;
 
-use procq_core::proto::messages::{Command, Event, Reply, Request, Stage};
+use procq_core::proto::messages::{Command, Event, Reply, Request, Stage, StopPolicy};
 use procq_core::sys::{self, process};
 use stage::{patiently, Hosted, Part, Setup};
 use std::time::{Duration, Instant};
 
 type Scene = (&'static str, fn());
 
-const SCENES: [Scene; 9] = [
+const SCENES: [Scene; 10] = [
     ("the_sentinel_ends_more_processes_than_it_may_have_descriptors", more_processes_than_descriptors_after_the_keeper),
     ("a_slot_is_not_free_before_a_tree_larger_than_the_descriptor_limit_is_gone", a_tree_larger_than_the_limit),
     ("faults_24_without_descriptors_spawns_fail_and_clients_are_served", without_descriptors),
     ("faults_8_a_sentinel_reaps_strangers_that_were_reparented_to_it", strangers_are_reaped),
     ("faults_26_one_interrupt_counts_once_behind_children_of_a_former_life", one_interrupt_counts_once),
     ("a_debugger_that_keeps_an_ended_worker_keeps_nobody_busy", a_debugger_holds_the_dead),
+    ("what_cannot_end_holds_up_no_wave_for_ever", a_wave_that_cannot_end),
     ("faults_6_thousands_that_ignore_term_end_at_one_deadline", a_thousand_deadlines_at_once),
     ("an_owner_that_looks_away_for_a_moment_misses_no_exit", the_last_events_are_delivered),
     ("the_outer_process_takes_the_rest_with_it", the_outer_process_dies),
@@ -123,6 +124,23 @@ fn a_debugger_holds_the_dead() {
     stage::let_go(worker);
     hosted.until(|event| matches!(event, Event::Gone { .. }).then_some(()));
     hosted.end();
+}
+
+/// In place of a process that hangs in the kernel: one that a debugger keeps.
+fn a_wave_that_cannot_end() {
+    let mut hosted = Hosted::start(Setup::default());
+    let high = hosted.spawn_shell(1, "exec sleep 98765");
+    hosted.spawn_shell(2, "exec sleep 98765");
+    if !stage::seize(high) {
+        return println!("skipped: this machine lets nobody trace");
+    }
+    let stop = StopPolicy { grace: 10, ..StopPolicy::default() };
+    hosted.send(&Command::Configure { worker: "w.1".into(), generation: 1, stop, wave: 1, log: None });
+    hosted.send(&Command::Shutdown { fast: false, exit_code: 0, reason: "the scene is over".into() });
+    hosted.until(|event| matches!(event, Event::Stopping { generation: 2, .. }).then_some(()));
+    assert!(process::stat(high).is_some_and(|stat| stat.state == 'Z'));
+    stage::let_go(high);
+    patiently("the end", || hosted.has_left() == Some(0));
 }
 
 fn a_thousand_deadlines_at_once() {
