@@ -81,9 +81,8 @@ def _describe_decision(event: Event) -> Description | None:
         case IntentChanged(_, reason):
             return Description("changed", reason)
         case Attached(epoch=epoch) if epoch > 1:
-            return Description(
-                "control_plane", f"control plane started again, the {epoch - 1}. time; no worker was touched"
-            )
+            text = f"control plane started again (no. {epoch}); no worker was touched"
+            return Description("control_plane", text)
         case Stray(pid, name):
             return Description("stray", f"process {pid} ({name}) belongs to no worker; it ends when procq does")
         case ShuttingDown(reason, _):

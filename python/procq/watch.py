@@ -12,6 +12,7 @@ import fnmatch
 import glob
 import os
 import signal
+import stat
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass
@@ -248,10 +249,12 @@ async def _settled(files: _Files, settle: float, last: Contents) -> Contents | N
 
 
 def _look(path: Path) -> tuple[tuple[int, ...], bytes] | None:
-    """Identity, times and content of the file."""
+    """Identity, times and content of the file; None where it cannot be read or is not a regular one."""
     try:
         with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return None
             return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns), file.read(_MAX_BYTES)
     except OSError:
         return None

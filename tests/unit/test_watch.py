@@ -397,6 +397,23 @@ def test_files_beside_it_are_followed_by_path_and_by_pattern(file: Path) -> None
     follow(file, body, also=[f"{here}/queues/*.yaml", f"{here}/.env"])
 
 
+def test_what_is_no_regular_file_is_as_good_as_missing(file: Path) -> None:
+    """A FIFO without a writer reads as empty: as a file of variables that would take all of them away."""
+    beside = file.with_name(".env")
+    beside.write_bytes(b"A=1")
+
+    async def body(seen: Seen) -> None:
+        assert await seen.all() == {str(file): b"one", str(beside): b"A=1"}
+        fifo = file.with_name("fifo")
+        os.mkfifo(fifo)
+        os.replace(fifo, beside)
+        assert await seen.all() == {str(file): b"one"}
+        replace(beside, b"A=2")
+        assert await seen.all() == {str(file): b"one", str(beside): b"A=2"}
+
+    follow(file, body, also=(str(beside),))
+
+
 @pytest.mark.parametrize("write", [in_place, replace, vim, delete_and_recreate])
 def test_no_way_of_saving_a_file_looks_like_its_end(file: Path, write: Callable[[Path, bytes], None]) -> None:
     other = file.parent / "other.yaml"
