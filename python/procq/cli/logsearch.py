@@ -48,6 +48,9 @@ class Question:
         now = time.time()
         since = None if options.since is None else moment_of(options.since, "--since", now)
         until = None if options.until is None else moment_of(options.until, "--until", now)
+        if since is not None and until is not None and until < since:
+            hint = f"Is it `--since {options.until} --until {options.since}`?"
+            raise UsageError(f"--until {options.until} is before --since {options.since}: no line is in between", hint)
         try:
             pattern = None if options.grep is None else re.compile(options.grep)
         except (re.error, RecursionError, OverflowError) as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from procq.cli.logsearch import Question
 from procq.cli.times import duration_of, moment_of
 from procq.errors import UsageError
 
@@ -48,3 +50,11 @@ def test_what_is_no_moment_is_told(text: str) -> None:
         moment_of(text, "--since", NOW)
     with pytest.raises(UsageError, match="--wait"):
         duration_of("soon", "--wait")
+
+
+def test_an_end_before_the_beginning_is_refused() -> None:
+    options = argparse.Namespace(since="5m", until="10m", grep=None, tail=None)
+    with pytest.raises(UsageError, match="--until 10m is before --since 5m") as refused:
+        Question.of(options, None)
+    assert refused.value.hint == "Is it `--since 10m --until 5m`?"
+    assert Question.of(argparse.Namespace(since="10m", until="5m", grep=None, tail=None), None).selects
