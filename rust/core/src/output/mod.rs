@@ -201,7 +201,7 @@ impl Output {
         let former = slot.log.take();
         slot.log = log.map(|log| state.attach(log, slot.user.as_ref(), &slot.name));
         if let Some(former) = former {
-            state.detach(former);
+            state.detach(former, slot.user.as_ref());
             // Who waited for the former file finds himself released.
             state.released.push(former);
         }
@@ -268,7 +268,7 @@ impl Output {
         (slot.waits_for_file, slot.waits_for_console) = (None, false);
         if let Some(log) = slot.log.take() {
             let mut state = shared.lock();
-            state.detach(log);
+            state.detach(log, slot.user.as_ref());
             shared.wake_writer(state);
         }
     }

@@ -108,12 +108,13 @@ pub(super) struct FileQueue {
     pub path: Arc<Path>,
     /// The worker that named it first.
     pub owner: Arc<str>,
-    /// With whose rights it is opened; the keeper's own without.
+    /// With whose rights it is opened; the keeper's own without. Those of the first member, or of the last one that there was.
     pub user: Option<Arc<Identity>>,
     pub settings: Settings,
     pub pieces: Pieces,
     pub gauge: Gauge,
-    pub members: u32,
+    /// How many write here, by their rights.
+    members: Vec<(Option<Arc<Identity>>, u32)>,
     /// In the list of what the writer has to look at.
     pub listed: bool,
 }
@@ -127,20 +128,41 @@ impl FileQueue {
             settings: Settings::of(log),
             pieces: Pieces::default(),
             gauge: Gauge::new(policy(log), FILE_QUEUE, Instant::now()),
-            members: 0,
+            members: Vec::new(),
             listed: false,
         }
     }
 
     /// One more writes here: his word on how counts from now on. True if his rights are others than those it has.
     pub fn join(&mut self, log: &Log, user: Option<&Arc<Identity>>) -> bool {
-        if self.members == 0 {
-            self.user = user.cloned();
+        match self.members.iter_mut().find(|(rights, _)| rights.as_ref() == user) {
+            Some((_, count)) => *count += 1,
+            None => self.members.push((user.cloned(), 1)),
         }
-        self.members += 1;
+        self.follow_first();
         self.settings = Settings::of(log);
         self.gauge.set_policy(policy(log));
         self.user.as_ref() != user
+    }
+
+    /// One of those who joined with these rights has gone.
+    pub fn leave(&mut self, user: Option<&Arc<Identity>>) {
+        if let Some((_, count)) = self.members.iter_mut().find(|(rights, _)| rights.as_ref() == user) {
+            *count -= 1;
+        }
+        self.members.retain(|(_, count)| *count > 0);
+        self.follow_first();
+    }
+
+    /// Whether nobody writes here any more.
+    pub fn is_left(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    fn follow_first(&mut self) {
+        if let Some((rights, _)) = self.members.first() {
+            self.user.clone_from(rights);
+        }
     }
 }
 

@@ -192,16 +192,16 @@ impl State {
     }
 
     /// Leaves a file; the writer closes it when the last one has left and all is written.
-    pub fn detach(&mut self, id: u32) {
+    pub fn detach(&mut self, id: u32, user: Option<&Arc<Identity>>) {
         if let Some(file) = self.files.get_mut(id) {
-            file.members -= 1;
+            file.leave(user);
             self.list(id);
         }
     }
 
     /// Forgets a file that nobody uses and that has nothing left to write. True if so.
     pub fn retire(&mut self, id: u32) -> bool {
-        if !self.files.get(id).is_some_and(|file| file.members == 0 && file.gauge.pending() == 0) {
+        if !self.files.get(id).is_some_and(|file| file.is_left() && file.gauge.pending() == 0) {
             return false;
         }
         if let Some(file) = self.files.remove(id) {

@@ -90,7 +90,7 @@ impl Writer {
         let more = !done || file.retry.is_some();
         if more {
             self.again.push(id);
-        } else if state.files.get(id).is_some_and(|queue| !queue.pieces.data.is_empty() || queue.members == 0) {
+        } else if state.files.get(id).is_some_and(|queue| !queue.pieces.data.is_empty() || queue.is_left()) {
             state.list(id);
         } else {
             let spare = state.files.get_mut(id).map(|queue| std::mem::take(&mut queue.pieces)).unwrap_or_default();

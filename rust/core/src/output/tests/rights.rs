@@ -152,3 +152,26 @@ fn what_one_user_may_not_write_the_next_one_writes() {
     fixture.flush();
     assert_eq!((read(&path), owner(&path)), (numbered(0..2), (NOBODY, NOBODY + 1)));
 }
+
+#[test]
+fn rights_follow_when_the_last_one_who_had_others_leaves_as_in_a_roll_out() {
+    if !is_root("rights_follow_when_the_last_one_who_had_others_leaves_as_in_a_roll_out") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = home(&scratch).join("w.log");
+    let log = rotated(&path, LINE as u64, 9);
+    let mut fixture = Fixture::silent();
+    let _ = fixture.output.open("w.1", 1, Some(&log), None);
+    let _ = fixture.output.open("w.2", 2, Some(&log), None);
+    // One after the other gets a user: somebody always writes here.
+    let first = fixture.output.open("w.1", 3, Some(&log), Some(&identity(NOBODY)));
+    fixture.feed(first, &numbered(0..1));
+    fixture.flush();
+    assert_eq!(owner(&path), (0, 0));
+    let second = fixture.output.open("w.2", 4, Some(&log), Some(&identity(NOBODY)));
+    std::fs::rename(&path, beside(&path, "old")).expect("renamed");
+    fixture.feed(second, &numbered(1..2));
+    fixture.flush();
+    assert_eq!((read(&path), owner(&path)), (numbered(1..2), (NOBODY, NOBODY + 1)));
+}
