@@ -74,8 +74,9 @@ def _what(queue: QueueDiff) -> str:
         case Mark.REMOVED:
             return "removed"
         case _:
-            # A change without one that shows is a count that is overridden by hand.
-            return ", ".join(map(_change, queue.changes)) or "workers, overridden by hand"
+            # A change without one that shows is a count that is overridden by hand, or text that is written otherwise.
+            unseen = "what it runs changes" if queue.mark is Mark.REPLACED else "workers, overridden by hand"
+            return ", ".join(map(_change, queue.changes)) or unseen
 
 
 def _change(change: Change) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from procq.intent import DesiredQueue
-from procq.model import Limit, Queue
+from procq.model import Limit, Queue, User
 from procq.plan.wording import duration, signal_name, size
 
 
@@ -35,6 +35,7 @@ def changes(before: DesiredQueue, after: DesiredQueue) -> Iterator[Change]:
         # The wave follows from `after`, of this queue or of one before it.
         if old.get(key) != new.get(key) and not (key == "wave" and before.queue.after != after.queue.after):
             yield Change(key, old.get(key, ""), new.get(key, ""))
+    yield from _user_changes(before.queue.user, after.queue.user)
     yield from _env_changes(before.queue, after.queue)
 
 
@@ -79,7 +80,19 @@ def _values(queue: Queue) -> Iterator[tuple[str, str]]:
 
 def _limit(limit: Limit) -> str:
     soft, hard = ("unlimited" if end is None else str(end) for end in (limit.soft, limit.hard))
-    return soft if soft == hard else f"{soft}:{hard}"
+    return soft if soft == hard else f"{soft}..{hard}"
+
+
+def _user_changes(before: User | None, after: User | None) -> Iterator[Change]:
+    """What else differs of the same user: groups by number, and what the system says of it."""
+    if before is None or after is None or before.name != after.name:
+        return
+    if (before.uid, before.home, before.shell) != (after.uid, after.home, after.shell):
+        yield Change("user", *(f"{u.name} ({u.uid}, {u.home})" for u in (before, after)))
+    if before.gid != after.gid:
+        yield Change("group", str(before.gid), str(after.gid))
+    if before.groups != after.groups:
+        yield Change("groups", *(", ".join(map(str, u.groups)) for u in (before, after)))
 
 
 def _env_changes(before: Queue, after: Queue) -> Iterator[Change]:

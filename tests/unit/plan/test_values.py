@@ -37,7 +37,7 @@ CHANGED: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "user": ({"user": SHOP}, ("user", "", "shop")),
     "umask": ({"umask": 0o27}, ("umask", "", "027")),
     "nice": ({"nice": 5}, ("nice", "", "5")),
-    "rlimits": ({"rlimits": {"nofile": Limit(1024, None)}}, ("rlimits.nofile", "", "1024:unlimited")),
+    "rlimits": ({"rlimits": {"nofile": Limit(1024, None)}}, ("rlimits.nofile", "", "1024..unlimited")),
     "tty": ({"tty": True}, ("tty", "no", "yes")),
     "after": ({"after": ("redis",), "wave": 1}, ("after", "", "redis")),
     "wave": ({"wave": 1}, ("wave", "0", "1")),
@@ -75,6 +75,20 @@ def test_each_change_is_told_in_both_directions(key: str) -> None:
     assert told(before, after) == [Change(name, old, new)]
     assert told(after, before) == [Change(name, new, "" if name == "env.A" else old)] or name == "env.A"
     assert told(after, after) == []
+
+
+@pytest.mark.parametrize(
+    ("user", "change"),
+    [
+        (User("shop", 1001, 1001, home="/srv"), Change("user", "shop (1001, /)", "shop (1001, /srv)")),
+        (User("shop", 1002, 1001), Change("user", "shop (1001, /)", "shop (1002, /)")),
+        (User("shop", 1001, 33), Change("group", "1001", "33")),
+        (User("shop", 1001, 1001, (33, 44)), Change("groups", "", "33, 44")),
+    ],
+)
+def test_what_changes_about_the_same_user_is_told(user: User, change: Change) -> None:
+    before = replace(queue("emails"), user=SHOP)
+    assert told(before, replace(before, user=user)) == [change]
 
 
 def test_there_is_a_case_for_everything_that_a_queue_has() -> None:
