@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from os import strerror
 from typing import TYPE_CHECKING, Any, assert_never
 
 from procq.intent import DesiredQueue, desired_queue
@@ -30,7 +31,7 @@ from procq.state import (
     Stopping,
     WorkerState,
 )
-from procq.text import listing
+from procq.text import count, listing
 from procq.wire import QueueView, WorkerView
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> 
         if isinstance(state, Backoff) and state.until > now and end:
             return f"{end.outcome}, {_failures(observed, slot, state.attempt)}"
     for trouble in observed.trouble.values():
-        return f"{trouble.path} takes no data, {trouble.dropped} bytes lost"
+        return f"{trouble.path} takes no data: {strerror(trouble.errno)}, {count(trouble.dropped, 'byte')} lost"
     if desired is None:
         return "removed from the manifest"
     return None
