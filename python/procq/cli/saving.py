@@ -35,7 +35,8 @@ def save(client: Client, queue: str, workers: int, terminal: Terminal) -> None:
     name = os.path.relpath(file)
     written = edit.save(file, lambda text: edit.set_workers(text, queue, workers, name))
     _wait_until_taken(client, queue, workers, name)
-    client.scale(queue, "auto")
+    if client.queue(queue).override == workers:  # somebody may have changed it again meanwhile: that counts
+        client.scale(queue, "auto")
     what = "saved in" if written else "as it stands already in"
     terminal.line(f"{terminal.style(queue, 'bold')}   {count(workers, 'worker')}, {what} {name}")
 
