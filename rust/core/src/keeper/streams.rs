@@ -74,11 +74,13 @@ impl Keeper {
                     self.emit(&Event::LogTrouble { worker, path, errno, dropped });
                 }
                 Problem::Rotation if errno == 0 => self.say(&format!("{file} is rotated again")),
-                Problem::Rotation => self.say(&format!(
-                    "{file} cannot be rotated and goes on growing: {why}; its directory must be writable, procq tries again"
-                )),
+                Problem::Rotation => {
+                    let forbidden = matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS);
+                    let remedy = if forbidden { "its directory must be writable, " } else { "" };
+                    self.say(&format!("{file} cannot be rotated and goes on growing: {why}; {remedy}procq tries again"));
+                }
                 Problem::Rights => self.say(&format!(
-                    "{worker} writes to {file}, which another queue's user has opened first: his rights stand; give each user a file"
+                    "{worker} writes to {file} with the rights of another user, until his last worker there has ended; give each user a file"
                 )),
             }
         }
