@@ -41,6 +41,8 @@ class Environments:
         if known is not None and known[0] is queue and known[1] == project:
             return known[2]
         variables = {b"PYTHONUNBUFFERED": b"1", **self._environ, **_of_user(queue.user)}
+        if queue.user is not None:
+            variables.pop(b"XDG_RUNTIME_DIR", None)  # of whoever started procq, and closed to everybody else
         variables.update((os.fsencode(k), os.fsencode(v)) for k, v in queue.env.items())
         variables |= {
             b"PROCQ_QUEUE": os.fsencode(queue.name),

@@ -187,7 +187,8 @@ def _joined(
     if not fits or not ends or len(old.columns) != 1:
         return None
     queues = {**before.manifest.queues, **part.queues}
-    if any(queue.after for name in names for queue in (before.manifest.queues[name], part.queues[name])):
+    pairs = [(before.manifest.queues[name], part.queues[name]) for name in names]
+    if any(one.after or other.after or one.logs != other.logs for one, other in pairs):
         return None
     budget = before.manifest.budget
     if budget is not None and sum(queue.workers for queue in queues.values()) > budget:

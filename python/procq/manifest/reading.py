@@ -92,7 +92,7 @@ class _Reading:
         queues = list(self._queues(top))
         people = People()
         files = self._queue_files(queues)
-        Whole(top, queues, people).check()
+        Whole(top, queues, people, directory).check()
         self._raise_if_faulty()
         for source, each in self._trees:
             confirm(source, each)

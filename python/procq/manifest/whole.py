@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from procq.errors import did_you_mean, nearest
-from procq.manifest import bounds, build, nodes, order, schema
+from procq.manifest import bounds, build, logpaths, nodes, order, schema
 from procq.manifest.fields import Fields, Found
 from procq.manifest.keys import List
 from procq.manifest.nodes import Node, Scalar
@@ -31,10 +31,11 @@ class Written:
 class Whole:
     """Checks a manifest as a whole, and notes every problem where it stands."""
 
-    def __init__(self, root: Fields, queues: Sequence[Written], people: People) -> None:
+    def __init__(self, root: Fields, queues: Sequence[Written], people: People, directory: str) -> None:
         self._root = root
         self._queues = queues
         self._people = people
+        self._directory = directory
 
     def check(self) -> None:
         """Notes all problems that no value has by itself."""
@@ -49,6 +50,7 @@ class Whole:
             self._nothing_included()
         self._check_order(names)
         self._check_budget()
+        logpaths.check([(queue.name.text, queue.fields) for queue in self._queues], self._directory)
 
     def _nothing_included(self) -> None:
         found = self._root.found("include")

@@ -176,7 +176,8 @@ SHOP = User("shop", 1000, 1000, home="/home/sh\udcfcp", shell="/bin/zsh")
 
 def test_who_runs_as_a_user_finds_himself_in_his_environment() -> None:
     queue = Queue("emails", "work", ("work",), user=SHOP)
-    (message,) = sent(SpawnWorker(EMAILS_1, 8, queue, "f", "shop"), environ=ROOTS)
+    environ = {**ROOTS, b"XDG_RUNTIME_DIR": b"/run/user/0"}
+    (message,) = sent(SpawnWorker(EMAILS_1, 8, queue, "f", "shop"), environ=environ)
     variables = dict(variable.split(b"=", 1) for variable in message["env"])
     assert {name: variables[name] for name in ROOTS} == {
         b"HOME": b"/home/sh\xfcp",
@@ -185,6 +186,7 @@ def test_who_runs_as_a_user_finds_himself_in_his_environment() -> None:
         b"SHELL": b"/bin/zsh",
         b"PATH": b"/bin",
     }
+    assert b"XDG_RUNTIME_DIR" not in variables
 
 
 def test_the_queue_s_own_words_about_its_user_stand() -> None:

@@ -180,6 +180,16 @@ def test_the_budget_holds_for_all_queues() -> None:
         assert alike(outcome(edited, {}), afresh(edited))
 
 
+def test_log_files_may_not_get_into_each_other_s_way() -> None:
+    text = TEXT.replace("workers: 2", "workers: 2\n    logs:\n      file: two.log")
+    for file in ("two.log", "two.log.idx", "three.log"):
+        edited = text.replace("four: rq worker four", f"four:\n    command: rq\n    logs:\n      file: {file}")
+        assert edited != text
+        assert isinstance(outcome(text, {}), Manifest)
+        assert alike(outcome(edited, {}), afresh(edited))
+        assert isinstance(afresh(edited), Manifest) is not file.endswith(".idx")
+
+
 def test_a_file_beside_it_may_change_meanwhile(tmp_path: Path) -> None:
     text = TEXT.replace("workers: 2", "env_file: .env").encode()
     for value in ("1", "2"):
