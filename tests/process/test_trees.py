@@ -99,8 +99,11 @@ def test_a_stray_that_hides_is_reported_blocks_nobody_and_ends_at_the_end(keeper
     assert not processes.is_the_same(found)
 
 
-def test_zombies_of_orphans_are_reaped(keeper: Keeper) -> None:
-    keeper.run(["/bin/sh", "-c", "for n in $(seq 100); do (sh -c 'exit 3' & sh -c 'exit 0' &) ; done; sleep 1000"])
+def test_zombies_of_orphans_are_reaped(keeper: Keeper, tmp_path: Path) -> None:
+    born = tmp_path / "born"
+    storm = "for n in $(seq 100); do (sh -c 'exit 3' & sh -c 'exit 0' &) ; done"
+    keeper.run(["/bin/sh", "-c", f"{storm}; echo all > {born}; sleep 1000"])
+    read_when_written(born)
     until(lambda: len(processes.children(keeper.pid)) == 1, "all orphans to be reaped")
     assert processes.zombies_of(keeper.pid) == []
 

@@ -171,7 +171,8 @@ class _Look:
         for slot in self.old:
             self._replace(slot, slot in found.take)
         if self.old:
-            kept = [slot for slot in range(wanted + 1, wanted + extra + 1) if not self._foreign(slot)]
+            places = range(wanted + 1, wanted + extra + 1)
+            kept = [slot for slot in places if not (self._foreign(slot) or self.desired.stopped(slot))]
         else:
             # The last ones are on their way: whoever stands in for one of them stays until it has arrived.
             mine = [slot for slot in sorted(above) if slot <= wanted + extra and self._stands_in(slot)]
