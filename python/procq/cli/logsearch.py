@@ -25,7 +25,7 @@ from procq.text import count, plain
 
 if TYPE_CHECKING:
     from procq import wire
-    from procq.model import Manifest
+    from procq.model import Manifest, User
 
 _EVERYTHING = 1_000_000
 _MANY = 200
@@ -215,10 +215,8 @@ def _at_rest(options: argparse.Namespace, nothing: NotRunning) -> tuple[list[Pla
     return places, _meant(options.targets, loaded, list(workers))
 
 
-def _owner(user: object) -> tuple[int, ...]:
-    from procq.model import User
-
-    return (user.uid, user.gid, *user.groups) if isinstance(user, User) else ()
+def _owner(user: User | None) -> tuple[int, ...]:
+    return () if user is None else (user.uid, user.gid, *user.groups)
 
 
 def _meant(targets: Sequence[str], loaded: Manifest, workers: Sequence[str]) -> list[str]:

@@ -51,7 +51,9 @@ def _save(client: Client, view: QueueView, terminal: Terminal) -> int:
         save(client, view.name, view.desired, terminal)
     except ProcqError as error:
         terminal.fail(error)
-        terminal.line(f"{_name(view, terminal)}   {count(view.desired, 'worker')} all the same, without the file")
+        now = client.queue(view.name)
+        without = "all the same, without the file" if now.override is not None else "as the manifest says"
+        terminal.line(f"{_name(view, terminal)}   {count(now.desired, 'worker')} {without}")
         return error.exit_code
     return ExitCode.DONE
 

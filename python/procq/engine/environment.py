@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Final
 
 from procq.model import Queue, User, WorkerId
 
+_MOST: Final = 2_048
+"""Queues whose environment is remembered: a program may add and remove queues for ever."""
+
 
 class Environments:
-    """Builds environments; all of one that does not depend on the slot is made once a queue."""
+    """Builds environments; all of one that does not depend on the slot is made once a queue, while it is in use."""
 
     def __init__(self, environ: Mapping[bytes, bytes]) -> None:
         self._environ = dict(environ)
         self._instance = 0
-        self._templates: dict[str, tuple[Queue, str, tuple[bytes, ...]]] = {}
+        self._templates: OrderedDict[str, tuple[Queue, str, tuple[bytes, ...]]] = OrderedDict()
 
     @property
     def instance(self) -> int:
@@ -39,6 +44,7 @@ class Environments:
     def _template(self, queue: Queue, project: str) -> tuple[bytes, ...]:
         known = self._templates.get(queue.name)
         if known is not None and known[0] is queue and known[1] == project:
+            self._templates.move_to_end(queue.name)
             return known[2]
         variables = {b"PYTHONUNBUFFERED": b"1", **self._environ, **_of_user(queue.user)}
         if queue.user is not None:
@@ -53,6 +59,9 @@ class Environments:
             variables.pop(own, None)
         template = tuple(b"%b=%b" % pair for pair in variables.items())
         self._templates[queue.name] = (queue, project, template)
+        self._templates.move_to_end(queue.name)
+        while len(self._templates) > _MOST:
+            self._templates.popitem(last=False)
         return template
 
 

@@ -66,6 +66,7 @@ class FakeKeeper:
         self.saved: bytes | None = None
         self.last_generation = 0
         self.shutting_down = False
+        self._at_once = False
         self.losing = False
         """While True, events are lost; `resync` heals."""
         self._epoch = 0
@@ -189,11 +190,19 @@ class FakeKeeper:
         self._tell(refused)
 
     def shut_down(self, reason: str, fast: bool = False) -> None:
-        """Everything is stopped, as by `procq down`; nothing is started any more."""
+        """Stops everything, as `procq down` does: wave after wave, or with `fast` at once. Nothing is started then."""
         self.shutting_down = True
+        self._at_once = self._at_once or fast
         self._tell(ShuttingDown(reason, fast))
-        for process in self._processes.values():
-            self._ask(process)
+        self._stop_next_wave()
+
+    def _stop_next_wave(self) -> None:
+        states = ((p.worker, p.state) for p in self._processes.values())
+        alive = {w: s.wave for w, s in states if isinstance(s, Starting | Running | Stopping | Draining)}
+        highest = max(alive.values(), default=0)
+        for worker, wave in alive.items():
+            if wave == highest or self._at_once:
+                self._ask(self._processes[worker])
 
     # --- lives --------------------------------------------------------------------------------------------------
 
@@ -240,6 +249,8 @@ class FakeKeeper:
         if isinstance(state, Draining) and state.generation == generation:
             process.state = Ended(generation, state.fingerprint, state.end)
             self._tell(Gone(process.worker, generation, 0, self.clock.now))
+            if self.shutting_down:
+                self._stop_next_wave()
 
     def _later(self, at: float, act: Callable[[], None]) -> None:
         if at < float("inf"):

@@ -27,9 +27,11 @@ from procq.paths import Project
 from procq.testing import Rig
 from procq.views import About
 from procq.wire import PlanView
+from tests.queues import manifest, queue
 
 T = TypeVar("T")
 PATIENCE = 10.0
+SHOP = manifest(queue("emails", 2), queue("reports", 1), queue("broken", 1, command="no-such-program"))
 
 
 class RigControl:

@@ -10,6 +10,7 @@ from procq import wire
 from procq.cli.saving import save
 from procq.cli.terminal import Terminal
 from procq.client import Client
+from procq.errors import ProcqError
 from procq.paths import Project
 
 
@@ -42,3 +43,21 @@ def test_an_override_that_somebody_has_changed_meanwhile_stays(tmp_path: Path, o
     save(client, "a", 4, Terminal({}))
     assert manifest.read_text().endswith("workers: 4\n")
     assert client.override == left
+
+
+class Beaten(Running):
+    """Somebody saves another number before ours is in force."""
+
+    def queue(self, name: str) -> wire.QueueView:
+        self._manifest.write_text(self._manifest.read_text().replace("workers: 4", "workers: 7"))
+        return super().queue(name)
+
+
+def test_of_two_who_save_at_once_the_first_is_told(tmp_path: Path) -> None:
+    manifest = tmp_path / "procq.yaml"
+    manifest.write_text("queues:\n  a:\n    command: work\n    workers: 2\n")
+    client = Beaten(manifest, 4)
+    with pytest.raises(ProcqError, match=r"somebody saved another number in .*procq.yaml meanwhile"):
+        save(client, "a", 4, Terminal({}))
+    assert manifest.read_text().endswith("workers: 7\n")
+    assert client.override == 4

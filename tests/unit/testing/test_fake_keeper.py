@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from procq.engine.port import ForgetWorker, SaveIntent, ShutDown, SpawnWorker, StopWorker
@@ -19,6 +21,7 @@ from procq.events import (
     SpawnFailed,
     StopSignalled,
 )
+from procq.model import WorkerId
 from procq.state import ExitStatus
 from procq.testing import NOT_FOUND, FakeKeeper, Script, VirtualClock, everyone
 from tests.queues import EMAILS_1, EMAILS_2, queue
@@ -138,3 +141,15 @@ def test_a_monotonic_clock_does_not_go_back() -> None:
     assert clock() == 6.0
     with pytest.raises(ValueError, match="does not go back"):
         clock.advance(-1)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_everything_is_stopped_wave_after_wave_or_at_once(fast: bool) -> None:
+    fake = keeper(Script(leave_after=2))
+    later = replace(queue("web"), wave=1)
+    fake.send([spawn(1), SpawnWorker(WorkerId("web", 1), 2, later, "f", "shop")])
+    play(fake, 1)
+    began = fake.clock.now
+    fake.shut_down("down", fast)
+    ends = {event.worker.queue: event.at - began for event in play(fake, 10) if isinstance(event, Gone)}
+    assert ends == {"web": 2, "emails": 2 if fast else 4}

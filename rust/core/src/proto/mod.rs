@@ -3,6 +3,7 @@
 mod channel;
 mod frame;
 pub mod messages;
+mod spec;
 
 pub use channel::{Channel, ChannelError};
 pub use frame::{encode, Decoder, FrameError, MAX_FRAME};
