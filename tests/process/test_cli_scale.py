@@ -67,6 +67,6 @@ def test_nothing_is_saved_in_a_file_that_does_not_load(procqs: Procqs) -> None:
     procq.save(broken)
     until(lambda: procq.status().manifest_error, "the mistake to be seen")
     said = procq.command("scale", "a=3", "--save", code=1)
-    assert "not valid, so nothing was written" in said
+    assert "not in force, so nothing was written" in said
     assert procq.manifest.read_text() == broken
     assert procq.queue("a").override == 3

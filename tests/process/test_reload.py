@@ -124,6 +124,19 @@ BROKEN = {
 }
 
 
+def test_a_manifest_that_is_gone_changes_nothing_and_is_told(procq: Procq) -> None:
+    before = procq.workers()
+    text = procq.manifest.read_text()
+    procq.manifest.unlink()
+    assert "the file is not there" in procq.command("status")
+    os.mkfifo(procq.manifest)
+    assert "the file is not there" in procq.command("status")
+    assert procq.workers() == before
+    procq.manifest.unlink()
+    procq.save(text)
+    assert procq.status().manifest_error is None
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_faults_48_a_broken_manifest_changes_nothing_and_is_shown(procq: Procq, kind: str) -> None:
     before = procq.workers()

@@ -32,8 +32,8 @@ def save(client: Client, queue: str, workers: int, terminal: Terminal) -> None:
     status = client.status()
     if status.manifest_error is not None:
         raise ProcqError(
-            "the manifest on disk is not valid, so nothing was written into it",
-            hint="`procq check` says what is wrong. Mend it, then save the number again.",
+            "the manifest on disk is not in force, so nothing was written into it",
+            hint="`procq status` says why. Mend it, then save the number again.",
         )
     file = edit.find(Path(status.manifest), queue)
     name = os.path.relpath(file)

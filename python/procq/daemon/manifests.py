@@ -52,8 +52,14 @@ class Manifests:
         self._reports: set[asyncio.Task[None]] = set()
         self.in_force_since: float | None = None
         """When the manifest in force was taken, seconds since the Unix epoch; None: before this process."""
-        self.error: str | None = None
+        self._error: str | None = None
+
+    @property
+    def error(self) -> str | None:
         """Why the file on disk is not in force."""
+        if self._path.is_file():
+            return self._error
+        return f"{self._path}: the file is not there, or is no regular file. Put it back, or save another in its place."
 
     async def first(self) -> Intent:
         """Loads the file and puts it in force. Raises ManifestError."""
@@ -134,7 +140,7 @@ class Manifests:
             if loaded is not None:
                 try:
                     self._adopt(loaded, began, self._saved(reader, before))
-                    self.error = None
+                    self._error = None
                 except ManifestError as refused:
                     error = refused
             if error is not None:
@@ -153,7 +159,8 @@ class Manifests:
         return os.path.relpath(differing[0], self._path.parent)
 
     def _refuse(self, error: ManifestError) -> None:
-        self.error = error.render() if error.problems else error.message
+        if self._path.is_file():  # else that is the error, for as long as it is so
+            self._error = error.render() if error.problems else error.message
         self._history.note(
             "reload_failed", f"{self._path.name} is not valid, the one before it stays in force: {error}"
         )

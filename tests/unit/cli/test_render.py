@@ -77,7 +77,7 @@ def test_status_while_the_manifest_is_broken() -> None:
     queues = (QueueView("web", "x", "steady", 1, 1, 1),)
     status = StatusView("shop", "/x/procq.yaml", NOON, 5, 1, 2, 1, manifest_error="a\nb", queues=queues)
     assert project_lines(status, PLAIN, NOON)[-3:] == [
-        "The manifest on disk is not valid, so the one before it stays in force:",
+        "The manifest on disk is not in force, the one before it is:",
         "  a",
         "  b",
     ]

@@ -306,10 +306,13 @@ def test_asking_for_a_manifest_that_is_not_there_is_told(manifest: Path, keeper:
     async def story() -> None:
         async with control_plane(keeper, manifest) as plane:
             await keeper.until(lambda: ready(keeper), "readiness")
+            text = manifest.read_text()
             manifest.unlink()
             keeper.report(ReloadAsked())
-            await keeper.until(lambda: plane.facts().manifest_error, "the error")
-            assert "cannot be read" in str(plane.facts().manifest_error)
+            await keeper.until(lambda: any("cannot be read" in line for line in keeper.said()), "the error")
+            assert "the file is not there" in str(plane.facts().manifest_error)
+            manifest.write_text(text)
+            assert plane.facts().manifest_error is None
 
     go(story())
     assert not keeper.sent(StopWorker)

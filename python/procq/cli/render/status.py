@@ -105,7 +105,7 @@ def _state(state: str, style: Style) -> str:
 def _notes(status: StatusView) -> list[str]:
     notes = []
     if status.manifest_error is not None:
-        notes.append("The manifest on disk is not valid, so the one before it stays in force:")
+        notes.append("The manifest on disk is not in force, the one before it is:")
         notes += [f"  {line}" for line in status.manifest_error.splitlines()]
     if status.control_plane_starts > 1:
         times = status.control_plane_starts - 1
