@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from procq.model import WorkerId
-from procq.state import ExitStatus, Resting, Settings, SpawnFailure, WorkerState
+from procq.state import Doom, ExitStatus, Report, Resting, Settings, SpawnFailure, WorkerState
 
 # --- the conversation with the keeper ---------------------------------------------------------------------------
 
@@ -89,6 +89,37 @@ class Executing:
 
 
 @dataclass(frozen=True, slots=True)
+class BecameReady:
+    """The worker is ready; the keeper knows when it was the one `by_keeper` that found out, else it has to be told."""
+
+    worker: WorkerId
+    generation: int
+    at: float
+    by_keeper: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """The worker has to be replaced: a check, a watchdog or a look at what it uses found out why."""
+
+    worker: WorkerId
+    generation: int
+    why: Doom
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """SIGKILL was sent, and something of the worker is there still: `what` names it and where it hangs."""
+
+    worker: WorkerId
+    generation: int
+    what: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpawnFailed:
     """The program could not be executed; `Gone` follows once the child that tried is reaped."""
 
@@ -149,6 +180,27 @@ class LogProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """What a worker says of itself; several messages in a row may have become one report."""
+
+    worker: WorkerId
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A command that looks after a worker has ended: with 0, with another status, not at all in time, or unstarted.
+
+    `generation` is that of the probe. `outcome` is None where it was killed for its time. `output` is the last of it.
+    """
+
+    worker: WorkerId
+    generation: int
+    outcome: ExitStatus | SpawnFailure | None
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stray:
     """A process that no worker can be charged with; it ends at shutdown."""
 
@@ -181,6 +233,8 @@ class StopRequested:
     deadline: float
     at: float
     reason: str
+    fault: str = ""
+    """What it is to leave for, where that is its own fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +289,9 @@ class IntentChanged:
     reason: str
 
 
-Fact = Executing | SpawnFailed | StopSignalled | Exited | Gone | Refused
+Fact = Executing | BecameReady | Condemned | SpawnFailed | StopSignalled | Exited | Stuck | Gone | Refused
 Request = SpawnRequested | StopRequested | ConfigureRequested | Delayed | Retired | Forgotten
 WorkerEvent = Fact | Request
 Conversation = Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | ShuttingDown
-KeeperEvent = Fact | Conversation | LogProblem | Stray
+KeeperEvent = Fact | Conversation | LogProblem | Reported | Probed | Stray
 Event = KeeperEvent | Request | IntentChanged

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from procq.events import (
+    BecameReady,
+    Condemned,
     ConfigureRequested,
     Delayed,
     Event,
@@ -21,6 +23,7 @@ from procq.events import (
     Gone,
     LogProblem,
     Refused,
+    Reported,
     Retired,
     ShuttingDown,
     Snapshot,
@@ -28,13 +31,16 @@ from procq.events import (
     SpawnRequested,
     StopRequested,
     StopSignalled,
+    Stuck,
     WorkerEvent,
 )
+from procq.model import Spawned
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
     MOST_FAILURES,
     Backoff,
+    Doomed,
     Draining,
     End,
     Ended,
@@ -45,6 +51,7 @@ from procq.state import (
     Outcome,
     QueueState,
     Refusal,
+    Report,
     Running,
     SpawnFailure,
     Starting,
@@ -66,7 +73,9 @@ def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | N
             return _moved(state, event)
         case Stopping():
             return _left(state, event)
-        case Draining(generation, fingerprint, end, _):
+        case Draining(generation, fingerprint, end):
+            if isinstance(event, Stuck):
+                return replace(state, stuck=event.what)
             return Ended(generation, fingerprint, end) if isinstance(event, Gone) else state
         case Ended() | Backoff() | Finished():
             return _decided(state, event)
@@ -75,12 +84,17 @@ def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | N
 def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
     match event:
         case Executing(_, generation, pid, at) if isinstance(state, Starting):
-            return Running(generation, state.fingerprint, pid, at, state.settings, state.wave)
+            ready = at if state.settings is not None and isinstance(state.settings.ready.check, Spawned) else None
+            return Running(generation, state.fingerprint, pid, at, state.settings, state.wave, ready)
+        case BecameReady(at=at) if isinstance(state, Running):
+            return state if state.ready is not None else replace(state, ready=at)
+        case Condemned(why=why, detail=detail, at=at) if isinstance(state, Running):
+            return replace(state, doomed=_worse(state.doomed, Doomed(why, detail, at)))
         case ConfigureRequested(settings=settings):
             return replace(state, settings=settings)
-        case StopRequested(_, generation, deadline, _, reason):
+        case StopRequested(_, generation, deadline, _, reason, fault):
             pid = state.pid if isinstance(state, Running) else 0
-            return Stopping(generation, state.fingerprint, pid, state.at, deadline, reason, _wave(state))
+            return Stopping(generation, state.fingerprint, pid, state.at, deadline, reason, _wave(state), fault)
         case StopSignalled(_, generation, deadline, _):
             pid = state.pid if isinstance(state, Running) else 0
             why = "the keeper stops it"
@@ -95,6 +109,11 @@ def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
             return state
 
 
+def _worse(old: Doomed | None, new: Doomed) -> Doomed:
+    """The first one stays, unless a fault comes on top of a limit."""
+    return new if old is None or (new.why.fault and not old.why.fault) else old
+
+
 def _wave(state: Starting | Running) -> int:
     return state.wave if state.settings is None else state.settings.wave
 
@@ -106,11 +125,15 @@ def _left(state: Stopping, event: WorkerEvent) -> WorkerState:
         case StopSignalled(deadline=deadline):
             return replace(state, deadline=deadline)
         case Exited(_, generation, status, at):
-            return Draining(generation, state.fingerprint, End(status, state.at, at, asked=True), state.wave)
+            end = End(status, state.at, at, asked=True, fault=state.fault)
+            return Draining(generation, state.fingerprint, end, state.wave, state.stuck)
         case SpawnFailed(_, generation, failure, at):
-            return Draining(generation, state.fingerprint, End(failure, state.at, at, asked=True), state.wave)
+            end = End(failure, state.at, at, asked=True, fault=state.fault)
+            return Draining(generation, state.fingerprint, end, state.wave, state.stuck)
         case Refused(_, generation, why, at) if state.pid == 0:
-            return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at, asked=True))
+            return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at, asked=True, fault=state.fault))
+        case Stuck(what=what):
+            return replace(state, stuck=what)
         case _:
             return state
 
@@ -131,7 +154,7 @@ def count(streak: Streak, generation: int, end: End) -> Streak:
     """The failures in a row once `generation` ended so. Ends that were asked for, and long lives, begin a new count."""
     if generation <= streak.generation:
         return streak
-    if end.asked:
+    if end.asked and not end.fault:
         return Streak(generation=generation)
     failures = (*streak.failures, end.at)[-MOST_FAILURES:] if end.failure else streak.failures
     outcome: Outcome = end.outcome
@@ -156,19 +179,20 @@ class Slots:
     workers: dict[int, WorkerState] = field(default_factory=dict)
     streaks: dict[int, Streak] = field(default_factory=dict)
     trouble: dict[int, LogTrouble] = field(default_factory=dict)
+    reports: dict[int, Report] = field(default_factory=dict)
 
     @classmethod
     def of(cls, queue: QueueState) -> Slots:
         """A copy that may be changed."""
-        return cls(dict(queue.workers), dict(queue.streaks), dict(queue.trouble))
+        return cls(dict(queue.workers), dict(queue.streaks), dict(queue.trouble), dict(queue.reports))
 
     def frozen(self) -> QueueState:
         """A copy that does not change."""
-        return QueueState(dict(self.workers), dict(self.streaks), dict(self.trouble))
+        return QueueState(dict(self.workers), dict(self.streaks), dict(self.trouble), dict(self.reports))
 
     def live(self) -> QueueState:
         """The same without copying, for a reader that is done before the next change."""
-        return QueueState(self.workers, self.streaks, self.trouble)
+        return QueueState(self.workers, self.streaks, self.trouble, self.reports)
 
     def apply(self, event: WorkerEvent) -> bool:
         """Folds one event in place; False when it changed nothing."""
@@ -181,19 +205,32 @@ class Slots:
             del self.workers[slot]
             self.streaks.pop(slot, None)
             self.trouble.pop(slot, None)
+            self.reports.pop(slot, None)
             return True
         self.workers[slot] = new
+        if isinstance(event, SpawnRequested):
+            self.reports.pop(slot, None)
         if isinstance(event, SpawnRequested) and event.fresh:
             self.streaks.pop(slot, None)
         self._count(slot, new)
         return True
 
-    def note(self, problem: LogProblem) -> None:
-        """Remembers, or ends, a trouble with a log file; that of a worker which is forgotten is nobody's any more."""
-        if problem.errno and problem.worker.slot in self.workers:
-            self.trouble[problem.worker.slot] = LogTrouble(problem.path, problem.errno, problem.dropped)
-        else:
-            self.trouble.pop(problem.worker.slot, None)
+    def note(self, said: LogProblem | Reported) -> None:
+        """Remembers what a worker says of itself, and a trouble with its log file until that ends.
+
+        That of a worker which is forgotten, or of an earlier one in its slot, is nobody's any more.
+        """
+        slot = said.worker.slot
+        state = self.workers.get(slot)
+        match said:
+            case Reported(report=report):
+                if state is not None and state.generation == report.generation:
+                    self.reports[slot] = report
+            case LogProblem(_, path, number, dropped):
+                if number and state is not None:
+                    self.trouble[slot] = LogTrouble(path, number, dropped)
+                else:
+                    self.trouble.pop(slot, None)
 
     def replace_all(self, found: Mapping[int, WorkerState], last_generation: int) -> None:
         """What a snapshot says, and our own requests that the keeper had not yet seen."""
@@ -216,22 +253,33 @@ def _merged(old: WorkerState | None, new: WorkerState) -> WorkerState:
         return new
     new = _in_its_wave(old, new)
     match new:
-        case Starting() | Running() if isinstance(old, Stopping):
-            return replace(old, pid=new.pid if isinstance(new, Running) else 0)
-        case Starting() | Running() if isinstance(old, Starting | Running):
-            return replace(new, settings=old.settings)
+        case Starting() | Running():
+            return _merged_alive(old, new)
         case Stopping() if isinstance(old, Stopping):
-            return replace(new, reason=old.reason)
+            return replace(new, reason=old.reason, fault=old.fault, stuck=old.stuck)
         case Draining() if isinstance(old, Stopping):
-            return replace(new, end=replace(new.end, asked=True))
+            return replace(new, end=replace(new.end, asked=True, fault=old.fault))
         case Draining() if isinstance(old, Draining):
             return old
         case Ended() if isinstance(old, Stopping):
-            return replace(new, end=replace(new.end, asked=True))
+            return replace(new, end=replace(new.end, asked=True, fault=old.fault))
         case Ended() if isinstance(old, Draining):
             return replace(new, end=old.end)
         case Ended() if isinstance(old, Ended | Backoff | Finished):
             return old
+        case _:
+            return new
+
+
+def _merged_alive(old: WorkerState, new: Starting | Running) -> WorkerState:
+    match old:
+        case Stopping():
+            return replace(old, pid=new.pid if isinstance(new, Running) else 0)
+        case Running() if isinstance(new, Running):
+            ready = old.ready if new.ready is None else new.ready
+            return replace(new, settings=old.settings, ready=ready, doomed=old.doomed)
+        case Starting() | Running():
+            return replace(new, settings=old.settings)
         case _:
             return new
 
@@ -267,7 +315,7 @@ def fold(observed: Observed, event: Event) -> Observed:
                 slots.replace_all(found.get(name, {}), last)
                 queues[name] = slots.frozen()
             return replace(observed, now=max(observed.now, at), queues=queues)
-        case LogProblem(worker=worker):
+        case LogProblem(worker=worker) | Reported(worker=worker):
             slots = Slots.of(observed.queues.get(worker.queue, QueueState()))
             slots.note(event)
             return replace(observed, queues={**observed.queues, worker.queue: slots.frozen()})

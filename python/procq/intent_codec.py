@@ -7,28 +7,42 @@ ignored; another version, or anything else that is not what `encode` writes, rai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 
 from procq.intent import NO_MARKS, Adjustment, Intent, Marks
 from procq.model import (
+    After,
     Backoff,
+    CommandCheck,
     GiveUp,
+    Health,
+    HealthCheck,
+    HttpCheck,
     Limit,
+    Limits,
     LogFormat,
+    LogLine,
     LogPolicy,
     Manifest,
+    Notify,
     Queue,
+    Readiness,
+    ReadyCheck,
     RestartPolicy,
     RestartWhen,
     Share,
+    Spawned,
+    StartRate,
     StopPolicy,
     StopTo,
+    TcpCheck,
     UpdatePolicy,
     User,
     WhenFull,
 )
 
 VERSION: Final = 1
+_LIMITS: Final = ("memory", "cpu", "pids", "jobs", "age", "job_timeout")
 
 Plain = dict[str, Any]
 T = TypeVar("T")
@@ -52,6 +66,7 @@ def encode_head(intent: Intent) -> Plain:
         "directory": manifest.directory,
         "files": list(manifest.files),
         "budget": manifest.budget,
+        "starts": [manifest.starts.number, manifest.starts.within],
         "adjustments": {name: _adjustment(a) for name, a in intent.adjustments.items()},
     }
 
@@ -70,6 +85,7 @@ def decode(data: object) -> Intent:
             _text(plain["directory"]),
             tuple(_text(file) for file in _list(plain["files"])),
             _maybe(_whole, plain["budget"]),
+            _read_starts(plain.get("starts")),
         )
         adjustments = {
             _text(name): _read_adjustment(_mapping(item)) for name, item in _mapping(plain["adjustments"]).items()
@@ -104,6 +120,9 @@ def encode_queue(queue: Queue) -> Plain:
             "keep": queue.logs.keep,
             "format": queue.logs.format.value,
             "full": queue.logs.full.value,
+            "rotate_every": queue.logs.rotate_every,
+            "compress": queue.logs.compress,
+            "total": queue.logs.total,
         },
         "most": queue.most,
         "user": None if queue.user is None else _user(queue.user),
@@ -118,11 +137,17 @@ def encode_queue(queue: Queue) -> Plain:
             "batch": _share(queue.update.batch),
             "pause": queue.update.pause,
         },
+        "ready": [_check(queue.ready.check), queue.ready.timeout],
+        "health": None if queue.health is None else _health(queue.health),
+        "watchdog": queue.watchdog,
+        "limits": {name: getattr(queue.limits, name) for name in _LIMITS},
     }
 
 
 def _read_queue(item: Plain) -> Queue:
     user, most = item["user"], item["most"]
+    # What follows was not there from the beginning: an earlier procq has not written it.
+    ready, health, limits = item.get("ready"), item.get("health"), _mapping(item.get("limits", {}))
     return Queue(
         name=_text(item["name"]),
         command=_text(item["command"]),
@@ -142,6 +167,10 @@ def _read_queue(item: Plain) -> Queue:
         after=tuple(_text(name) for name in _list(item["after"])),
         wave=_whole(item["wave"]),
         update=_read_update(_mapping(item["update"])),
+        ready=Readiness() if ready is None else _read_ready(_list(ready)),
+        health=None if health is None else _read_health(_mapping(health)),
+        watchdog=_maybe(_number, item.get("watchdog")),
+        limits=_read_limits(limits),
     )
 
 
@@ -165,7 +194,91 @@ def _read_logs(item: Plain) -> LogPolicy:
         _whole(item["keep"]),
         LogFormat(item["format"]),
         WhenFull(item["full"]),
+        _maybe(_number, item.get("rotate_every")),
+        _flag(item.get("compress", False)),
+        _maybe(_whole, item.get("total")),
     )
+
+
+def _check(check: ReadyCheck | HealthCheck) -> list[Any]:
+    match check:
+        case Spawned():
+            return ["spawned"]
+        case Notify():
+            return ["notify"]
+        case LogLine(pattern):
+            return ["log", pattern]
+        case After(seconds):
+            return ["after", seconds]
+        case TcpCheck(port):
+            return ["tcp", port]
+        case HttpCheck(url):
+            return ["http", url]
+        case CommandCheck(command, argv):
+            return ["command", command, list(argv)]
+        case _:
+            assert_never(check)
+
+
+def _read_check(item: list[Any]) -> ReadyCheck | HealthCheck:
+    match item:
+        case ["spawned"]:
+            return Spawned()
+        case ["notify"]:
+            return Notify()
+        case ["log", pattern]:
+            return LogLine(_text(pattern))
+        case ["after", seconds]:
+            return After(_number(seconds))
+        case ["tcp", port]:
+            return TcpCheck(_whole(port))
+        case ["http", url]:
+            return HttpCheck(_text(url))
+        case ["command", command, argv]:
+            return CommandCheck(_text(command), tuple(_text(word) for word in _list(argv)))
+        case _:
+            raise ValueError(f"no check that is known: {item!r:.60}")
+
+
+def _read_ready(pair: list[Any]) -> Readiness:
+    check, timeout = _read_check(_list(pair[0])), _number(pair[1])
+    if isinstance(check, CommandCheck):
+        raise ValueError("a command cannot tell readiness")
+    return Readiness(check, timeout)
+
+
+def _health(health: Health) -> Plain:
+    return {
+        "check": _check(health.check),
+        "every": health.every,
+        "timeout": health.timeout,
+        "failures": health.failures,
+    }
+
+
+def _read_health(item: Plain) -> Health:
+    check = _read_check(_list(item["check"]))
+    if not isinstance(check, TcpCheck | HttpCheck | CommandCheck):
+        raise ValueError("no check that can tell health")
+    return Health(check, _number(item["every"]), _number(item["timeout"]), _whole(item["failures"]))
+
+
+def _read_limits(item: Plain) -> Limits:
+    return Limits(
+        memory=_maybe(_whole, item.get("memory")),
+        cpu=_maybe(_number, item.get("cpu")),
+        pids=_maybe(_whole, item.get("pids")),
+        jobs=_maybe(_whole, item.get("jobs")),
+        age=_maybe(_number, item.get("age")),
+        job_timeout=_maybe(_number, item.get("job_timeout")),
+    )
+
+
+def _read_starts(pair: object) -> StartRate:
+    if pair is None:
+        return StartRate()
+    number, within = _list(pair)
+    return StartRate(_whole(number), _number(within))
 
 
 def _user(user: User) -> Plain:

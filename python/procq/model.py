@@ -122,7 +122,8 @@ class LogPolicy:
     """Where output goes besides memory.
 
     `file` is an absolute path that may hold `{queue}` and `{slot}`; `{{` stands for a brace that is a part of it. It
-    is rotated before it grows beyond `rotate` bytes (None: never), and `keep` closed ones stay.
+    is rotated before it grows beyond `rotate` bytes and when it is `rotate_every` seconds old (None: never). `keep`
+    closed ones stay, as long as all together take at most `total` bytes (None: no matter), compressed if `compress`.
     """
 
     file: str | None = None
@@ -130,13 +131,108 @@ class LogPolicy:
     keep: int = 5
     format: LogFormat = LogFormat.TEXT
     full: WhenFull = WhenFull.DROP
+    rotate_every: float | None = None
+    compress: bool = False
+    total: int | None = None
 
     def path(self, worker: WorkerId) -> str | None:
         """The file that takes the output of `worker`; None: memory only."""
-        if self.file is None:
-            return None
-        values = {"{{": "{", "{queue}": worker.queue, "{slot}": str(worker.slot)}
-        return _PLACEHOLDER.sub(lambda found: values[found[0]], self.file)
+        return None if self.file is None else filled_in(self.file, worker)
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """Ready as soon as the program executes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Ready when the worker says so: `READY=1` on its notify socket, as sd_notify(3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """Ready when a line of its output matches `pattern`, a regular expression that takes linear time."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Ready when it has executed for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCheck:
+    """Good when a connection to `port` of this machine (127.0.0.1) is accepted."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """Good when a GET of `url` is answered with 200 to 399; `{queue}` and `{slot}` in it are filled in."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCheck:
+    """Good when the command exits with 0; it runs as the worker does: environment, directory, user, limits."""
+
+    command: str
+    argv: tuple[str, ...]
+
+
+ReadyCheck = Spawned | Notify | LogLine | After | TcpCheck | HttpCheck
+HealthCheck = TcpCheck | HttpCheck | CommandCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """When a worker counts as ready; one that is not within `timeout` seconds of its start has failed."""
+
+    check: ReadyCheck = Spawned()
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A ready worker is asked `every` so many seconds, and fails after `failures` answers in a row that are bad.
+
+    No answer within `timeout` seconds is a bad one.
+    """
+
+    check: HealthCheck
+    every: float = 10.0
+    timeout: float = 5.0
+    failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use before another one takes its place; None is no limit.
+
+    `memory` (bytes), `cpu` (cores, 2.0 keeps two busy) and `pids` (processes and threads) are of its whole process
+    tree; `jobs` is how many it does, `age` how many seconds it executes, `job_timeout` how many one job takes.
+    """
+
+    memory: int | None = None
+    cpu: float | None = None
+    pids: int | None = None
+    jobs: int | None = None
+    age: float | None = None
+    job_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartRate:
+    """At most `number` starts `within` so many seconds, of all queues together."""
+
+    number: int = 250
+    within: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +262,8 @@ class Queue:
     `argv` is the final argument vector (`/bin/sh -c …` for `shell: yes`); `command` is the text a person wrote, for
     display. `workers` is the number, or the least of a range whose other end is `most`. `env` holds only what the
     manifest adds to the environment procq was started with. `rlimits` are by name, as `nofile`. `after` names the
-    queues that start before this one; `wave` is how many queues stand in a row before it.
+    queues that start before this one; `wave` is how many queues stand in a row before it. A worker that does not say
+    `WATCHDOG=1` for `watchdog` seconds hangs.
     """
 
     name: str
@@ -187,11 +284,20 @@ class Queue:
     after: tuple[str, ...] = ()
     wave: int = 0
     update: UpdatePolicy = UpdatePolicy()
+    ready: Readiness = Readiness()
+    health: Health | None = None
+    watchdog: float | None = None
+    limits: Limits = Limits()
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything whose change replaces the workers (nature *rolling*); equal text means equal workers."""
-        surroundings = (self.user, self.umask, self.nice, sorted(self.rlimits.items()), self.tty)
+        """Hash of everything whose change replaces the workers (nature *rolling*); equal text means equal workers.
+
+        Another version of procq must find the same: what is new here is left out where it is not set.
+        """
+        surroundings: tuple[object, ...] = (self.user, self.umask, self.nice, sorted(self.rlimits.items()), self.tty)
+        if self.watchdog is not None:
+            surroundings = (*surroundings, self.watchdog)
         variables = (f"{k}={v}" for k, v in sorted(self.env.items()))
         parts = [self.directory, *self.argv, "", *variables, "", repr(surroundings)]
         return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
@@ -202,7 +308,7 @@ class Manifest:
     """A whole file: the queues by name, in the file's order. `directory` is where the file is.
 
     `files` are the absolute paths and patterns of what was read besides it. `budget` is how many workers the machine
-    bears; None: as many as the queues want.
+    bears; None: as many as the queues want. `starts` is how fast workers are started.
     """
 
     name: str
@@ -210,6 +316,7 @@ class Manifest:
     directory: str = "/"
     files: tuple[str, ...] = ()
     budget: int | None = None
+    starts: StartRate = StartRate()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -229,3 +336,9 @@ class WorkerId:
         if not queue or not slot.isdecimal():
             raise ValueError(f"not a worker id: {text!r}")
         return cls(queue, int(slot))
+
+
+def filled_in(text: str, worker: WorkerId) -> str:
+    """`text` with `{queue}` and `{slot}` of `worker`; `{{` stands for a brace."""
+    values = {"{{": "{", "{queue}": worker.queue, "{slot}": str(worker.slot)}
+    return _PLACEHOLDER.sub(lambda found: values[found[0]], text)

@@ -9,7 +9,8 @@ The life of a slot
                     │            │           ▲           │
                     └────────────┴► Stopping ┘           └─────► Finished
 
-*Starting*: a spawn was requested; exec is not yet reported. *Running*: the program executes.
+*Starting*: a spawn was requested; exec is not yet reported. *Running*: the program executes; once it is *ready*, others
+may rely on it, and once it is *doomed*, another one has to take its place.
 *Stopping*: we asked it to leave; its leader still lives.
 *Draining*: the leader is gone, something of its tree is not.
 *Ended*: nothing of it is left and the slot is free; the planner's next look decides what becomes of it.
@@ -33,7 +34,7 @@ from enum import StrEnum
 from os import strerror
 from typing import Final
 
-from procq.model import LogPolicy, Queue, StopPolicy
+from procq.model import LogLine, LogPolicy, Queue, Readiness, StopPolicy
 
 MOST_FAILURES: Final = 100
 """How many failures of a slot are remembered with their times."""
@@ -50,11 +51,46 @@ class Resting(StrEnum):
     GAVE_UP = "gave up"
 
 
+class Doom(StrEnum):
+    """Why a worker that runs has to be replaced. The first four are faults, the others limits that it has reached."""
+
+    NOT_READY = "not ready in time"
+    UNHEALTHY = "unhealthy"
+    WATCHDOG = "silent watchdog"
+    JOB_TIMEOUT = "job timeout"
+    MEMORY = "memory limit"
+    CPU = "cpu limit"
+    PIDS = "pids limit"
+    JOBS = "jobs limit"
+    AGE = "age limit"
+
+    @property
+    def fault(self) -> bool:
+        """Whether it has failed: it is stopped at once, and its end counts as a failure."""
+        return self in _FAULTS
+
+
+_FAULTS: Final = frozenset((Doom.NOT_READY, Doom.UNHEALTHY, Doom.WATCHDOG, Doom.JOB_TIMEOUT))
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """Found at `at`: the worker has to be replaced, and `detail` says why with the numbers."""
+
+    why: Doom
+    detail: str
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a leader ended: with an exit code, or by a signal (then `code` is minus its number)."""
+    """How a leader ended: with an exit code, or by a signal (then `code` is minus its number).
+
+    `oom`: the kernel killed a process of its tree because the tree had no memory left.
+    """
 
     code: int
+    oom: bool = False
 
     @property
     def success(self) -> bool:
@@ -137,12 +173,16 @@ Outcome = ExitStatus | SpawnFailure | Refusal
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How and when a worker ended; it executed, or was requested, at `began`; `asked` when we had told it to leave."""
+    """How and when a worker ended; it executed, or was requested, at `began`; `asked` when we had told it to leave.
+
+    `fault` says what we told it to leave for, where that was its own fault; else it is empty.
+    """
 
     outcome: Outcome
     began: float
     at: float
     asked: bool = False
+    fault: str = ""
 
     @property
     def ran(self) -> float:
@@ -152,6 +192,8 @@ class End:
     @property
     def failure(self) -> bool:
         """Whether that is the program's or its command's fault: nobody asked, and it failed, or ended too soon."""
+        if self.fault:
+            return True
         match self.outcome:
             case ExitStatus(code):
                 return not self.asked and (code != 0 or self.ran < HEALTHY_AFTER)
@@ -163,16 +205,27 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the keeper was told about a worker and can be told again while it runs."""
+    """What the keeper was told about a worker and can be told again while it runs.
+
+    `memory` (bytes) and `pids` are the limits of its queue, for a cgroup of its own.
+    """
 
     stop: StopPolicy
     logs: LogPolicy
     wave: int = 0
+    ready: Readiness = Readiness()
+    memory: int | None = None
+    pids: int | None = None
 
     @classmethod
     def of(cls, queue: Queue) -> Settings:
         """The settings that `queue` asks for."""
-        return cls(queue.stop, queue.logs, queue.wave)
+        return cls(queue.stop, queue.logs, queue.wave, queue.ready, queue.limits.memory, queue.limits.pids)
+
+    @property
+    def ready_line(self) -> str | None:
+        """The pattern of the line of output that makes the worker ready."""
+        return self.ready.check.pattern if isinstance(self.ready.check, LogLine) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +244,7 @@ class Starting:
 @dataclass(frozen=True, slots=True)
 class Running:
     """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot,
-    which tells the `wave` alone.
+    which tells the `wave` alone. `ready` is since when, None before.
     """
 
     generation: int
@@ -200,11 +253,16 @@ class Running:
     at: float
     settings: Settings | None
     wave: int = 0
+    ready: float | None = None
+    doomed: Doomed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Executes since `at` and was asked to leave; SIGKILL comes at `deadline`. `pid` is 0 before exec is reported."""
+    """Executes since `at` and was asked to leave; SIGKILL comes at `deadline`. `pid` is 0 before exec is reported.
+
+    `fault` as in `End`. `stuck` says what SIGKILL does not end, and where in the kernel that hangs.
+    """
 
     generation: int
     fingerprint: str
@@ -213,6 +271,8 @@ class Stopping:
     deadline: float
     reason: str
     wave: int = 0
+    fault: str = ""
+    stuck: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +283,7 @@ class Draining:
     fingerprint: str
     end: End
     wave: int = 0
+    stuck: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +352,30 @@ class LogTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker last said of itself on its notify socket; None is what it has not said.
+
+    `jobs` and `failed` are totals since its start, `busy` how many jobs it is at. `job` is one of them, by id and name,
+    begun at `since`.
+    """
+
+    generation: int
+    status: str = ""
+    jobs: int | None = None
+    failed: int | None = None
+    busy: int | None = None
+    job: str = ""
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueState:
     """The slots of one queue by number; vacant ones are absent. Readers must not keep the mappings over a change."""
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)
     streaks: Mapping[int, Streak] = field(default_factory=dict)
     trouble: Mapping[int, LogTrouble] = field(default_factory=dict)
+    reports: Mapping[int, Report] = field(default_factory=dict)
 
 
 EMPTY_QUEUE: Final = QueueState()

@@ -6,18 +6,29 @@ from hypothesis import strategies as st
 
 from procq.intent import Adjustment, DesiredQueue, Intent, Marks, desired_queue
 from procq.model import (
+    After,
     Backoff,
+    CommandCheck,
     GiveUp,
+    Health,
+    HttpCheck,
     Limit,
+    Limits,
     LogFormat,
+    LogLine,
     LogPolicy,
     Manifest,
+    Notify,
     Queue,
+    Readiness,
     RestartPolicy,
     RestartWhen,
     Share,
+    Spawned,
+    StartRate,
     StopPolicy,
     StopTo,
+    TcpCheck,
     UpdatePolicy,
     User,
     WhenFull,
@@ -60,6 +71,30 @@ logs = st.builds(
     st.integers(0, 3),
     st.sampled_from(LogFormat),
     st.sampled_from(WhenFull),
+    st.sampled_from([None, 3600.0]),
+    st.booleans(),
+    st.sampled_from([None, 10**9]),
+)
+readies = st.builds(
+    Readiness,
+    st.sampled_from([Spawned(), Spawned(), Notify(), LogLine("up"), After(2.0), TcpCheck(80), HttpCheck("http://x/")]),
+    st.sampled_from([5.0, 60.0]),
+)
+healths = st.none() | st.builds(
+    Health,
+    st.sampled_from([TcpCheck(80), HttpCheck("http://x/"), CommandCheck("ok now", ("ok", "now"))]),
+    st.just(10.0),
+    st.just(5.0),
+    st.integers(1, 3),
+)
+limits = st.builds(
+    Limits,
+    st.sampled_from([None, 10**8]),
+    st.sampled_from([None, 2.0]),
+    st.sampled_from([None, 50]),
+    st.sampled_from([None, 1000]),
+    st.sampled_from([None, 50.0, 3600.0]),
+    st.sampled_from([None, 60.0]),
 )
 users = st.none() | st.builds(User, st.just("shop"), st.just(1001), st.just(1002), st.sampled_from([(), (27, 1002)]))
 shares = st.builds(Share, st.integers(0, 3)) | st.builds(Share, st.sampled_from([25, 100]), st.just(True))
@@ -89,13 +124,18 @@ def queues(draw: st.DrawFn, name: str) -> Queue:
         rlimits=draw(st.sampled_from([{}, {"nofile": Limit(100, None)}])),
         tty=draw(st.booleans()),
         update=draw(updates),
+        ready=draw(readies),
+        health=draw(healths),
+        watchdog=draw(st.sampled_from([None, 30.0])),
+        limits=draw(limits),
     )
 
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     names = draw(st.lists(st.sampled_from(NAMES), unique=True))
-    return Manifest("shop", {name: draw(queues(name)) for name in names}, "/srv")
+    starts = draw(st.sampled_from([StartRate(), StartRate(2, 60.0)]))
+    return Manifest("shop", {name: draw(queues(name)) for name in names}, "/srv", starts=starts)
 
 
 def marks(values: list[float]) -> st.SearchStrategy[Marks]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from procq.events import (
+    BecameReady,
+    Condemned,
     ConfigureRequested,
     Delayed,
     Event,
@@ -14,6 +18,7 @@ from procq.events import (
     Gone,
     LogProblem,
     Refused,
+    Reported,
     Retired,
     ShuttingDown,
     Snapshot,
@@ -21,14 +26,17 @@ from procq.events import (
     SpawnRequested,
     StopRequested,
     StopSignalled,
+    Stuck,
 )
 from procq.fold import count, fold
-from procq.model import LogPolicy, StopPolicy
+from procq.model import LogPolicy, Notify, Readiness, StopPolicy
 from procq.state import (
     CALM,
     HEALTHY_AFTER,
     MOST_FAILURES,
     Backoff,
+    Doom,
+    Doomed,
     Draining,
     End,
     Ended,
@@ -36,6 +44,7 @@ from procq.state import (
     Finished,
     Observed,
     Refusal,
+    Report,
     Resting,
     Running,
     Settings,
@@ -70,9 +79,58 @@ def state(*events: Event) -> WorkerState | None:
 
 def test_the_whole_life() -> None:
     assert state(SPAWN) == Starting(7, "f", 10.0, SETTINGS)
-    assert state(SPAWN, EXEC) == Running(7, "f", 4711, 11.0, SETTINGS)
+    assert state(SPAWN, EXEC) == Running(7, "f", 4711, 11.0, SETTINGS, ready=11.0)
     assert state(SPAWN, EXEC, EXIT) == Draining(7, "f", End(ExitStatus(1), 11.0, 13.0))
     assert state(SPAWN, EXEC, EXIT, GONE) == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))
+
+
+LATER = replace(SPAWN, settings=replace(SETTINGS, ready=Readiness(Notify())))
+
+
+def test_ready_once() -> None:
+    assert state(LATER, EXEC) == Running(7, "f", 4711, 11.0, LATER.settings)
+    ready = state(LATER, EXEC, BecameReady(EMAILS_1, 7, 12.0), BecameReady(EMAILS_1, 7, 13.0))
+    assert ready == Running(7, "f", 4711, 11.0, LATER.settings, ready=12.0)
+    assert state(SPAWN, BecameReady(EMAILS_1, 7, 12.0)) == state(SPAWN), "it does not even execute"
+    # What a snapshot does not say is still known.
+    snapshot = Snapshot(((EMAILS_1, Running(7, "f", 4711, 11.0, None)),), 14.0, 7)
+    assert state(LATER, EXEC, BecameReady(EMAILS_1, 7, 12.0), snapshot) == ready
+
+
+def test_the_first_doom_stays_unless_a_fault_comes_on_top_of_a_limit() -> None:
+    old, ill = Condemned(EMAILS_1, 7, Doom.AGE, "6h", 12.0), Condemned(EMAILS_1, 7, Doom.UNHEALTHY, "3 times", 13.0)
+
+    def doomed(*events: Condemned) -> Doomed | None:
+        found = state(SPAWN, EXEC, *events)
+        assert isinstance(found, Running)
+        return found.doomed
+
+    assert doomed(old) == Doomed(Doom.AGE, "6h", 12.0)
+    assert doomed(old, ill) == doomed(ill) == doomed(ill, old) == Doomed(Doom.UNHEALTHY, "3 times", 13.0)
+
+
+def test_who_is_stopped_for_a_fault_has_failed() -> None:
+    observed = after(SPAWN, EXEC, replace(ASK, fault="unhealthy"), EXIT, GONE)
+    ended = observed.queues["emails"].workers[1]
+    assert isinstance(ended, Ended) and ended.end.failure and ended.end.fault == "unhealthy"
+    assert observed.queues["emails"].streaks[1].crashes == 1
+
+
+def test_faults_52_what_cannot_be_killed_is_told() -> None:
+    stuck = Stuck(EMAILS_1, 7, "pid 9 (dd) D", 30.0)
+    for life in ((SPAWN, EXEC, ASK), (SPAWN, EXEC, EXIT), (SPAWN, EXEC, ASK, EXIT)):
+        found = state(*life, stuck)
+        assert isinstance(found, Stopping | Draining) and found.stuck == "pid 9 (dd) D"
+    assert isinstance(state(SPAWN, EXEC, EXIT, stuck, GONE), Ended)
+    assert state(SPAWN, EXEC, ASK, stuck, EXIT) == state(SPAWN, EXEC, ASK, EXIT, stuck)
+
+
+def test_what_a_worker_says_is_remembered_while_it_lives() -> None:
+    said = Reported(EMAILS_1, Report(7, "at work", jobs=3))
+    assert after(SPAWN, EXEC, said).queues["emails"].reports[1].jobs == 3
+    assert not after(SPAWN, EXEC, Reported(EMAILS_1, Report(6, jobs=9))).queues["emails"].reports
+    again = SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, "")
+    assert not after(SPAWN, EXEC, said, EXIT, GONE, again).queues["emails"].reports
 
 
 def test_a_failed_spawn_holds_its_slot_until_the_child_is_reaped() -> None:
@@ -107,6 +165,9 @@ def test_an_end_that_was_asked_for_is_no_crash() -> None:
         Gone(EMAILS_1, 6, 0, 15.0),
         Refused(EMAILS_1, 6, "no", 15.0),
         Forgotten(EMAILS_1, 6, 15.0, ""),
+        BecameReady(EMAILS_1, 6, 15.0),
+        Condemned(EMAILS_1, 6, Doom.UNHEALTHY, "", 15.0),
+        Stuck(EMAILS_1, 6, "", 15.0),
         StopRequested(EMAILS_1, 6, 20.0, 15.0, ""),
         Gone(EMAILS_1, 8, 0, 15.0),
     ],
@@ -144,7 +205,7 @@ def test_a_taken_slot_is_never_spawned_into() -> None:
 def test_new_settings_are_remembered() -> None:
     new = Settings(StopPolicy(grace=1.0), LogPolicy("/x"))
     changed = state(SPAWN, EXEC, ConfigureRequested(EMAILS_1, 7, new, 12.0, ""))
-    assert changed == Running(7, "f", 4711, 11.0, new)
+    assert changed == Running(7, "f", 4711, 11.0, new, ready=11.0)
 
 
 def test_a_log_trouble_is_remembered_until_it_ends() -> None:

@@ -22,6 +22,8 @@ from procq.engine.port import (
     ConfigureWorker,
     DeclareReady,
     ForgetWorker,
+    MarkWorkerReady,
+    ProbeWorker,
     SaveIntent,
     ShutDown,
     SpawnWorker,
@@ -100,31 +102,42 @@ class LocalKeeper:
         match command:
             case SpawnWorker():
                 return [self._spawn(command)]
-            case StopWorker(worker, generation):
-                return [{"t": "stop", "worker": str(worker), "generation": generation}]
+            case StopWorker() | MarkWorkerReady() | ForgetWorker():
+                return [{"t": _SHORT[type(command)], "worker": str(command.worker), "generation": command.generation}]
             case ConfigureWorker(worker, generation, settings):
                 message = {"t": "configure", "worker": str(worker), "generation": generation}
                 return [message | _settings(settings, worker)]
-            case ForgetWorker(worker, generation):
-                return [{"t": "forget", "worker": str(worker), "generation": generation}]
+            case ProbeWorker():
+                return [self._probe(command)]
             case SaveIntent(data):
                 return [
                     {"t": "blob", "part": p.part, "parts": p.parts, "crc": p.crc, "data": p.data} for p in cut(data)
                 ]
-            case Announce(lines):
-                return [{"t": "console", "lines": [_line(line) for line in lines]}]
-            case DeclareReady():
-                return [{"t": "ready"}]
-            case AnswerPing(number):
-                return [{"t": "pong", "n": number}]
-            case ShutDown(reason, fast, exit_code):
-                return [{"t": "shutdown", "fast": fast, "exit_code": exit_code, "reason": _line(reason)}]
             case _:
-                assert_never(command)
+                return [_about_all(command)]
 
     def _spawn(self, command: SpawnWorker) -> Message:
         queue = command.queue
-        argv = [os.fsencode(word) for word in queue.argv]
+        return {
+            **self._program(command, queue.argv),
+            "worker": str(command.worker),
+            "fingerprint": command.fingerprint,
+            "tty": queue.tty,
+            "watchdog": None if queue.watchdog is None else round(queue.watchdog * 1000),
+            **_settings(Settings.of(queue), command.worker),
+        }
+
+    def _probe(self, command: ProbeWorker) -> Message:
+        return {
+            **self._program(command, command.argv),
+            "worker": f"{command.worker}/health",
+            "fingerprint": "",
+            "probe": round(command.timeout * 1000),
+        }
+
+    def _program(self, command: SpawnWorker | ProbeWorker, words: Sequence[str]) -> Message:
+        queue = command.queue
+        argv = [os.fsencode(word) for word in words]
         env = self._environments.of(queue, command.project, command.worker, command.generation)
         size = sum(map(len, argv)) + sum(map(len, env)) + 5 * (len(argv) + len(env))
         if size > _LARGEST_SPAWN:
@@ -133,15 +146,30 @@ class LocalKeeper:
             argv, env = [], []
         return {
             "t": "spawn",
-            "worker": str(command.worker),
             "generation": command.generation,
-            "fingerprint": command.fingerprint,
             "argv": argv,
             "env": env,
             "directory": os.fsencode(queue.directory),
             **_surroundings(queue),
-            **_settings(Settings.of(queue), command.worker),
         }
+
+
+_SHORT = {StopWorker: "stop", MarkWorkerReady: "mark_ready", ForgetWorker: "forget"}
+"""Kinds of messages that hold nothing but whom they are about."""
+
+
+def _about_all(command: Announce | DeclareReady | AnswerPing | ShutDown) -> Message:
+    match command:
+        case Announce(lines):
+            return {"t": "console", "lines": [_line(line) for line in lines]}
+        case DeclareReady():
+            return {"t": "ready"}
+        case AnswerPing(number):
+            return {"t": "pong", "n": number}
+        case ShutDown(reason, fast, exit_code):
+            return {"t": "shutdown", "fast": fast, "exit_code": exit_code, "reason": _line(reason)}
+        case _:
+            assert_never(command)
 
 
 def _surroundings(queue: Queue) -> Message:
@@ -151,7 +179,6 @@ def _surroundings(queue: Queue) -> Message:
         "nice": queue.nice,
         "user": None if user is None else {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)},
         "limits": [_limit(name, limit) for name, limit in queue.rlimits.items()],
-        "tty": queue.tty,
     }
 
 
@@ -161,7 +188,14 @@ def _limit(name: str, limit: Limit) -> Message:
 
 
 def _settings(settings: Settings, worker: WorkerId) -> Message:
-    return {"stop": _stop(settings.stop), "wave": settings.wave, "log": _log(settings.logs, worker)}
+    return {
+        "stop": _stop(settings.stop),
+        "wave": settings.wave,
+        "log": _log(settings.logs, worker),
+        "ready_line": settings.ready_line,
+        "memory": settings.memory,
+        "pids": settings.pids,
+    }
 
 
 def _log(logs: LogPolicy, worker: WorkerId) -> Message | None:
@@ -174,6 +208,9 @@ def _log(logs: LogPolicy, worker: WorkerId) -> Message | None:
         "rotate": logs.rotate,
         "keep": logs.keep,
         "block": logs.full is WhenFull.BLOCK,
+        "rotate_every": None if logs.rotate_every is None else round(logs.rotate_every * 1000),
+        "compress": logs.compress,
+        "total": logs.total,
     }
 
 

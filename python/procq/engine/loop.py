@@ -21,6 +21,8 @@ from procq.engine.port import (
     Clock,
     Command,
     EnginePort,
+    MarkWorkerReady,
+    ProbeWorker,
     SaveIntent,
 )
 from procq.engine.requests import translate
@@ -28,6 +30,7 @@ from procq.engine.view import StateView
 from procq.engine.wakes import Wakes
 from procq.events import (
     Attached,
+    BecameReady,
     Event,
     Fact,
     Gap,
@@ -36,8 +39,10 @@ from procq.events import (
     KeeperEvent,
     LogProblem,
     Pinged,
+    Probed,
     Recovered,
     ReloadAsked,
+    Reported,
     Request,
     ShuttingDown,
     Snapshot,
@@ -46,7 +51,7 @@ from procq.events import (
 from procq.fold import Slots, by_queue
 from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue
 from procq.intent_codec import Unreadable
-from procq.model import Manifest
+from procq.model import Manifest, WorkerId
 from procq.plan import Action, Reason, Spawn, plan_queue
 from procq.plan.diff import Difference, compare
 from procq.plan.waves import Known
@@ -163,7 +168,7 @@ class Engine:
     # --- what changes it ----------------------------------------------------------------------------------------
 
     def handle(self, events: Iterable[KeeperEvent]) -> None:
-        """Folds what the keeper reports, in order."""
+        """Folds what the keeper reports, and what checks and looks at workers have found out, in order."""
         for event in events:
             self._news.append(event)
             self._fold(event)
@@ -194,6 +199,19 @@ class Engine:
         self._outbox.append(command)
         self._on_work()
 
+    def probe(self, worker: WorkerId, argv: Sequence[str], timeout: float) -> int:
+        """Runs a command of its queue once, with the next step, to look after `worker`; `Probed` tells how it ended.
+
+        Returns the generation of the probe. Raises KeyError where there is no such queue any more, NoIntent.
+        """
+        if self._intent is None:
+            raise NoIntent("there is no manifest in force yet")
+        queue = self._intent.manifest.queues[worker.queue]
+        self._last_generation += 1
+        generation, project = self._last_generation, self._intent.manifest.name
+        self.send(ProbeWorker(worker, generation, queue, tuple(argv), timeout, project))
+        return generation
+
     def step(self) -> None:
         """Plans what is dirty or due, records and sends what follows, tells the subscribers. Raises ConnectionError."""
         now = self.now
@@ -216,10 +234,8 @@ class Engine:
 
     def _fold(self, event: KeeperEvent) -> None:
         match event:
-            case Attached(epoch, instance, last_generation, shutting_down):
-                self._epoch, self._instance = epoch, instance
-                self._last_generation = max(self._last_generation, last_generation)
-                self._shutting_down = self._shutting_down or shutting_down
+            case Attached():
+                self._attach(event)
             case Recovered(data):
                 self._recover(data)
             case Snapshot():
@@ -232,13 +248,23 @@ class Engine:
                 self._shutting_down = True
             case Stray():
                 self._strays.append(event)
-            case LogProblem(worker):
-                self._slots(worker.queue).note(event)
-                self._frozen.pop(worker.queue, None)
-            case ReloadAsked() | Incompatible():
+            case LogProblem() | Reported():
+                self._slots(event.worker.queue).note(event)
+                self._frozen.pop(event.worker.queue, None)
+            case ReloadAsked() | Incompatible() | Probed():
                 pass
             case _:
-                self._apply(event)
+                self._learn(event)
+
+    def _learn(self, fact: Fact) -> None:
+        self._apply(fact)
+        if isinstance(fact, BecameReady) and not fact.by_keeper:
+            self._outbox.append(MarkWorkerReady(fact.worker, fact.generation))
+
+    def _attach(self, welcome: Attached) -> None:
+        self._epoch, self._instance = welcome.epoch, welcome.instance
+        self._last_generation = max(self._last_generation, welcome.last_generation)
+        self._shutting_down = self._shutting_down or welcome.shutting_down
 
     def _apply(self, event: Fact | Request) -> None:
         name = event.worker.queue

@@ -43,6 +43,29 @@ class ConfigureWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkWorkerReady:
+    """This generation is ready: to be remembered for the next control plane."""
+
+    worker: WorkerId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWorker:
+    """Run `argv` once as workers of `queue` run, to look after `worker`; `Probed` tells how it ended.
+
+    `generation` is its own, new one. It is killed with all it has started after `timeout` seconds.
+    """
+
+    worker: WorkerId
+    generation: int
+    queue: Queue
+    argv: tuple[str, ...]
+    timeout: float
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetWorker:
     """The end of this generation is known and recorded: its record may go."""
 
@@ -89,6 +112,8 @@ Command = (
     SpawnWorker
     | StopWorker
     | ConfigureWorker
+    | MarkWorkerReady
+    | ProbeWorker
     | ForgetWorker
     | SaveIntent
     | Announce

@@ -9,6 +9,8 @@ from typing import Any
 from procq.engine.blob import Assembly, Part
 from procq.events import (
     Attached,
+    BecameReady,
+    Condemned,
     Executing,
     Exited,
     Gap,
@@ -17,22 +19,27 @@ from procq.events import (
     KeeperEvent,
     LogProblem,
     Pinged,
+    Probed,
     Recovered,
     Refused,
     ReloadAsked,
+    Reported,
     ShuttingDown,
     Snapshot,
     SpawnFailed,
     StopSignalled,
     Stray,
+    Stuck,
 )
 from procq.model import WorkerId
 from procq.state import (
+    Doom,
     Draining,
     End,
     Ended,
     ExitStatus,
     Refusal,
+    Report,
     Running,
     SpawnFailure,
     Starting,
@@ -66,7 +73,7 @@ class Reader:
         if (read := _ABOUT_WORKERS.get(kind)) is not None:
             worker, at = WorkerId.parse(m["worker"]), _seconds(m["at"]) if "at" in m else self._now
             self._now = at
-            return (read(worker, m["generation"], at, m),)
+            return (read(worker, m.get("generation", 0), at, m),)
         match kind:
             case "welcome":
                 self._blob, self._records = Assembly(), []
@@ -106,7 +113,7 @@ def worker_state(m: Message) -> WorkerState:
         case "starting":
             return Starting(generation, fingerprint, at, None, wave)
         case "running":
-            return Running(generation, fingerprint, m["pid"], at, None, wave)
+            return Running(generation, fingerprint, m["pid"], at, None, wave, _maybe_seconds(m.get("ready")))
         case "stopping":
             return Stopping(generation, fingerprint, m["pid"], at, deadline, "asked before this control plane", wave)
         case "draining":
@@ -129,7 +136,7 @@ def _end(m: Message, began: float) -> End:
 
 
 def _status(m: Message) -> ExitStatus:
-    return ExitStatus(-m["signal"] if m["code"] is None else m["code"])
+    return ExitStatus(-m["signal"] if m["code"] is None else m["code"], m.get("oom", False))
 
 
 def _failure(m: Message) -> SpawnFailure:
@@ -138,6 +145,10 @@ def _failure(m: Message) -> SpawnFailure:
 
 def _seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
+
+
+def _maybe_seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else _seconds(nanoseconds)
 
 
 def _conversation(m: Message) -> Iterable[KeeperEvent]:
@@ -156,15 +167,38 @@ def _conversation(m: Message) -> Iterable[KeeperEvent]:
             return (ShuttingDown(m["reason"], m["fast"]),)
         case "stray":
             return (Stray(m["pid"], m["name"]),)
-        case "log_trouble":
-            path = os.fsdecode(m["path"])
-            return (LogProblem(WorkerId.parse(m["worker"]), path, m["errno"], m["dropped"]),)
         case _:
             return ()
 
 
+def _report(m: Message) -> Report:
+    since = _maybe_seconds(m["since"])
+    return Report(m["generation"], m["status"], m["jobs"], m["failed"], m["busy"], m["job"], since)
+
+
+def _probe_outcome(m: Message) -> ExitStatus | SpawnFailure | None:
+    if m["timed_out"]:
+        return None
+    return _status(m["status"]) if m["failure"] is None else _failure(m["failure"])
+
+
+def _silent(worker: WorkerId, generation: int, at: float, m: Message) -> Condemned:
+    seconds = m["silence"] / 1000
+    return Condemned(worker, generation, Doom.WATCHDOG, f"no WATCHDOG=1 for {seconds:g}s", at)
+
+
+def _log_problem(worker: WorkerId, generation: int, at: float, m: Message) -> LogProblem:
+    return LogProblem(worker, os.fsdecode(m["path"]), m["errno"], m["dropped"])
+
+
 _ABOUT_WORKERS: Mapping[str, Any] = {
     "executing": lambda worker, generation, at, m: Executing(worker, generation, m["pid"], at),
+    "log_trouble": _log_problem,
+    "reported": lambda worker, generation, at, m: Reported(worker, _report(m)),
+    "probed": lambda worker, generation, at, m: Probed(worker, generation, _probe_outcome(m), m["output"]),
+    "ready": lambda worker, generation, at, m: BecameReady(worker, generation, at),
+    "watchdog_expired": _silent,
+    "stuck": lambda worker, generation, at, m: Stuck(worker, generation, m["what"], at),
     "spawn_failed": lambda worker, generation, at, m: SpawnFailed(worker, generation, _failure(m["failure"]), at),
     "stopping": lambda worker, generation, at, m: StopSignalled(worker, generation, _seconds(m["deadline"]), at),
     "exited": lambda worker, generation, at, m: Exited(worker, generation, _status(m["status"]), at),

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from procq.engine.port import Command, ConfigureWorker, ForgetWorker, SpawnWorker, StopWorker
-from procq.events import ConfigureRequested, Delayed, Forgotten, Request, Retired, SpawnRequested, StopRequested
-from procq.plan import Action, Configure, Delay, Forget, Retire, Spawn, Stop
+from procq.engine.port import Command, ConfigureWorker, ForgetWorker, MarkWorkerReady, SpawnWorker, StopWorker
+from procq.events import (
+    BecameReady,
+    ConfigureRequested,
+    Delayed,
+    Forgotten,
+    Request,
+    Retired,
+    SpawnRequested,
+    StopRequested,
+)
+from procq.plan import Action, Configure, Delay, Forget, MarkReady, Retire, Spawn, Stop
 from procq.state import WorkerState
 
 
 def translate(
     action: Action, now: float, generation: int, old: WorkerState | None, project: str
-) -> tuple[Request, tuple[Command, ...]]:
+) -> tuple[Request | BecameReady, tuple[Command, ...]]:
     """Event and commands for `action`; a spawn gets `generation` and `project`, and drops the record of `old`."""
     worker, reason = action.worker, action.reason
     match action:
@@ -20,8 +29,12 @@ def translate(
             event = SpawnRequested(worker, generation, fingerprint, settings, now, reason, attempt == 0)
             spawn = SpawnWorker(worker, generation, queue, fingerprint, project)
             return event, (spawn,) if old is None else (ForgetWorker(worker, old.generation), spawn)
-        case Stop(_, generation, grace):
-            return StopRequested(worker, generation, now + grace, now, reason), (StopWorker(worker, generation),)
+        case Stop(_, generation, grace, _, fault):
+            requested = StopRequested(worker, generation, now + grace, now, reason, fault)
+            return requested, (StopWorker(worker, generation),)
+        case MarkReady(_, generation, at):
+            ready = BecameReady(worker, generation, at, by_keeper=False)
+            return ready, (MarkWorkerReady(worker, generation),)
         case Configure(_, generation, settings):
             event_ = ConfigureRequested(worker, generation, settings, now, reason)
             return event_, (ConfigureWorker(worker, generation, settings),)

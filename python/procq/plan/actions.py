@@ -27,6 +27,9 @@ class Reason(StrEnum):
     REFUSED = "the keeper refused to start it"
     COMPLETED = "its restart policy lets it rest"
     GAVE_UP = "it failed too often in too short a time"
+    READY = "it has executed for long enough"
+    FAULTY = "it has failed"
+    LIMIT = "it has reached a limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,16 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ask this generation to leave within `grace` seconds."""
+    """Ask this generation to leave within `grace` seconds.
+
+    `fault` says what it is to leave for, where that is its own fault; then its end counts as a failure.
+    """
 
     worker: WorkerId
     generation: int
     grace: float
     reason: Reason
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,17 @@ class Forget:
     reason: Reason
 
 
-Action = Spawn | Stop | Configure | Delay | Retire | Forget
+@dataclass(frozen=True, slots=True)
+class MarkReady:
+    """Let this worker count as ready since `at`: it executes, and nothing else is asked of it."""
+
+    worker: WorkerId
+    generation: int
+    at: float
+    reason: Reason
+
+
+Action = Spawn | Stop | Configure | MarkReady | Delay | Retire | Forget
 
 
 @dataclass(frozen=True, slots=True)

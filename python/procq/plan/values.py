@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from procq.intent import DesiredQueue
-from procq.model import Limit, Queue, User
+from procq.model import (
+    After,
+    CommandCheck,
+    HealthCheck,
+    HttpCheck,
+    Limit,
+    Limits,
+    LogLine,
+    LogPolicy,
+    Notify,
+    Queue,
+    ReadyCheck,
+    Spawned,
+    TcpCheck,
+    User,
+)
 from procq.plan.wording import duration, signal_name, size
 
 
@@ -70,12 +86,61 @@ def _values(queue: Queue) -> Iterator[tuple[str, str]]:
     yield "update.surge", str(queue.update.surge)
     yield "update.batch", str(queue.update.batch)
     yield "update.pause", duration(queue.update.pause)
-    yield "logs.file", queue.logs.file or ""
-    if queue.logs.rotate is not None:
-        yield "logs.rotate", size(queue.logs.rotate)
-    yield "logs.keep", str(queue.logs.keep)
-    yield "logs.format", queue.logs.format.value
-    yield "logs.full", queue.logs.full.value
+    yield "ready", _check(queue.ready.check)
+    yield "ready.timeout", duration(queue.ready.timeout)
+    if (health := queue.health) is not None:
+        often = f"every {duration(health.every)}, timeout {duration(health.timeout)}, failures {health.failures}"
+        yield "health", f"{_check(health.check)}, {often}"
+    if queue.watchdog is not None:
+        yield "watchdog", duration(queue.watchdog)
+    yield from _limits(queue.limits)
+    yield from _logs(queue.logs)
+
+
+def _check(check: ReadyCheck | HealthCheck) -> str:
+    match check:
+        case Spawned():
+            return "spawned"
+        case Notify():
+            return "notify"
+        case LogLine(pattern):
+            return f"log {pattern}"
+        case After(seconds):
+            return f"delay {duration(seconds)}"
+        case TcpCheck(port):
+            return f"port {port}"
+        case HttpCheck(url):
+            return f"http {url}"
+        case CommandCheck(command):
+            return f"command {command}"
+        case _:
+            assert_never(check)
+
+
+def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
+    texts = {
+        "memory": None if limits.memory is None else size(limits.memory),
+        "cpu": None if limits.cpu is None else f"{limits.cpu:.0%}",
+        "pids": limits.pids,
+        "jobs": limits.jobs,
+        "age": None if limits.age is None else duration(limits.age),
+        "job_timeout": None if limits.job_timeout is None else duration(limits.job_timeout),
+    }
+    yield from ((f"limits.{name}", str(text)) for name, text in texts.items() if text is not None)
+
+
+def _logs(logs: LogPolicy) -> Iterator[tuple[str, str]]:
+    yield "logs.file", logs.file or ""
+    if logs.rotate is not None:
+        yield "logs.rotate", size(logs.rotate)
+    if logs.rotate_every is not None:
+        yield "logs.rotate_every", duration(logs.rotate_every)
+    yield "logs.keep", str(logs.keep)
+    if logs.total is not None:
+        yield "logs.total", size(logs.total)
+    yield "logs.compress", "yes" if logs.compress else "no"
+    yield "logs.format", logs.format.value
+    yield "logs.full", logs.full.value
 
 
 def _limit(limit: Limit) -> str:

@@ -16,6 +16,8 @@ from procq.engine.port import (
     ConfigureWorker,
     DeclareReady,
     ForgetWorker,
+    MarkWorkerReady,
+    ProbeWorker,
     SaveIntent,
     ShutDown,
     SpawnWorker,
@@ -28,6 +30,7 @@ from procq.events import (
     Gap,
     Gone,
     KeeperEvent,
+    Probed,
     Recovered,
     Refused,
     ShuttingDown,
@@ -141,6 +144,11 @@ class FakeKeeper:
                 self._if_known(worker, generation, self._ask)
             case ConfigureWorker(worker, generation, settings):
                 self._if_known(worker, generation, lambda p: self._configure(p, settings))
+            case MarkWorkerReady(worker, generation):
+                self._if_known(worker, generation, self._mark_ready)
+            case ProbeWorker(worker, generation):
+                self.last_generation = max(self.last_generation, generation)
+                self._tell(Probed(worker, generation, ExitStatus(0), ""))
             case ForgetWorker(worker, generation):
                 self._forget(worker, generation)
             case SaveIntent(data):
@@ -178,6 +186,10 @@ class FakeKeeper:
         process.stop = settings.stop
         if isinstance(process.state, Starting | Running):
             process.state = replace(process.state, wave=settings.wave)
+
+    def _mark_ready(self, process: _Process) -> None:
+        if isinstance(process.state, Running):
+            process.state = replace(process.state, ready=self.clock.now)
 
     def _forget(self, worker: WorkerId, generation: int) -> None:
         process = self._processes.get(worker)

@@ -18,6 +18,8 @@ from procq.engine.port import (
     ConfigureWorker,
     DeclareReady,
     ForgetWorker,
+    MarkWorkerReady,
+    ProbeWorker,
     SaveIntent,
     ShutDown,
     SpawnWorker,
@@ -25,6 +27,8 @@ from procq.engine.port import (
 )
 from procq.events import (
     Attached,
+    BecameReady,
+    Condemned,
     Executing,
     Exited,
     Gap,
@@ -33,17 +37,44 @@ from procq.events import (
     KeeperEvent,
     LogProblem,
     Pinged,
+    Probed,
     Recovered,
     Refused,
     ReloadAsked,
+    Reported,
     ShuttingDown,
     Snapshot,
     SpawnFailed,
     StopSignalled,
     Stray,
+    Stuck,
 )
-from procq.model import Limit, LogFormat, LogPolicy, Queue, StopPolicy, StopTo, User, WhenFull
-from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, SpawnFailure, Starting, Stopping
+from procq.model import (
+    Limit,
+    Limits,
+    LogFormat,
+    LogLine,
+    LogPolicy,
+    Queue,
+    Readiness,
+    StopPolicy,
+    StopTo,
+    User,
+    WhenFull,
+)
+from procq.state import (
+    Doom,
+    Draining,
+    End,
+    Ended,
+    ExitStatus,
+    Report,
+    Running,
+    Settings,
+    SpawnFailure,
+    Starting,
+    Stopping,
+)
 from tests.queues import EMAILS_1, EMAILS_2
 
 Message = dict[str, Any]
@@ -98,6 +129,8 @@ def test_it_says_hello_first() -> None:
     assert link.closed
 
 
+PLAIN_FILE = {"block": False, "rotate_every": None, "compress": False, "total": None}
+UNSAID = {"ready_line": None, "memory": None, "pids": None}
 QUEUE = Queue(
     "emails",
     "work",
@@ -129,7 +162,9 @@ def test_spawn() -> None:
         "tty": False,
         "stop": {"signal": 2, "to": "leader", "grace": 1500},
         "wave": 0,
-        "log": {"path": b"/log/emails/2.log", "format": "text", "rotate": None, "keep": 5, "block": False},
+        "log": {"path": b"/log/emails/2.log", "format": "text", "rotate": None, "keep": 5, **PLAIN_FILE},
+        "watchdog": None,
+        **UNSAID,
     }
     assert sorted(env) == [
         b"A=1",
@@ -162,7 +197,36 @@ def test_a_spawn_in_other_surroundings() -> None:
     assert (message["umask"], message["nice"], message["tty"], message["wave"]) == (0o27, 5, True, 2)
     assert message["limits"] == [{"resource": resource.RLIMIT_NOFILE, "soft": 1024, "hard": 2**64 - 1}]
     assert message["stop"] == {"signal": 15, "to": "group", "grace": 10_000}
-    assert message["log"] == {"path": b"/w", "format": "json", "rotate": 1000, "keep": 2, "block": True}
+    assert message["log"] == {"path": b"/w", "format": "json", "rotate": 1000, "keep": 2, **PLAIN_FILE, "block": True}
+
+
+def test_what_makes_a_worker_ready_and_what_it_may_use() -> None:
+    logs = LogPolicy("/w", rotate_every=3600.0, compress=True, total=10**9)
+    limits = Limits(memory=2**29, pids=100)
+    queue = replace(QUEUE, ready=Readiness(LogLine("^up")), watchdog=1.5, limits=limits, logs=logs)
+    (message,) = sent(SpawnWorker(EMAILS_2, 8, queue, "f", "shop"))
+    assert (message["ready_line"], message["watchdog"]) == ("^up", 1500)
+    assert (message["memory"], message["pids"]) == (2**29, 100)
+    assert {key: message["log"][key] for key in PLAIN_FILE} == {
+        "block": False,
+        "rotate_every": 3_600_000,
+        "compress": True,
+        "total": 10**9,
+    }
+
+
+def test_a_probe_runs_as_its_workers_do() -> None:
+    queue = replace(QUEUE, user=SHOP, rlimits={"nofile": Limit(64, 64)}, umask=0o27)
+    worker, probe = sent(
+        SpawnWorker(EMAILS_2, 8, queue, "f", "shop"), ProbeWorker(EMAILS_2, 9, queue, ("look", "\udcff"), 2.5, "shop")
+    )
+    assert (probe["t"], probe["worker"], probe["generation"]) == ("spawn", "emails.2/health", 9)
+    assert (probe["argv"], probe["probe"]) == ([b"look", b"\xff"], 2500)
+    assert {key: probe[key] for key in ("user", "limits", "umask", "nice", "directory")} == {
+        key: worker[key] for key in ("user", "limits", "umask", "nice", "directory")
+    }
+    assert b"PROCQ_GENERATION=9" in probe["env"]
+    assert "log" not in probe
 
 
 def test_a_chosen_buffering_is_kept() -> None:
@@ -222,9 +286,11 @@ def test_an_edited_queue_gets_a_new_environment() -> None:
                 "generation": 8,
                 "stop": {"signal": 15, "to": "leader", "grace": 2000},
                 "wave": 0,
-                "log": {"path": b"/1", "format": "text", "rotate": None, "keep": 5, "block": False},
+                "log": {"path": b"/1", "format": "text", "rotate": None, "keep": 5, **PLAIN_FILE},
+                **UNSAID,
             },
         ),
+        (MarkWorkerReady(EMAILS_1, 8), {"t": "mark_ready", "worker": "emails.1", "generation": 8}),
         (Announce(("a", "b")), {"t": "console", "lines": ["a", "b"]}),
         (DeclareReady(), {"t": "ready"}),
         (AnswerPing(3), {"t": "pong", "n": 3}),
@@ -262,6 +328,40 @@ FAILURE = {"stage": "exec", "errno": 2, "path": b"work", "transient": False}
         ({"t": "stopping", "deadline": 4_000_000_000}, StopSignalled(EMAILS_1, 8, 4.0, 2.5)),
         ({"t": "exited", "status": {"code": 3, "signal": None}}, Exited(EMAILS_1, 8, ExitStatus(3), 2.5)),
         ({"t": "exited", "status": {"code": None, "signal": 9}}, Exited(EMAILS_1, 8, ExitStatus(-9), 2.5)),
+        (
+            {"t": "exited", "status": {"code": None, "signal": 9, "oom": True}},
+            Exited(EMAILS_1, 8, ExitStatus(-9, True), 2.5),
+        ),
+        ({"t": "ready"}, BecameReady(EMAILS_1, 8, 2.5)),
+        (
+            {"t": "watchdog_expired", "silence": 1500},
+            Condemned(EMAILS_1, 8, Doom.WATCHDOG, "no WATCHDOG=1 for 1.5s", 2.5),
+        ),
+        ({"t": "stuck", "what": "pid 5 (dd) D"}, Stuck(EMAILS_1, 8, "pid 5 (dd) D", 2.5)),
+        (
+            {
+                "t": "reported",
+                "status": "s",
+                "jobs": 4,
+                "failed": None,
+                "busy": 1,
+                "job": "5 a",
+                "since": 2_000_000_000,
+            },
+            Reported(EMAILS_1, Report(8, "s", 4, None, 1, "5 a", 2.0)),
+        ),
+        (
+            {"t": "probed", "status": None, "failure": None, "timed_out": True, "output": "x"},
+            Probed(EMAILS_1, 8, None, "x"),
+        ),
+        (
+            {"t": "probed", "status": None, "failure": FAILURE, "timed_out": False, "output": ""},
+            Probed(EMAILS_1, 8, SpawnFailure("exec", 2, "work", False), ""),
+        ),
+        (
+            {"t": "probed", "status": {"code": 1, "signal": None}, "failure": None, "timed_out": False, "output": ""},
+            Probed(EMAILS_1, 8, ExitStatus(1), ""),
+        ),
         ({"t": "gone", "killed": 2}, Gone(EMAILS_1, 8, 2, 2.5)),
         ({"t": "stray", "pid": 5, "name": "sh"}, Stray(5, "sh")),
         ({"t": "log_trouble", "path": b"/x", "errno": 28, "dropped": 7}, LogProblem(EMAILS_1, "/x", 28, 7)),
@@ -302,6 +402,7 @@ def record(phase: str, **more: object) -> Message:
     [
         (record("starting"), Starting(8, "f", 1.0, None)),
         (record("running"), Running(8, "f", 5, 1.0, None)),
+        (record("running", ready=1_500_000_000), Running(8, "f", 5, 1.0, None, ready=1.5)),
         (
             record("stopping", deadline=9_000_000_000),
             Stopping(8, "f", 5, 1.0, 9.0, "asked before this control plane"),

@@ -104,6 +104,7 @@ impl Keeper {
             status: None,
             failure: None,
             ended: None,
+            ready: None,
             killed: HashSet::new(),
         }
     }

@@ -99,8 +99,11 @@ impl Keeper {
             Command::Stop { worker, generation, signal, grace } => {
                 self.addressed(worker, generation, |keeper| keeper.stop(generation, signal, grace));
             }
-            Command::Configure { worker, generation, stop, wave, log } => {
-                self.addressed(worker, generation, |keeper| keeper.configure(generation, stop, wave, log));
+            Command::Configure(told) => {
+                self.addressed(told.worker.clone(), told.generation, |keeper| keeper.configure(told));
+            }
+            Command::MarkReady { worker, generation } => {
+                self.addressed(worker, generation, |keeper| keeper.mark_ready(generation));
             }
             Command::Forget { worker, generation } => self.forget(&worker, generation),
             Command::Blob { part, parts, crc, data } => self.take_blob(part, parts, crc, &data),

@@ -1,7 +1,7 @@
 //! Asking workers to leave, and making them.
 
 use super::Keeper;
-use crate::proto::messages::{Event, Log, Phase, StopPolicy, StopTo};
+use crate::proto::messages::{Configure, Event, Phase, StopTo};
 use crate::sys::{process, Child};
 use std::cmp::Reverse;
 
@@ -60,13 +60,20 @@ impl Keeper {
     }
 
     /// What can change while a worker runs.
-    pub(super) fn configure(&mut self, generation: u64, stop: StopPolicy, wave: u32, log: Option<Log>) {
-        let Some(worker) = self.workers.get_mut(&generation) else { return };
-        (worker.stop, worker.wave) = (stop, wave);
+    pub(super) fn configure(&mut self, told: Configure) {
+        let Some(worker) = self.workers.get_mut(&told.generation) else { return };
+        (worker.stop, worker.wave) = (told.stop, told.wave);
         // While everything is stopped that may be the turn of another wave.
         self.progress = true;
         if let Some(output) = worker.output {
-            self.output.configure(output, log.as_ref());
+            self.output.configure(output, told.log.as_ref());
+        }
+    }
+
+    /// The control plane has found out that it is ready. The first time counts.
+    pub(super) fn mark_ready(&mut self, generation: u64) {
+        if let Some(worker) = self.workers.get_mut(&generation) {
+            worker.ready.get_or_insert(self.now);
         }
     }
 

@@ -90,6 +90,8 @@ pub struct Worker {
     pub status: Option<Status>,
     pub failure: Option<Failure>,
     pub ended: Option<u64>,
+    /// When it became ready.
+    pub ready: Option<u64>,
     /// Processes of its tree that got SIGKILL.
     pub killed: HashSet<i32>,
 }
@@ -121,6 +123,7 @@ impl Worker {
             status: self.status,
             failure: self.failure.clone(),
             ended: self.ended,
+            ready: self.ready,
         }
     }
 }
@@ -128,8 +131,8 @@ impl Worker {
 impl From<Exit> for Status {
     fn from(exit: Exit) -> Status {
         match exit {
-            Exit::Code(code) => Status { code: Some(code), signal: None },
-            Exit::Signal(signal) => Status { code: None, signal: Some(signal) },
+            Exit::Code(code) => Status { code: Some(code), signal: None, oom: false },
+            Exit::Signal(signal) => Status { code: None, signal: Some(signal), oom: false },
         }
     }
 }

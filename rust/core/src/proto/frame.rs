@@ -109,14 +109,7 @@ mod tests {
                     env: argv.clone(),
                     argv,
                     directory,
-                    umask: None,
-                    user: None,
-                    nice: None,
-                    limits: Vec::new(),
-                    tty: false,
-                    wave: 0,
-                    stop: StopPolicy::default(),
-                    log: None,
+                    ..Spawn::default()
                 })
             },
         )

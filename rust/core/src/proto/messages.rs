@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-pub use super::spec::{Identity, Limit, Log, LogFormat, Spawn, StopPolicy, StopTo};
+pub use super::spec::{Configure, Identity, Limit, Log, LogFormat, Spawn, StopPolicy, StopTo};
 
 /// The newest protocol this build speaks.
 pub const VERSION: u32 = 1;
@@ -39,14 +39,11 @@ pub enum Command {
         grace: Option<u64>,
     },
     /// Change what can change while a worker runs.
-    Configure {
+    Configure(Configure),
+    /// The control plane has found out that this generation is ready: snapshots say so from now on.
+    MarkReady {
         worker: String,
         generation: u64,
-        stop: StopPolicy,
-        #[serde(default)]
-        wave: u32,
-        #[serde(default)]
-        log: Option<Log>,
     },
     /// The exit of this generation is known and recorded: its record may go.
     Forget {
@@ -134,6 +131,9 @@ pub struct Status {
     pub code: Option<i32>,
     /// Signal number.
     pub signal: Option<i32>,
+    /// The kernel killed a process of its tree because the tree had no memory left.
+    #[serde(default)]
+    pub oom: bool,
 }
 
 /// Why and where a spawn failed.
@@ -173,6 +173,9 @@ pub struct Record {
     pub failure: Option<Failure>,
     /// When the leader ended or the spawn failed.
     pub ended: Option<u64>,
+    /// When it became ready.
+    #[serde(default)]
+    pub ready: Option<u64>,
 }
 
 /// From the keeper to the control plane. What happened; lost ones heal by the next snapshot.
@@ -214,6 +217,51 @@ pub enum Event {
         worker: String,
         generation: u64,
         pid: i32,
+        at: u64,
+    },
+    /// `READY=1` has come, or a line that matches the pattern.
+    Ready {
+        worker: String,
+        generation: u64,
+        at: u64,
+    },
+    /// No `WATCHDOG=1` came for `silence` milliseconds. Told once.
+    WatchdogExpired {
+        worker: String,
+        generation: u64,
+        silence: u64,
+        at: u64,
+    },
+    /// What the worker last said of itself on its notify socket; absent is what it has not said.
+    Reported {
+        worker: String,
+        generation: u64,
+        status: String,
+        /// Totals since its start.
+        jobs: Option<u64>,
+        failed: Option<u64>,
+        /// Jobs it is at.
+        busy: Option<u64>,
+        /// One of them, by id and name, and when it was first told of.
+        job: String,
+        since: Option<u64>,
+    },
+    /// A probe has ended; `generation` is its own, `worker` the one it looked after. Nothing else tells of it.
+    Probed {
+        worker: String,
+        generation: u64,
+        status: Option<Status>,
+        failure: Option<Failure>,
+        /// It was killed for its time.
+        timed_out: bool,
+        /// The last of what it wrote.
+        output: String,
+    },
+    /// SIGKILL was sent some seconds ago and something is there still: its pid, name, state, and where in the kernel it waits.
+    Stuck {
+        worker: String,
+        generation: u64,
+        what: String,
         at: u64,
     },
     SpawnFailed {

@@ -85,13 +85,23 @@ pub struct Log {
     /// What the file does not take: the worker waits, instead of losing it.
     #[serde(default)]
     pub block: bool,
+    /// Milliseconds after which it is closed; never when absent.
+    #[serde(default)]
+    pub rotate_every: Option<u64>,
+    /// Whether closed files are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// Bytes that the file and its closed ones may take together.
+    #[serde(default)]
+    pub total: Option<u64>,
 }
 
 impl Log {
     /// A file that takes the bytes as they are, and grows.
     pub fn at(path: &Path) -> Log {
         let path = path.as_os_str().as_bytes().to_vec().into();
-        Log { path, format: LogFormat::Text, rotate: None, keep: 0, block: false }
+        let (rotate, rotate_every, total) = (None, None, None);
+        Log { path, format: LogFormat::Text, rotate, keep: 0, block: false, rotate_every, compress: false, total }
     }
 
     /// Where the file is.
@@ -101,7 +111,7 @@ impl Log {
 }
 
 /// Everything needed to start one worker; the keeper does not keep it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spawn {
     /// `queue.slot`, the name people use.
     pub worker: String,
@@ -140,4 +150,38 @@ pub struct Spawn {
     /// File that takes the worker's output, opened with the rights of `user`.
     #[serde(default)]
     pub log: Option<Log>,
+    /// A regular expression: the first line of output that matches it makes the worker ready.
+    #[serde(default)]
+    pub ready_line: Option<String>,
+    /// Milliseconds without `WATCHDOG=1` after which it hangs.
+    #[serde(default)]
+    pub watchdog: Option<u64>,
+    /// Bytes of memory that its queue allows the whole tree.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Processes and threads that its queue allows the whole tree.
+    #[serde(default)]
+    pub pids: Option<u64>,
+    /// It is no worker but looks after one: it belongs to no slot, and is killed with its tree after so many milliseconds.
+    #[serde(default)]
+    pub probe: Option<u64>,
+}
+
+/// What can change while a worker runs: its generation is to have these settings instead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Configure {
+    pub worker: String,
+    pub generation: u64,
+    pub stop: StopPolicy,
+    #[serde(default)]
+    pub wave: u32,
+    #[serde(default)]
+    pub log: Option<Log>,
+    #[serde(default)]
+    pub ready_line: Option<String>,
+    #[serde(default)]
+    pub memory: Option<u64>,
+    #[serde(default)]
+    pub pids: Option<u64>,
 }

@@ -3,7 +3,7 @@
 
 mod stage;
 
-use procq_core::proto::messages::{Command, Event, Reply, Request, Stage, StopPolicy};
+use procq_core::proto::messages::{Command, Configure, Event, Reply, Request, Stage, StopPolicy};
 use procq_core::sys::{self, process};
 use stage::{patiently, Hosted, Part, Setup};
 use std::time::{Duration, Instant};
@@ -135,7 +135,13 @@ fn a_wave_that_cannot_end() {
         return println!("skipped: this machine lets nobody trace");
     }
     let stop = StopPolicy { grace: 10, ..StopPolicy::default() };
-    hosted.send(&Command::Configure { worker: "w.1".into(), generation: 1, stop, wave: 1, log: None });
+    hosted.send(&Command::Configure(Configure {
+        worker: "w.1".into(),
+        generation: 1,
+        stop,
+        wave: 1,
+        ..Configure::default()
+    }));
     hosted.send(&Command::Shutdown { fast: false, exit_code: 0, reason: "the scene is over".into() });
     hosted.until(|event| matches!(event, Event::Stopping { generation: 2, .. }).then_some(()));
     assert!(process::stat(high).is_some_and(|stat| stat.state == 'Z'));

@@ -207,15 +207,8 @@ impl Hosted {
             fingerprint: String::new(),
             argv: ["sh", "-c", script].map(|word| word.as_bytes().to_vec().into()).to_vec(),
             env: vec![b"PATH=/usr/bin:/bin".to_vec().into()],
-            directory: None,
-            umask: None,
-            user: None,
-            nice: None,
-            limits: Vec::new(),
-            tty: false,
-            wave: 0,
             stop: StopPolicy { grace: 20_000, ..StopPolicy::default() },
-            log: None,
+            ..Spawn::default()
         }));
     }
 
