@@ -12,27 +12,32 @@ import pytest
 
 from tests.process.support import processes
 from tests.process.support.fixtures import Keepers
-from tests.process.support.keeper import Keeper
+from tests.process.support.keeper import Keeper, program, read_when_written
 from tests.process.support.trials import CI
 from tests.process.support.waiting import until
 
 pytestmark = pytest.mark.process
 
 CROWD = 500
+ORPHANS = 5_000
 
 
 def leave_together(keeper: Keeper, fifo: Path, crowd: int) -> dict[int, int]:
     """Workers that wait at one barrier and leave at once; the expected code of each generation."""
-    os.mkfifo(fifo)
     codes = {
         keeper.spawn(["/bin/sh", "-c", f"read x < {fifo}; exit {slot % 251}"], f"w.{slot}"): slot % 251
         for slot in range(1, crowd + 1)
     }
-    keeper.all_of(codes, "executing")
-    pids = {event["pid"] for event in keeper.events if event["t"] == "executing"}
+    pids = {event["pid"] for event in keeper.all_of(codes, "executing").values()}
     until(lambda: all(waits_in_open(pid) for pid in pids), "all of them at the barrier")
     os.close(os.open(fifo, os.O_WRONLY))
     return codes
+
+
+def barrier(folder: Path) -> Path:
+    fifo = folder / "barrier"
+    os.mkfifo(fifo)
+    return fifo
 
 
 def waits_in_open(pid: int) -> bool:
@@ -42,12 +47,28 @@ def waits_in_open(pid: int) -> bool:
 
 
 def test_faults_4_6_everybody_leaves_at_once_and_every_status_is_right(keeper: Keeper, tmp_path: Path) -> None:
-    codes = leave_together(keeper, tmp_path / "barrier", CROWD)
+    codes = leave_together(keeper, barrier(tmp_path), CROWD)
     exited = keeper.all_of(codes, "exited")
     assert {generation: event["status"]["code"] for generation, event in exited.items()} == codes
     gone = keeper.all_of(codes, "gone")
     took = max(event["at"] for event in gone.values()) - min(event["at"] for event in exited.values())
     print(f"{CROWD} exits in {took / 1e6:.0f} ms")
+    assert processes.zombies_of(keeper.pid) == []
+
+
+def test_faults_6_thousands_of_orphans_end_in_the_same_instant_as_workers(keeper: Keeper, tmp_path: Path) -> None:
+    """More than one round of reaping takes: none is left, and no worker gets the status of another."""
+    fifo = barrier(tmp_path)
+    keeper.run(program("orphans.py", fifo, ORPHANS, tmp_path / "born"), "parent.1")
+    born = int(read_when_written(tmp_path / "born"))
+    assert born > CROWD, "the machine allows too few processes for this test"
+    orphans = processes.children(keeper.pid)
+    assert len(orphans) == born + 1, "they have come to the keeper, beside the one that made them"
+    until(lambda: all((s := processes.stat(pid)) and s.state == "S" for pid in orphans), "all of them at the barrier")
+    codes = leave_together(keeper, fifo, 200)
+    exited = keeper.all_of(codes, "exited")
+    assert {generation: event["status"]["code"] for generation, event in exited.items()} == codes
+    until(lambda: len(processes.children(keeper.pid)) == 1, "every orphan to be reaped")
     assert processes.zombies_of(keeper.pid) == []
 
 

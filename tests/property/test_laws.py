@@ -94,8 +94,7 @@ def test_a_queue_that_waits_says_when_to_look_again(pair: Pair) -> None:
 
 
 @given(worlds())
-def test_nothing_is_planned_after_shutdown_began(world: tuple[Intent, Intent, Observed]) -> None:
-    """FAULTS 45."""
+def test_faults_45_nothing_is_planned_after_shutdown_began(world: tuple[Intent, Intent, Observed]) -> None:
     _, new, observed = world
     assert plan(new, replace(observed, shutting_down=True)).actions == ()
 

@@ -162,7 +162,7 @@ class Storm:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_storm_ends_with_what_is_wanted(seed: int) -> None:
+def test_faults_57_a_storm_stays_within_bounds_and_ends_with_what_is_wanted(seed: int) -> None:
     storm = Storm(seed)
     for _ in range(40):
         storm.step()
@@ -179,8 +179,8 @@ def test_long_storms(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_nothing_is_spawned_once_the_shutdown_began(seed: int) -> None:
-    """FAULTS 45: no reload, no command and no new control plane revives anything."""
+def test_faults_45_nothing_is_spawned_once_the_shutdown_began(seed: int) -> None:
+    """No reload, no command and no new control plane revives anything."""
     storm = Storm(seed)
     for _ in range(10):
         storm.step()

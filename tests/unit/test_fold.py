@@ -148,8 +148,8 @@ def test_what_becomes_of_an_end() -> None:
     assert state(*life, SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, "")) == Starting(8, "f", 15.0, SETTINGS)
 
 
-def test_an_end_that_was_asked_for_is_no_crash() -> None:
-    """FAULTS 44: the request is recorded before the signal is sent."""
+def test_faults_44_an_end_that_was_asked_for_is_no_crash() -> None:
+    """The request is recorded before the signal is sent."""
     observed = after(SPAWN, EXEC, ASK, EXIT, GONE)
     assert observed.queues["emails"].workers[1] == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0, asked=True))
     assert observed.queues["emails"].streaks[1].crashes == 0
@@ -174,14 +174,13 @@ def test_an_end_that_was_asked_for_is_no_crash() -> None:
     ids=lambda event: type(event).__name__,
 )
 @pytest.mark.parametrize("life", [(SPAWN,), (SPAWN, EXEC), (SPAWN, EXEC, ASK), (SPAWN, EXEC, EXIT)])
-def test_a_superseded_generation_cannot_publish(late: Event, life: tuple[Event, ...]) -> None:
-    """FAULTS 16, 56."""
+def test_faults_16_56_a_superseded_generation_cannot_publish(late: Event, life: tuple[Event, ...]) -> None:
     before = after(*life)
     assert fold(before, late) is before
 
 
-def test_a_stop_while_the_start_is_pending() -> None:
-    """FAULTS 16: the worker is stopped whatever the spawn still has to say."""
+def test_faults_16_a_stop_while_the_start_is_pending() -> None:
+    """The worker is stopped whatever the spawn still has to say."""
     assert state(SPAWN, ASK) == Stopping(7, "f", 0, 10.0, 22.0, "surplus")
     assert state(SPAWN, ASK, EXEC) == Stopping(7, "f", 4711, 11.0, 22.0, "surplus")
     failed = state(SPAWN, ASK, SpawnFailed(EMAILS_1, 7, FAILURE, 12.5), GONE)
@@ -195,8 +194,7 @@ def test_a_refused_command_to_a_worker_that_runs_changes_nothing() -> None:
     assert fold(before, Refused(EMAILS_1, 7, "no such file", 12.0)) is before
 
 
-def test_a_taken_slot_is_never_spawned_into() -> None:
-    """FAULTS 10."""
+def test_faults_10_a_taken_slot_is_never_spawned_into() -> None:
     for life in ((SPAWN,), (SPAWN, EXEC), (SPAWN, EXEC, ASK), (SPAWN, EXEC, EXIT)):
         with pytest.raises(AssertionError, match=r"emails\.1 is taken"):
             after(*life, SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, ""))
@@ -232,8 +230,7 @@ def test_only_the_queue_of_the_event_is_copied() -> None:
     assert fold(before, EXEC).queues["other"] is before.queues["other"]
 
 
-def test_shutdown_is_a_latch() -> None:
-    """FAULTS 45."""
+def test_faults_45_shutdown_is_a_latch() -> None:
     assert after(ShuttingDown("down", False), Snapshot((), 20.0, 0), SPAWN).shutting_down
 
 
@@ -292,8 +289,7 @@ class TestCount:
     def test_a_generation_counts_once(self) -> None:
         assert count(Streak(2, 0, 6), 6, self.crash) == Streak(2, 0, 6)
 
-    def test_a_healthy_life_begins_a_new_count(self) -> None:
-        """FAULTS 42."""
+    def test_faults_42_a_healthy_life_begins_a_new_count(self) -> None:
         assert count(Streak(9, 0, 5), 6, End(ExitStatus(0), 10.0, 10.0 + HEALTHY_AFTER)) == Streak(1, 0, 6)
 
     def test_a_failure_is_a_bad_end_whenever_it_comes_and_any_that_comes_too_soon(self) -> None:
@@ -310,13 +306,11 @@ class TestCount:
     def test_an_end_that_was_asked_for_begins_a_new_count(self) -> None:
         assert count(Streak(9, 1, 5), 6, End(ExitStatus(-15), 10.0, 11.0, asked=True)) == Streak(0, 0, 6)
 
-    def test_a_lack_of_resources_is_no_crash(self) -> None:
-        """FAULTS 24."""
+    def test_faults_24_a_lack_of_resources_is_no_crash(self) -> None:
         scarce = End(SpawnFailure("clone", 11, "", transient=True), 10.0, 10.0)
         assert count(count(CALM, 1, scarce), 2, scarce) == Streak(0, 2, 2)
 
-    def test_a_bad_command_is_no_crash(self) -> None:
-        """FAULTS 23."""
+    def test_faults_23_a_bad_command_is_no_crash(self) -> None:
         assert count(Streak(2, 3, 5), 6, End(FAILURE, 10.0, 10.0)) == Streak(2, 0, 6, True, (10.0,))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from procq.api import events, plan, queues, restarts, status, workers
 from procq.api.control import Control
-from procq.api.problems import on_fault, on_http_error, on_no_intent, on_procq_error
+from procq.api.problems import on_disconnect, on_fault, on_http_error, on_no_intent, on_procq_error
 from procq.errors import ProcqError
 from procq.intent import NoIntent
 
@@ -33,6 +34,7 @@ def create_app(control: Control) -> Starlette:
         ProcqError: on_procq_error,
         HTTPException: on_http_error,
         NoIntent: on_no_intent,
+        ClientDisconnect: on_disconnect,
         Exception: on_fault,
     }
     app = Starlette(routes=ROUTES, exception_handlers=handlers)

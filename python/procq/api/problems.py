@@ -73,6 +73,11 @@ async def on_no_intent(request: Request, error: Exception) -> Response:
     )
 
 
+async def on_disconnect(request: Request, error: Exception) -> Response:
+    """Whoever asked has gone before the end of the request: nobody reads this, and nothing was done."""
+    return problem(HTTPStatus.BAD_REQUEST, "the request was not complete")
+
+
 async def on_fault(request: Request, error: Exception) -> Response:
     """A fault of ours: what the server raises afterwards is logged nowhere."""
     traceback.print_exception(error)

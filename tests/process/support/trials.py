@@ -20,13 +20,25 @@ class Trials:
     spawns: int
     early_stops: int
     garbage: int
+    cut_offs: int
+    reloads: int
 
     def times(self, factor: int) -> Trials:
         """The same, more often."""
         return Trials(**{field.name: factor * int(getattr(self, field.name)) for field in fields(self)})
 
 
-CI = Trials(control_kills=20, keeper_kills=20, sentinel_kills=20, downs=20, spawns=10_000, early_stops=200, garbage=200)
+CI = Trials(
+    control_kills=20,
+    keeper_kills=20,
+    sentinel_kills=20,
+    downs=20,
+    spawns=10_000,
+    early_stops=200,
+    garbage=200,
+    cut_offs=300,
+    reloads=100,
+)
 
 
 def bound(trials: int) -> str:

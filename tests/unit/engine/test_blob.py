@@ -51,8 +51,7 @@ def test_harm_is_noticed(spoil: str) -> None:
     assert assembled(harmed) is None
 
 
-def test_cut_short_at_every_byte_and_with_flipped_bits() -> None:
-    """FAULTS 65."""
+def test_faults_65_cut_short_at_every_byte_and_with_flipped_bits() -> None:
     data = pack(MEMORY)
     for end in range(len(data)):
         with pytest.raises(Unreadable):

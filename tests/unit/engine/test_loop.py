@@ -159,8 +159,7 @@ def test_a_damaged_memory_is_no_crash(data: bytes | None) -> None:
     assert engine.intent is None
 
 
-def test_a_crash_loop_backs_off_and_is_visible() -> None:
-    """FAULTS 42."""
+def test_faults_42_a_crash_loop_backs_off_and_is_visible() -> None:
     rig = Rig(manifest(queue()), everyone(Script(run_for=0.1, exit_code=1)))
     rig.advance(60)
     state = rig.engine.snapshot().worker(EMAILS_1)
@@ -180,8 +179,7 @@ def test_a_bad_command_is_not_tried_in_a_tight_loop_and_start_tries_at_once() ->
     assert rig.keeper.last_generation == 2
 
 
-def test_a_lack_of_resources_is_tried_again_soon() -> None:
-    """FAULTS 24."""
+def test_faults_24_a_lack_of_resources_is_tried_again_soon() -> None:
     rig = Rig(manifest(queue()), everyone(Script(start_error=TOO_MANY_PROCESSES)))
     rig.advance(10)
     assert 8 < rig.keeper.last_generation < 25
@@ -212,8 +210,7 @@ def test_a_count_change_touches_nobody_who_stays() -> None:
     assert touched == {3, 4, 5}
 
 
-def test_overlapping_reloads_end_with_the_last() -> None:
-    """FAULTS 46."""
+def test_faults_46_overlapping_reloads_end_with_the_last() -> None:
     rig = Rig(manifest(queue("emails", 2)))
     rig.advance(1)
     before = rig.keeper.alive()

@@ -52,8 +52,7 @@ def test_steady_state_is_left_alone() -> None:
     assert actions(manifest(QUEUE), s1=running(1), s2=running(2), s3=running(3)) == []
 
 
-def test_another_command_replaces_and_spawns_only_once_the_slot_is_free() -> None:
-    """FAULTS 10, 47."""
+def test_faults_10_47_another_command_replaces_and_spawns_only_once_the_slot_is_free() -> None:
     wanted = manifest(queue("emails", 1, command="work harder"))
     assert actions(wanted, s1=running(1)) == [(Stop, 1, Reason.CHANGED)]
     assert actions(wanted, s1=Starting(1, PRINT, 5.0, SETTINGS)) == [(Stop, 1, Reason.CHANGED)]

@@ -33,8 +33,7 @@ def dead(outcome: Outcome, asked: bool = False, command: str = "work") -> Ended:
 
 
 class TestDelay:
-    def test_the_first_restart_is_immediate(self) -> None:
-        """FAULTS 42."""
+    def test_faults_42_the_first_restart_is_immediate(self) -> None:
         assert delay(BACKOFF, EMAILS_1, 1) == 0.0
 
     def test_later_ones_double_up_to_the_cap(self) -> None:
@@ -42,7 +41,7 @@ class TestDelay:
             full = min(0.1 * 2.0 ** min(attempt - 2, 100), 30.0)
             assert 0.75 * full <= delay(BACKOFF, EMAILS_1, attempt) <= full
 
-    def test_workers_do_not_rise_together_at_the_cap_either(self) -> None:
+    def test_faults_42_workers_do_not_rise_together_at_the_cap_either(self) -> None:
         waits = {delay(BACKOFF, WorkerId("emails", slot), 50) for slot in range(1, 101)}
         assert len(waits) == 100
         assert max(waits) - min(waits) > 5.0
@@ -84,8 +83,7 @@ class TestPolicy:
 
 
 class TestFailedSpawns:
-    def test_a_bad_command_waits_the_maximum_at_once(self) -> None:
-        """FAULTS 23."""
+    def test_faults_23_a_bad_command_waits_the_maximum_at_once(self) -> None:
         found = verdict(EMAILS_1, desired(intent()), dead(NOT_FOUND))
         assert isinstance(found, StartAgain)
         assert 122.0 < found.at <= 130.0
@@ -95,8 +93,8 @@ class TestFailedSpawns:
         assert verdict(EMAILS_1, desired(intent("never")), dead(NOT_FOUND)) == Rest(Resting.FAILED, Reason.BAD_COMMAND)
 
     @pytest.mark.parametrize("when", ["always", "on-failure", "never"])
-    def test_a_lack_of_resources_passes_soon(self, when: str) -> None:
-        """FAULTS 24: it never ran, so no policy keeps it from being tried again."""
+    def test_faults_24_a_lack_of_resources_passes_soon(self, when: str) -> None:
+        """It never ran, so no policy keeps it from being tried again."""
         found = verdict(EMAILS_1, desired(intent(when)), dead(SCARCE), Streak(0, 9, 7))
         assert isinstance(found, StartAgain)
         assert 100.75 <= found.at <= 101.0

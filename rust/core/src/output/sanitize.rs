@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_the_terminal_is_shown() {
+    fn faults_40_what_commands_the_terminal_is_shown() {
         for (line, shown) in [
             (&b"\x1b]0;title\x07x"[..], &b"^[]0;title^Gx"[..]),
             (b"\x1b[2J\x1b[H", b"^[[2J^[[H"),
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_but_colours_gets_through(line in hostile()) {
+        fn faults_40_nothing_but_colours_gets_through(line in hostile()) {
             let shown = clean(&line);
             let text = String::from_utf8(without_colours(&shown)).expect("always UTF-8");
             prop_assert!(!text.chars().any(|character| character.is_control() && character != '\t'), "{:?}", shown);

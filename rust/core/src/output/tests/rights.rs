@@ -58,7 +58,7 @@ fn files_directories_and_indexes_belong_to_the_user() {
 }
 
 #[test]
-fn a_planted_link_is_refused_and_nothing_behind_it_is_touched() {
+fn faults_64_a_planted_link_is_refused_and_nothing_behind_it_is_touched() {
     if !is_root("a_planted_link_is_refused_and_nothing_behind_it_is_touched") {
         return;
     }
