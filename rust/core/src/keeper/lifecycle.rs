@@ -151,20 +151,32 @@ impl Keeper {
     }
 
     fn launched(&mut self, generation: u64, launched: Launched) {
+        let watched = self.watch_launched(generation, &launched);
         let Launched { child, starting, pipes } = launched;
         self.leaders.insert(child.pid(), generation);
-        self.watch(child.as_fd(), Token::Ended(generation));
-        self.watch(starting.as_fd(), Token::Starting(generation));
-        for stream in STREAMS {
-            if let Some(pipe) = pipes.get(stream) {
-                self.watch(pipe.as_fd(), Token::Output(generation, stream));
-            }
-        }
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         worker.pid = child.pid();
+        if watched.is_err() {
+            // Nobody would read what it writes. Its end comes by SIGCHLD where its own descriptor is not watched.
+            child.signal(libc::SIGKILL);
+        }
         worker.leader = Some(child);
         worker.starting = Some(starting);
         worker.pipes = pipes;
+        if let Err(error) = watched {
+            self.spawn_failed(generation, Stage::Clone, error.raw_os_error().unwrap_or(libc::ENOMEM), Vec::new());
+        }
+    }
+
+    fn watch_launched(&self, generation: u64, launched: &Launched) -> io::Result<()> {
+        self.poller.add(launched.child.as_fd(), Token::Ended(generation).into(), Interest::Read)?;
+        self.poller.add(launched.starting.as_fd(), Token::Starting(generation).into(), Interest::Read)?;
+        for stream in STREAMS {
+            if let Some(pipe) = launched.pipes.get(stream) {
+                self.poller.add(pipe.as_fd(), Token::Output(generation, stream).into(), Interest::Read)?;
+            }
+        }
+        Ok(())
     }
 
     /// Watches a descriptor for reading. Fails only for lack of kernel memory, and then the next snapshot heals what was missed.
@@ -184,6 +196,8 @@ impl Keeper {
         self.poller.remove(starting.as_fd());
         self.spawner.recycle(starting);
         match verdict {
+            // It was killed because it could not be watched: that has been told.
+            _ if worker.failure.is_some() => {}
             Verdict::Failed { stage, errno, path } => self.spawn_failed(generation, stage, errno, path),
             Verdict::Executing | Verdict::Pending => {
                 if worker.phase == Phase::Starting {
@@ -274,5 +288,6 @@ impl Keeper {
 
 /// A lack of something that may be there in a moment, and says nothing about the command.
 fn is_transient(errno: i32) -> bool {
-    matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ETXTBSY | libc::EINTR | libc::EIO)
+    const LACKS: [i32; 6] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::ETXTBSY];
+    LACKS.contains(&errno) || matches!(errno, libc::EINTR | libc::EIO)
 }
