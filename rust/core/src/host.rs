@@ -3,7 +3,7 @@
 use crate::keeper::{Keeper, Setting, Watch};
 use crate::sentinel;
 use crate::sys::{self, process, Child, Exit, Forked};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::ffi::CString;
 use std::io;
@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What `procq up`, or the owner in library use, asks for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Config {
     /// Directory of the sockets and the lock: made if missing, ours and nobody else's.
     #[serde(default)]
@@ -47,7 +47,7 @@ pub struct Config {
 }
 
 /// How lines look on the terminal.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Console {
     /// `worker | ` before each line.
@@ -105,7 +105,7 @@ fn become_both(config: Config) -> io::Result<()> {
     match sys::fork()? {
         Forked::Child => {
             drop(link);
-            keep(Setting { config, sentinel, sentinel_pid, listener, api, announce, descriptors }, lock)
+            keep(Setting { config, lock, sentinel, sentinel_pid, listener, api, announce, descriptors })
         }
         Forked::Parent(pid) => {
             // The other ends must end with the keeper.
@@ -119,14 +119,14 @@ fn become_both(config: Config) -> io::Result<()> {
 }
 
 /// The child's half. A panic ends in an exit code, never in Python.
-fn keep(setting: Setting, lock: Option<OwnedFd>) -> ! {
+fn keep(setting: Setting) -> ! {
     let work = std::panic::AssertUnwindSafe(|| -> io::Result<()> {
         sys::set_name(c"procq-keeper");
         sys::new_session()?;
         sys::become_subreaper()?;
         sys::raise_descriptor_limit();
         sys::return_large_buffers();
-        if let Some(lock) = &lock {
+        if let Some(lock) = &setting.lock {
             sys::rewrite(lock.as_fd(), format!("{}\n", sys::own_pid()).as_bytes())?;
         }
         Keeper::new(setting)?.run()

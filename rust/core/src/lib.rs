@@ -8,4 +8,5 @@ pub mod keeper;
 pub mod output;
 pub mod proto;
 pub mod sentinel;
+pub mod state;
 pub mod sys;

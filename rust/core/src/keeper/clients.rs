@@ -5,10 +5,12 @@ use super::token::Token;
 use super::Keeper;
 use crate::output::{Delivery, Interest, Line, SubscriptionId};
 use crate::proto::messages::{Reply, Request, VERSION};
-use crate::proto::Channel;
+use crate::proto::{Channel, SavedChannel};
+use crate::state::{Inherited, Luggage};
 use crate::sys;
+use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Clients at a time; more are turned away, so that descriptors are left for workers.
 const MOST_CLIENTS: usize = 256;
@@ -28,6 +30,34 @@ pub(super) struct Client {
     channel: Channel,
     waits_for_end: bool,
     subscription: Option<SubscriptionId>,
+}
+
+/// As an upgrade hands it on: followers of output miss nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedClient {
+    channel: SavedChannel,
+    #[serde(default)]
+    waits_for_end: bool,
+    #[serde(default)]
+    subscription: Option<SubscriptionId>,
+}
+
+impl Client {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedClient {
+        let Client { channel, waits_for_end, subscription } = self;
+        SavedClient { channel: channel.save(luggage), waits_for_end: *waits_for_end, subscription: *subscription }
+    }
+
+    pub fn restore(saved: SavedClient, inherited: &Inherited) -> Client {
+        let SavedClient { channel, waits_for_end, subscription } = saved;
+        Client { channel: Channel::restore(channel, inherited), waits_for_end, subscription }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
 }
 
 impl Keeper {

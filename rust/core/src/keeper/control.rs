@@ -3,18 +3,21 @@
 use super::link::Link;
 use super::shutdown::Haste;
 use super::token::Token;
-use super::worker::{Pipes, STREAMS};
+use super::worker::{Pipes, SavedPipes, STREAMS};
 use super::Keeper;
 use crate::output::StreamId;
 use crate::proto::messages::Stream;
 use crate::proto::Channel;
-use crate::sys::{self, Child, Exit, Image, Starting, Verdict};
+use crate::state::{Fd, Inherited, Luggage};
+use crate::sys::{self, Child, Exit, Image, SavedChild, SavedStarting, Starting, Verdict};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How it is watched; milliseconds, so that tests can be quick.
-#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Watch {
     /// Between two pings.
@@ -67,7 +70,92 @@ struct Process {
     since: u64,
 }
 
+/// As an upgrade hands it on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SavedControl {
+    /// With the listener of the API; without a command the owner of a library has its place.
+    command: Option<(Vec<ByteBuf>, Fd)>,
+    watch: Watch,
+    process: Option<SavedProcess>,
+    epoch: u64,
+    ready: bool,
+    ever_ready: bool,
+    failures: u32,
+    start_at: Option<u64>,
+    heard_at: u64,
+    ping_at: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedProcess {
+    child: SavedChild,
+    starting: Option<SavedStarting>,
+    pipes: SavedPipes,
+    output: StreamId,
+    since: u64,
+}
+
+impl Process {
+    fn save(&self, luggage: &mut Luggage) -> SavedProcess {
+        let Process { child, starting, pipes, output, since } = self;
+        SavedProcess {
+            child: child.save(luggage),
+            starting: starting.as_ref().map(|starting| starting.save(luggage)),
+            pipes: pipes.save(luggage),
+            output: *output,
+            since: *since,
+        }
+    }
+
+    fn restore(saved: SavedProcess, inherited: &Inherited) -> Process {
+        let SavedProcess { child, starting, pipes, output, since } = saved;
+        Process {
+            child: Child::restore(child, inherited),
+            starting: starting.map(|starting| Starting::restore(starting, inherited)),
+            pipes: Pipes::restore(&pipes, inherited),
+            output,
+            since,
+        }
+    }
+}
+
 impl Control {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedControl {
+        let Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at } = self;
+        let command = match kind {
+            Kind::Command { argv, api } => {
+                let words = argv.iter().map(|word| ByteBuf::from(word.as_bytes()));
+                Some((words.collect(), luggage.pack(api)))
+            }
+            Kind::Owner => None,
+        };
+        SavedControl {
+            command,
+            watch: *watch,
+            process: process.as_ref().map(|process| process.save(luggage)),
+            epoch: *epoch,
+            ready: *ready,
+            ever_ready: *ever_ready,
+            failures: *failures,
+            start_at: *start_at,
+            heard_at: *heard_at,
+            ping_at: *ping_at,
+        }
+    }
+
+    pub fn restore(saved: SavedControl, inherited: &Inherited) -> Control {
+        let SavedControl { command, watch, process, epoch, ready, ever_ready, .. } = saved;
+        let SavedControl { failures, start_at, heard_at, ping_at, .. } = saved;
+        let kind = command.map_or(Kind::Owner, |(words, api)| {
+            // They came from C strings.
+            let argv = words.into_iter().filter_map(|word| CString::new(word.into_vec()).ok()).collect();
+            Kind::Command { argv, api: inherited.take(api) }
+        });
+        let process = process.map(|process| Process::restore(process, inherited));
+        Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at }
+    }
+
     pub fn command(argv: Vec<CString>, api: OwnedFd, watch: Watch) -> Control {
         Control::new(Kind::Command { argv, api }, watch, Some(0))
     }
@@ -191,14 +279,7 @@ impl Keeper {
         let (ours, theirs) = sys::socket_pair()?;
         let channel = Channel::new(ours)?;
         let launched = self.launch(image, &[theirs.as_fd(), api.as_fd()]).map_err(|error| error.source)?;
-        self.watch(launched.child.as_fd(), Token::ControlEnded);
-        self.watch(launched.starting.as_fd(), Token::ControlStarting);
         self.watch(channel.as_fd(), Token::Link);
-        for stream in STREAMS {
-            if let Some(pipe) = launched.pipes.get(stream) {
-                self.watch(pipe.as_fd(), Token::ControlStream(stream));
-            }
-        }
         self.control.process = Some(Process {
             child: launched.child,
             starting: Some(launched.starting),
@@ -209,7 +290,22 @@ impl Keeper {
         self.link = Some(Link::new(channel));
         self.control.heard_at = self.now;
         self.control.ping_at = self.control.next_ping(self.now);
+        self.watch_control();
         Ok(())
+    }
+
+    /// Its end, its exec, and what it writes.
+    pub(super) fn watch_control(&self) {
+        let Some(process) = &self.control.process else { return };
+        self.watch(process.child.as_fd(), Token::ControlEnded);
+        if let Some(starting) = &process.starting {
+            self.watch(starting.as_fd(), Token::ControlStarting);
+        }
+        for stream in STREAMS {
+            if let Some(pipe) = process.pipes.get(stream) {
+                self.watch(pipe.as_fd(), Token::ControlStream(stream));
+            }
+        }
     }
 
     /// Its exec has happened, or has not.

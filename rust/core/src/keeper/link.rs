@@ -4,8 +4,10 @@ use super::shutdown::Haste;
 use super::token::Token;
 use super::Keeper;
 use crate::proto::messages::{Command, Event, Record, OLDEST, VERSION};
-use crate::proto::{Channel, ChannelError};
+use crate::proto::{Channel, ChannelError, SavedChannel};
+use crate::state::{Inherited, Luggage};
 use crate::sys;
+use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd;
 
 /// Bytes of events that may wait for a slow control plane, besides its snapshot. More become a gap and a fresh snapshot.
@@ -29,14 +31,46 @@ pub(super) struct Link {
     incoming: Incoming,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Incoming {
+    #[serde(with = "serde_bytes")]
     data: Vec<u8>,
     /// The part that has to come next; none after a part that did not fit.
     next: Option<u32>,
 }
 
+/// As an upgrade hands it on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedLink {
+    channel: SavedChannel,
+    #[serde(default)]
+    greeted: bool,
+    #[serde(default)]
+    overflowed: bool,
+    #[serde(default)]
+    snapshot: usize,
+    #[serde(default)]
+    incoming: Incoming,
+}
+
 impl Link {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedLink {
+        let Link { channel, greeted, overflowed, snapshot, incoming } = self;
+        SavedLink {
+            channel: channel.save(luggage),
+            greeted: *greeted,
+            overflowed: *overflowed,
+            snapshot: *snapshot,
+            incoming: incoming.clone(),
+        }
+    }
+
+    pub fn restore(saved: SavedLink, inherited: &Inherited) -> Link {
+        let SavedLink { channel, greeted, overflowed, snapshot, incoming } = saved;
+        Link { channel: Channel::restore(channel, inherited), greeted, overflowed, snapshot, incoming }
+    }
+
     pub fn new(channel: Channel) -> Link {
         Link { channel, greeted: false, overflowed: false, snapshot: 0, incoming: Incoming::default() }
     }

@@ -7,16 +7,20 @@ mod clients;
 mod control;
 mod lifecycle;
 mod link;
+mod saved;
 mod shutdown;
 mod stopping;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_saved;
 mod token;
 mod tree;
 mod worker;
 
 pub use control::Watch;
+pub use saved::Saved;
 pub(crate) use shutdown::end_all_children;
 
 use crate::host::Config;
@@ -44,6 +48,8 @@ const BUFFER: usize = 1 << 18;
 pub struct Setting {
     /// What `procq up` (or the owner) asked for.
     pub config: Config,
+    /// Held for life, and beyond an exec.
+    pub lock: Option<OwnedFd>,
     /// Conversation with the sentinel: single bytes, and its end.
     pub sentinel: OwnedFd,
     /// Its process id, for people.
@@ -61,6 +67,7 @@ pub struct Setting {
 /// Everything the keeper holds.
 pub struct Keeper {
     config: Config,
+    lock: Option<OwnedFd>,
     sentinel: OwnedFd,
     sentinel_pid: i32,
     listener: Option<OwnedFd>,
@@ -113,14 +120,7 @@ impl Keeper {
     pub fn new(mut setting: Setting) -> io::Result<Keeper> {
         let config = &mut setting.config;
         let output_wake = sys::wakeup()?;
-        let console = ConsoleConfig {
-            fd: sys::duplicate_above(io::stdout().as_fd(), 3)?,
-            prefix: config.console.prefix,
-            colour: config.console.colour,
-            width: config.console.width,
-            raw: config.console.raw,
-        };
-        let output = Output::start(console, output_wake.try_clone()?)?;
+        let output = Output::start(console_of(config)?, output_wake.try_clone()?)?;
         let link = config.owner_fd.map(|fd| Channel::new(sys::adopt_fd(fd)?)).transpose()?.map(Link::new);
         let control = match (&link, setting.api.take()) {
             (None, Some(api)) => Control::command(config.control_command()?, api, config.watch),
@@ -128,6 +128,7 @@ impl Keeper {
         };
         let now = sys::monotonic();
         Ok(Keeper {
+            lock: setting.lock,
             sentinel: setting.sentinel,
             sentinel_pid: setting.sentinel_pid,
             listener: setting.listener,
@@ -279,6 +280,12 @@ impl Keeper {
             let _ = sys::write(announce.as_fd(), b"ready\n");
         }
     }
+}
+
+/// Where lines go that people watch: to our standard output.
+fn console_of(config: &Config) -> io::Result<ConsoleConfig> {
+    let crate::host::Console { prefix, colour, width, raw } = config.console;
+    Ok(ConsoleConfig { fd: sys::duplicate_above(io::stdout().as_fd(), 3)?, prefix, colour, width, raw })
 }
 
 fn random_instance() -> u64 {

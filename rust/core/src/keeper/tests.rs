@@ -2,39 +2,28 @@
 
 use super::token::Token;
 use super::{Keeper, Setting};
-use crate::host::{Config, Console};
+use crate::host::Config;
 use crate::proto::messages::{Command, Event};
 use crate::proto::Channel;
 use crate::sys;
 use std::os::fd::{AsFd, IntoRawFd};
 
 /// A keeper that does not run, and its owner's end of the link.
-fn keeper() -> (Keeper, Channel) {
+pub(super) fn keeper() -> (Keeper, Channel) {
     sys::block_all();
     let (ours, theirs) = sys::socket_pair().unwrap();
-    let config = Config {
-        run_dir: None,
-        lock: None,
-        keeper_socket: None,
-        api_socket: None,
-        keeper_fd: None,
-        control: Vec::new(),
-        owner_fd: Some(theirs.into_raw_fd()),
-        ready_fd: None,
-        console: Console::default(),
-        watch: super::Watch::default(),
-    };
+    let config = Config { owner_fd: Some(theirs.into_raw_fd()), ..Config::default() };
     let (sentinel, _) = sys::socket_pair().unwrap();
     let descriptors = sys::descriptor_limit();
     let (listener, api, announce) = (None, None, None);
-    let setting = Setting { config, sentinel, sentinel_pid: 0, listener, api, announce, descriptors };
+    let setting = Setting { config, lock: None, sentinel, sentinel_pid: 0, listener, api, announce, descriptors };
     let keeper = Keeper::new(setting).unwrap();
     keeper.watch(keeper.link.as_ref().unwrap().channel.as_fd(), Token::Link);
     (keeper, Channel::new(ours).unwrap())
 }
 
 /// Hands over what was pushed, and returns what comes back until nothing is left to say.
-fn converse(keeper: &mut Keeper, peer: &mut Channel) -> Vec<Event> {
+pub(super) fn converse(keeper: &mut Keeper, peer: &mut Channel) -> Vec<Event> {
     let mut events = Vec::new();
     while !peer.flush().unwrap() {
         keeper.read_link();
@@ -54,7 +43,7 @@ fn converse(keeper: &mut Keeper, peer: &mut Channel) -> Vec<Event> {
     events
 }
 
-fn hello() -> Command {
+pub(super) fn hello() -> Command {
     Command::Hello { oldest: 1, newest: 1 }
 }
 

@@ -8,7 +8,9 @@ use super::stopping::ask_tree;
 use super::token::Token;
 use super::Keeper;
 use crate::proto::messages::Event;
-use crate::sys::{self, process, Child, Poller};
+use crate::state::{Inherited, Luggage};
+use crate::sys::{self, process, Child, Poller, SavedChild};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -19,6 +21,28 @@ pub(super) struct Orphan {
     /// The worker it is charged to.
     pub generation: Option<u64>,
     asked: bool,
+}
+
+/// As an upgrade hands it on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedOrphan {
+    child: SavedChild,
+    #[serde(default)]
+    generation: Option<u64>,
+    #[serde(default)]
+    asked: bool,
+}
+
+impl Orphan {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedOrphan {
+        let Orphan { child, generation, asked } = self;
+        SavedOrphan { child: child.save(luggage), generation: *generation, asked: *asked }
+    }
+
+    pub fn restore(saved: SavedOrphan, inherited: &Inherited) -> Orphan {
+        let SavedOrphan { child, generation, asked } = saved;
+        Orphan { child: Child::restore(child, inherited), generation, asked }
+    }
 }
 
 /// Bits of the mark that carry the generation; the rest carry the instance.

@@ -8,7 +8,10 @@
 
 use crate::output::StreamId;
 use crate::proto::messages::{Failure, Phase, Record, Status, StopPolicy, Stream};
+use crate::state::{Fd, Inherited, Luggage};
 use crate::sys::{Child, Exit, Starting};
+use crate::sys::{SavedChild, SavedStarting};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
@@ -56,6 +59,29 @@ impl Pipes {
             }
             Stream::Stderr => self.stderr.take(),
         }
+    }
+}
+
+/// As an upgrade hands them on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedPipes {
+    stdout: Option<Fd>,
+    stderr: Option<Fd>,
+    held: Option<Fd>,
+}
+
+impl Pipes {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedPipes {
+        let Pipes { stdout, stderr, held } = self;
+        let [stdout, stderr, held] = [stdout, stderr, held].map(|fd| luggage.pack_some(fd.as_ref()));
+        SavedPipes { stdout, stderr, held }
+    }
+
+    pub fn restore(saved: &SavedPipes, inherited: &Inherited) -> Pipes {
+        let SavedPipes { stdout, stderr, held } = *saved;
+        let [stdout, stderr, held] = [stdout, stderr, held].map(|fd| inherited.take_some(fd));
+        Pipes { stdout, stderr, held }
     }
 }
 
@@ -124,6 +150,78 @@ impl Worker {
             failure: self.failure.clone(),
             ended: self.ended,
             ready: self.ready,
+        }
+    }
+}
+
+/// One generation as an upgrade hands it on: what a snapshot says of it, and what the keeper alone knows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedWorker {
+    record: Record,
+    #[serde(default)]
+    leader: Option<SavedChild>,
+    #[serde(default)]
+    starting: Option<SavedStarting>,
+    #[serde(default)]
+    pipes: SavedPipes,
+    #[serde(default)]
+    output: Option<StreamId>,
+    #[serde(default)]
+    look: Option<u64>,
+    #[serde(default)]
+    pause: u64,
+    #[serde(default)]
+    group_asked: bool,
+    #[serde(default)]
+    killed: HashSet<i32>,
+}
+
+impl Worker {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedWorker {
+        // In the record: these.
+        let Worker { id: _, generation: _, fingerprint: _, phase: _, pid: _, at: _, deadline: _, stop: _, .. } = self;
+        let Worker { wave: _, asked: _, status: _, failure: _, ended: _, ready: _, .. } = self;
+        // Beside it: the others. Whoever adds a field adds it to one of the two.
+        let Worker { leader, starting, pipes, output, look, pause, group_asked, killed, .. } = self;
+        SavedWorker {
+            record: self.record(),
+            leader: leader.as_ref().map(|leader| leader.save(luggage)),
+            starting: starting.as_ref().map(|starting| starting.save(luggage)),
+            pipes: pipes.save(luggage),
+            output: *output,
+            look: *look,
+            pause: *pause,
+            group_asked: *group_asked,
+            killed: killed.clone(),
+        }
+    }
+
+    pub fn restore(saved: SavedWorker, inherited: &Inherited) -> Worker {
+        let SavedWorker { record, leader, starting, pipes, output, look, pause, group_asked, killed } = saved;
+        let Record { worker, generation, fingerprint, phase, pid, at, deadline, stop, .. } = record;
+        Worker {
+            id: worker,
+            generation,
+            fingerprint,
+            phase,
+            pid,
+            leader: leader.map(|leader| Child::restore(leader, inherited)),
+            starting: starting.map(|starting| Starting::restore(starting, inherited)),
+            pipes: Pipes::restore(&pipes, inherited),
+            output,
+            at,
+            deadline,
+            look,
+            pause,
+            stop,
+            wave: record.wave,
+            asked: record.asked,
+            group_asked,
+            status: record.status,
+            failure: record.failure,
+            ended: record.ended,
+            ready: record.ready,
+            killed,
         }
     }
 }

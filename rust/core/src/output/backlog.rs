@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::prefix::Label;
 
 /// What the next block is.
@@ -22,7 +24,46 @@ pub(super) struct Backlog {
     blocks: VecDeque<Block>,
 }
 
+/// As an upgrade hands it on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SavedBacklog {
+    #[serde(with = "serde_bytes")]
+    data: Vec<u8>,
+    blocks: Vec<SavedBlock>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum SavedBlock {
+    Lines(Option<String>, Range<usize>),
+    Loss(u64),
+}
+
 impl Backlog {
+    pub fn save(&self) -> SavedBacklog {
+        let Backlog { data, blocks } = self;
+        let save = |block: &Block| match block {
+            Block::Lines(label, range) => {
+                SavedBlock::Lines(label.as_ref().map(|label| label.name().to_owned()), range.clone())
+            }
+            Block::Loss(lines) => SavedBlock::Loss(*lines),
+        };
+        SavedBacklog { data: data.clone(), blocks: blocks.iter().map(save).collect() }
+    }
+
+    /// What lies outside of the bytes is left out: nothing here may panic once the writer thread runs.
+    pub fn restore(saved: SavedBacklog) -> Backlog {
+        let length = saved.data.len();
+        let restore = |block: SavedBlock| match block {
+            SavedBlock::Lines(name, range) => {
+                let label = name.map(|name| Arc::new(Label::new(Arc::from(name))));
+                (range.start <= range.end && range.end <= length).then_some(Block::Lines(label, range))
+            }
+            SavedBlock::Loss(lines) => Some(Block::Loss(lines)),
+        };
+        Backlog { blocks: saved.blocks.into_iter().filter_map(restore).collect(), data: saved.data }
+    }
+
     pub fn push(&mut self, label: Option<Arc<Label>>, data: &[u8]) {
         let start = self.data.len();
         self.data.extend_from_slice(data);

@@ -1,5 +1,7 @@
 //! What a file gets next, in the form in which it gets it.
 
+use serde::{Deserialize, Serialize};
+
 use super::format::Formatter;
 use super::queue::{Block, Pieces};
 use crate::proto::messages::LogFormat;
@@ -8,7 +10,7 @@ use crate::proto::messages::LogFormat;
 const BATCH: usize = 256 * 1024;
 
 /// From here on the bytes were read at this time, or later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// Place in the batch.
     pub at: usize,
@@ -17,13 +19,17 @@ pub(super) struct Mark {
 }
 
 /// Bytes under way to a file. Plain ones are written from where the reactor has put them; the others are formatted, some at a time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Batch {
     /// What is not formatted yet: these blocks, in reverse, of these bytes from here on.
+    #[serde(with = "serde_bytes")]
     source: Vec<u8>,
     start: usize,
     blocks: Vec<Block>,
+    #[serde(skip)]
     formatter: Formatter,
+    #[serde(with = "serde_bytes")]
     text: Vec<u8>,
     written: usize,
     marks: Vec<Mark>,

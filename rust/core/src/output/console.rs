@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
-use super::backlog::{Backlog, Block};
+use super::backlog::{Backlog, Block, SavedBacklog};
 use super::destination::{Destination, Kind};
 use super::gauge::{Gauge, Policy};
 use super::prefix::{grouped, Label, Style};
@@ -49,7 +50,31 @@ pub(super) struct Console {
     closed: bool,
 }
 
+/// What is under way to a console, as an upgrade hands it on. Where it goes to, and how, the next image finds out anew.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SavedConsole {
+    backlog: SavedBacklog,
+    #[serde(with = "serde_bytes")]
+    batch: Vec<u8>,
+    written: usize,
+    raw: usize,
+    closed: bool,
+}
+
 impl Console {
+    pub fn save(&self) -> SavedConsole {
+        let Console { destination: _, kind: _, style: _, backlog, batch, written, raw, .. } = self;
+        let Console { blocked: _, retry: _, closed, .. } = self;
+        SavedConsole { backlog: backlog.save(), batch: batch.clone(), written: *written, raw: *raw, closed: *closed }
+    }
+
+    pub fn restore(config: ConsoleConfig, saved: SavedConsole) -> Console {
+        let written = saved.written.min(saved.batch.len());
+        let (backlog, batch, raw, closed) = (Backlog::restore(saved.backlog), saved.batch, saved.raw, saved.closed);
+        Console { backlog, batch, written, raw, closed, ..Console::new(config) }
+    }
+
     pub fn new(config: ConsoleConfig) -> Self {
         let kind = Kind::of(config.fd.as_fd());
         let style = Style {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::cut::{cut, Cut};
 use super::queue::{FileQueue, Settings};
 use super::rotation;
-use super::segment::{Segment, Way};
+use super::segment::{SavedSegment, Segment, Way};
 use crate::proto::messages::Identity;
+use crate::state::{Inherited, Luggage};
 use crate::sys;
 
 /// How often the path is compared with the open file.
@@ -51,7 +53,39 @@ pub(super) struct LogFile {
     pub rotation_news: Option<Option<Errno>>,
 }
 
+/// As an upgrade hands it on. Path, rights and settings are those of its queue.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SavedFile {
+    segment: Option<SavedSegment>,
+    left: Option<(u64, u64)>,
+    batch: Batch,
+    rotation_fails: bool,
+}
+
 impl LogFile {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedFile {
+        // What waits for a moment to be tried again is tried at once by who comes.
+        let LogFile { path: _, user: _, settings: _, segment, checked: _, left, batch, .. } = self;
+        let LogFile { retry: _, pause: _, rotate_at, rotation_news: _, .. } = self;
+        SavedFile {
+            segment: segment.as_ref().map(|segment| segment.save(luggage)),
+            left: *left,
+            batch: batch.clone(),
+            rotation_fails: rotate_at.is_some(),
+        }
+    }
+
+    pub fn restore(saved: SavedFile, queue: &FileQueue, now: Instant, inherited: &Inherited) -> LogFile {
+        LogFile {
+            segment: saved.segment.map(|segment| Segment::restore(segment, inherited)),
+            left: saved.left,
+            batch: saved.batch,
+            rotate_at: saved.rotation_fails.then_some(now),
+            ..LogFile::new(queue, now)
+        }
+    }
+
     pub fn new(queue: &FileQueue, now: Instant) -> Self {
         LogFile {
             path: Arc::clone(&queue.path),

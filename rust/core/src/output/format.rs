@@ -8,7 +8,7 @@ use crate::proto::messages::{LogFormat, Stream};
 const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Formats blocks; remembers the second that it wrote last, which most blocks share.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Formatter {
     second: Option<u64>,
     /// `2026-11-24T10:42:01`

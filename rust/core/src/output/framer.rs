@@ -3,6 +3,8 @@
 //! Every sink takes whole lines, so that neither two workers in one file, nor the two streams of one
 //! worker, nor a gap can tear a line. The price is one backwards search for a newline a block.
 
+use serde::{Deserialize, Serialize};
+
 /// Longest piece, newline included. A longer line is cut after every `LINE_CAP` bytes, wherever reads ended.
 pub const LINE_CAP: usize = 64 * 1024;
 
@@ -19,8 +21,10 @@ pub struct Piece<'a> {
 }
 
 /// Line framing of one stream. Holds at most `LINE_CAP` bytes, nothing between whole lines.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Framer {
+    #[serde(with = "serde_bytes")]
     carry: Vec<u8>,
 }
 

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// A destination that takes nothing for this long is in trouble: its data is dropped, its workers run on.
 pub const STALL: Duration = Duration::from_secs(2);
 
@@ -11,7 +13,7 @@ pub const STALL: Duration = Duration::from_secs(2);
 const LEFT_BEHIND: usize = 16 * 1024 * 1024;
 
 /// What a full queue means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Policy {
     /// The writer of the data waits while the destination makes progress (files).
     Wait,
@@ -31,7 +33,8 @@ pub(super) enum Admission {
 }
 
 /// The account of one queue.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Gauge {
     policy: Policy,
     /// May change while data waits.
@@ -43,9 +46,16 @@ pub(super) struct Gauge {
     lost_total: u64,
     delivered: u64,
     /// Last time the destination took something, or was handed something while idle.
+    #[serde(skip, default = "Instant::now")]
     progress: Instant,
     trouble: Option<i32>,
     waiting: bool,
+}
+
+impl Default for Gauge {
+    fn default() -> Gauge {
+        Gauge::new(Policy::Wait, 0, Instant::now())
+    }
 }
 
 impl Gauge {

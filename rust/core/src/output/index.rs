@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+use serde::{Deserialize, Serialize};
+
 use super::queue::TIME_STEP;
+use crate::state::{Fd, Inherited, Luggage};
 use crate::sys;
 
 /// Bytes of a record.
@@ -37,7 +40,26 @@ pub(super) fn path_of(file: &Path) -> PathBuf {
     name.into()
 }
 
+/// As an upgrade hands it on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedIndex {
+    fd: Fd,
+    length: u64,
+    last: Option<u64>,
+}
+
 impl Index {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedIndex {
+        // What was noted is written with the bytes that it is about.
+        let Index { fd, length, last, records: _ } = self;
+        SavedIndex { fd: luggage.pack(fd), length: *length, last: *last }
+    }
+
+    pub fn restore(saved: &SavedIndex, inherited: &Inherited) -> Index {
+        let SavedIndex { fd, length, last } = *saved;
+        Index { fd: inherited.take(fd), length, last, records: Vec::new() }
+    }
+
     /// Opens the index of a file that holds `size` bytes; begins anew if it cannot be that file's, as with an empty one.
     pub fn open(file: &Path, size: u64) -> Option<Index> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;

@@ -25,6 +25,7 @@ mod ring;
 mod rings;
 mod rotation;
 mod sanitize;
+mod saved;
 mod segment;
 mod shared;
 mod slab;
@@ -40,9 +41,9 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use rustix::event::EventfdFlags;
+use serde::{Deserialize, Serialize};
 
 use crate::proto::messages::{Identity, Log, Stream};
 
@@ -51,12 +52,14 @@ pub use destination::Kind;
 pub use framer::{Framer, Piece, LINE_CAP};
 pub use gauge::STALL;
 pub use ring::{Record, Ring, RING_MAX, RING_MIN};
+pub use saved::Saved;
 pub use shared::{Problem, Trouble};
 pub use subscription::{Delivery, Interest, Line, SUBSCRIPTION_QUEUE, TAIL_LIMIT};
 
 use console::Console;
 use gauge::Admission;
 use rings::Rings;
+use saved::Hand;
 use shared::{Shared, State};
 use slab::Slab;
 use slot::Slot;
@@ -67,7 +70,7 @@ use writer::Writer;
 const RINGS_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The output of one generation of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StreamId {
     index: u32,
     /// Differs for every generation: a late event of a former one finds nothing.
@@ -75,7 +78,7 @@ pub struct StreamId {
 }
 
 /// One reader of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SubscriptionId(u32);
 
 /// Whether to go on reading a worker's pipes.
@@ -107,7 +110,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    writer: Hand,
     slots: Slab<Slot>,
     by_name: HashMap<Arc<str>, u32>,
     rings: Rings,
@@ -130,11 +133,9 @@ impl Output {
         let console = Console::new(console);
         let shared = Arc::new(Shared::new(console.gauge(), width, bell, wake));
         let writer = Writer::new(Arc::clone(&shared), console);
-        let thread = std::thread::Builder::new().name("procq-writer".to_owned()).stack_size(256 * 1024);
-        let writer = thread.spawn(move || writer.run())?;
         Ok(Output {
             shared,
-            writer: Some(writer),
+            writer: Hand::start(writer)?,
             slots: Slab::default(),
             by_name: HashMap::new(),
             rings: Rings::new(RINGS_LIMIT),

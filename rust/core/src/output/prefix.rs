@@ -15,6 +15,11 @@ pub(super) struct Label {
 }
 
 impl Label {
+    /// Whose it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The colour depends on the name alone, so that it survives restarts; slots of a queue get different ones.
     pub fn new(name: Arc<str>) -> Self {
         let (queue, slot) = name.rsplit_once('.').unwrap_or((&name, ""));

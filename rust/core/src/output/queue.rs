@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::gauge::{Gauge, Policy};
 use crate::proto::messages::{Identity, Log, LogFormat, Stream};
 
@@ -15,7 +17,8 @@ pub(super) const TIME_STEP: Duration = Duration::from_millis(100);
 const BLOCK: usize = 64 * 1024;
 
 /// What can change while a file is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Settings {
     pub format: LogFormat,
     /// Bytes beyond which it is not let grow.
@@ -31,14 +34,14 @@ impl Settings {
 }
 
 /// Who wrote a block that is to be formatted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Source {
     pub worker: Arc<str>,
     pub stream: Stream,
 }
 
 /// Lines that were read at one time.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Block {
     /// Where the next one begins.
     pub end: usize,
@@ -49,8 +52,10 @@ pub(super) struct Block {
 }
 
 /// The bytes, and what is known of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Pieces {
+    #[serde(with = "serde_bytes")]
     pub data: Vec<u8>,
     pub blocks: Vec<Block>,
     /// One of the blocks at least is to be formatted.
@@ -103,19 +108,26 @@ impl Pieces {
 }
 
 /// One file's queue.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FileQueue {
+    #[serde(with = "crate::state::paths")]
     pub path: Arc<Path>,
     /// The worker that named it first.
     pub owner: Arc<str>,
     /// With whose rights it is opened; the keeper's own without. Those of the first member, or of the last one that there was.
+    #[serde(default)]
     pub user: Option<Arc<Identity>>,
+    #[serde(default)]
     pub settings: Settings,
+    #[serde(default)]
     pub pieces: Pieces,
+    #[serde(default)]
     pub gauge: Gauge,
     /// How many write here, by their rights.
+    #[serde(default)]
     members: Vec<(Option<Arc<Identity>>, u32)>,
     /// In the list of what the writer has to look at.
+    #[serde(skip)]
     pub listed: bool,
 }
 

@@ -3,6 +3,8 @@
 //! A record is a header of 12 bytes (time, then length and flags) and its bytes. What has to make room
 //! goes line by line from the oldest record, so a short line never throws out a long block.
 
+use serde::{Deserialize, Serialize};
+
 use super::framer::Piece;
 use crate::proto::messages::Stream;
 
@@ -38,7 +40,28 @@ pub struct Ring {
     used: usize,
 }
 
+/// One record by itself, as an upgrade hands it on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRecord {
+    pub(super) stream: Stream,
+    pub(super) time: u64,
+    pub(super) partial: bool,
+    #[serde(with = "serde_bytes")]
+    pub(super) data: Vec<u8>,
+}
+
 impl Ring {
+    /// What is held, oldest first.
+    pub fn save(&self) -> Vec<SavedRecord> {
+        let save = |record: Record| {
+            let mut data = Vec::with_capacity(record.length);
+            self.copy(record, &mut data);
+            let Record { at: _, length: _, time, stream, partial } = record;
+            SavedRecord { stream, time, partial, data }
+        };
+        self.records().into_iter().map(save).collect()
+    }
+
     /// Bytes allocated.
     pub fn capacity(&self) -> usize {
         self.buffer.len()

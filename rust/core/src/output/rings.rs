@@ -1,7 +1,9 @@
 //! All rings together: a bound on their memory, shared fairly.
 
+use serde::{Deserialize, Serialize};
+
 use super::framer::Piece;
-use super::ring::{Record, Ring, RING_MIN};
+use super::ring::{Record, Ring, SavedRecord, RING_MIN};
 use super::slab::Slab;
 use crate::proto::messages::Stream;
 
@@ -15,6 +17,15 @@ pub(super) struct Rings {
     clock: u64,
 }
 
+/// A ring as an upgrade hands it on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SavedRing {
+    /// How many were written to longer ago.
+    order: usize,
+    records: Vec<SavedRecord>,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     ring: Ring,
@@ -25,6 +36,27 @@ struct Entry {
 impl Rings {
     pub fn new(limit: usize) -> Self {
         Rings { rings: Slab::default(), count: 0, limit, total: 0, clock: 0 }
+    }
+
+    /// What all of them hold.
+    pub fn save(&self) -> Slab<SavedRing> {
+        let Rings { rings, count: _, limit: _, total: _, clock: _ } = self;
+        let before = |this: u64| rings.iter().filter(|(_, entry)| entry.written < this).count();
+        rings.map(|_, Entry { ring, written }| SavedRing { order: before(*written), records: ring.save() })
+    }
+
+    /// Under the same numbers again. Who wrote last comes last, so that he keeps most should the bound be another one.
+    pub fn restore(limit: usize, saved: Slab<SavedRing>) -> Rings {
+        let rings = saved.map(|_, _| Entry::default());
+        let mut rings = Rings { count: rings.iter().count(), rings, limit, total: 0, clock: 0 };
+        let mut order: Vec<(u32, &SavedRing)> = saved.iter().collect();
+        order.sort_by_key(|(_, ring)| ring.order);
+        for (index, ring) in order {
+            for SavedRecord { stream, time, partial, data } in &ring.records {
+                rings.push(index, *stream, *time, Piece { data, partial: *partial });
+            }
+        }
+        rings
     }
 
     pub fn add(&mut self) -> u32 {

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::batch::Mark;
-use super::index::Index;
+use super::index::{Index, SavedIndex};
+use crate::state::{paths, Fd, Inherited, Luggage};
 
 /// How a path is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,42 @@ pub(super) struct Segment {
     index: Option<Index>,
 }
 
+/// As an upgrade hands it on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedSegment {
+    fd: Fd,
+    identity: (u64, u64),
+    size: u64,
+    whole: bool,
+    place: Option<ByteBuf>,
+    index: Option<SavedIndex>,
+}
+
 impl Segment {
+    pub fn save(&self, luggage: &mut Luggage) -> SavedSegment {
+        let Segment { fd, identity, size, whole, place, index } = self;
+        SavedSegment {
+            fd: luggage.pack(fd),
+            identity: *identity,
+            size: *size,
+            whole: *whole,
+            place: place.as_deref().map(paths::bytes_of),
+            index: index.as_ref().map(|index| index.save(luggage)),
+        }
+    }
+
+    pub fn restore(saved: SavedSegment, inherited: &Inherited) -> Segment {
+        let SavedSegment { fd, identity, size, whole, place, index } = saved;
+        Segment {
+            fd: inherited.take(fd),
+            identity,
+            size,
+            whole,
+            place: place.map(paths::path_of),
+            index: index.map(|index| Index::restore(&index, inherited)),
+        }
+    }
+
     /// Opens a file, creating it and its directory where they are missing.
     pub fn open(path: &Path, way: Way) -> Result<Segment, Errno> {
         match open(path, way, OFlags::empty()) {

@@ -68,8 +68,8 @@ pub(super) struct ConsoleQueue {
 pub(super) struct State {
     pub files: Slab<FileQueue>,
     /// Bytes waiting for all files.
-    queued: usize,
-    by_path: HashMap<Arc<Path>, u32>,
+    pub queued: usize,
+    pub by_path: HashMap<Arc<Path>, u32>,
     pub listed: VecDeque<u32>,
     pub console: ConsoleQueue,
     pub spares: Vec<Vec<u8>>,
@@ -113,25 +113,10 @@ impl Shared {
             stuck: false,
             closed: false,
         };
-        let state = State {
-            files: Slab::default(),
-            queued: 0,
-            by_path: HashMap::new(),
-            listed: VecDeque::new(),
-            console,
-            spares: Vec::new(),
-            troubles: Vec::new(),
-            waited_for: Vec::new(),
-            released: Vec::new(),
-            console_released: false,
-            past_lost: 0,
-            past_delivered: 0,
-            work: false,
-            asleep: false,
-            flushing: false,
-            stop: false,
-            finished: false,
-        };
+        Shared::with(State::new(console), to_writer, to_reactor)
+    }
+
+    pub fn with(state: State, to_writer: OwnedFd, to_reactor: OwnedFd) -> Self {
         Shared { state: Mutex::new(state), quiet: Condvar::new(), to_writer, to_reactor }
     }
 
@@ -168,6 +153,29 @@ fn ring_bell(bell: &OwnedFd) {
 }
 
 impl State {
+    /// Nothing yet.
+    pub fn new(console: ConsoleQueue) -> State {
+        State {
+            files: Slab::default(),
+            queued: 0,
+            by_path: HashMap::new(),
+            listed: VecDeque::new(),
+            console,
+            spares: Vec::new(),
+            troubles: Vec::new(),
+            waited_for: Vec::new(),
+            released: Vec::new(),
+            console_released: false,
+            past_lost: 0,
+            past_delivered: 0,
+            work: false,
+            asleep: false,
+            flushing: false,
+            stop: false,
+            finished: false,
+        }
+    }
+
     /// Joins the queue of a file, opening it if nobody else writes there. Those who are there already go by the same settings from now on.
     pub fn attach(&mut self, log: &Log, user: Option<&Arc<Identity>>, owner: &Arc<str>) -> u32 {
         let id = match self.by_path.get(log.path()) {

@@ -1,7 +1,9 @@
 //! Values under small integers that are used again.
 
+use serde::{Deserialize, Serialize};
+
 /// A vector with holes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Slab<T> {
     items: Vec<Option<T>>,
     free: Vec<u32>,
@@ -21,6 +23,12 @@ impl<T> Slab<T> {
         }
         self.items.push(Some(item));
         u32::try_from(self.items.len() - 1).expect("fewer than 2^32 items fit in memory")
+    }
+
+    /// The same places with something else in them.
+    pub fn map<U>(&self, mut with: impl FnMut(u32, &T) -> U) -> Slab<U> {
+        let items = (0..).zip(&self.items).map(|(index, item)| Some(with(index, item.as_ref()?))).collect();
+        Slab { items, free: self.free.clone() }
     }
 
     pub fn remove(&mut self, index: u32) -> Option<T> {

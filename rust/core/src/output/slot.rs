@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::framer::{Framer, Piece};
 use super::prefix::Label;
@@ -31,7 +32,61 @@ pub(super) struct Slot {
     pub readers: Vec<u32>,
 }
 
+/// As an upgrade hands it on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SavedSlot {
+    name: String,
+    generation: u64,
+    epoch: u32,
+    is_open: bool,
+    user: Option<Identity>,
+    waits_for_file: Option<u32>,
+    waits_for_console: bool,
+    framers: [Framer; 2],
+    ring: u32,
+    log: Option<u32>,
+    readers: Vec<u32>,
+}
+
 impl Slot {
+    pub fn save(&self) -> SavedSlot {
+        // The label follows from the name.
+        let Slot { name, generation, epoch, is_open, user, waits_for_file, .. } = self;
+        let Slot { waits_for_console, framers, label: _, ring, log, readers, .. } = self;
+        SavedSlot {
+            name: name.to_string(),
+            generation: *generation,
+            epoch: *epoch,
+            is_open: *is_open,
+            user: user.as_deref().cloned(),
+            waits_for_file: *waits_for_file,
+            waits_for_console: *waits_for_console,
+            framers: framers.clone(),
+            ring: *ring,
+            log: *log,
+            readers: readers.clone(),
+        }
+    }
+
+    pub fn restore(saved: &SavedSlot) -> Slot {
+        let name: Arc<str> = Arc::from(saved.name.as_str());
+        Slot {
+            label: Arc::new(Label::new(Arc::clone(&name))),
+            name,
+            generation: saved.generation,
+            epoch: saved.epoch,
+            is_open: saved.is_open,
+            user: saved.user.clone().map(Arc::new),
+            waits_for_file: saved.waits_for_file,
+            waits_for_console: saved.waits_for_console,
+            framers: saved.framers.clone(),
+            ring: saved.ring,
+            log: saved.log,
+            readers: saved.readers.clone(),
+        }
+    }
+
     pub fn new(name: Arc<str>, ring: u32, readers: Vec<u32>) -> Self {
         Slot {
             label: Arc::new(Label::new(Arc::clone(&name))),

@@ -1,7 +1,6 @@
 //! What the reactor asks between reads: who may go on, what went wrong, what is left; and the end.
 
 use std::sync::{Arc, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::shared::{State, Trouble};
@@ -97,7 +96,7 @@ impl Output {
         self.ring_and_wait(state, deadline.max(Instant::now() + LAST_STEP), |state| state.finished);
         // A thread that hangs in a dead disk ends with the process.
         if self.shared.lock().finished {
-            self.writer.take().map(JoinHandle::join);
+            self.writer.join();
         }
         self.counters()
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::glob;
 use crate::proto::messages::Stream;
@@ -17,7 +18,8 @@ pub const TAIL_LIMIT: usize = 4 * 1024 * 1024;
 const OVERHEAD: usize = 96;
 
 /// What a reader asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Interest {
     /// Globs over worker ids, or over queues; none is all.
     pub workers: Vec<String>,
@@ -35,7 +37,7 @@ impl Interest {
 }
 
 /// A piece of output on its way to a reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Who wrote it.
     pub worker: Arc<str>,
@@ -50,7 +52,7 @@ pub struct Line {
 }
 
 /// What a reader gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
     /// Output.
     Output(Line),
@@ -64,7 +66,8 @@ pub enum Delivery {
 }
 
 /// One reader's queue.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Subscription {
     pub interest: Interest,
     queue: VecDeque<Delivery>,

@@ -3,7 +3,7 @@
 //! It also formats the console's lines. The reactor only copies bytes into queues (some 10 GB/s); prefixing
 //! and cleaning cost ten times as much and would delay reaps, here they delay nothing but the console.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,14 +12,16 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::backlog::Backlog;
-use super::console::{Console, Progress};
-use super::file::{LogFile, Outcome};
+use super::console::{Console, Progress, SavedConsole};
+use super::file::{LogFile, Outcome, SavedFile};
 use super::shared::Shared;
+use crate::state::Luggage;
 
 /// Spare buffers are given back after this long without work.
 const RELAX: Duration = Duration::from_secs(1);
 
 /// State of the thread.
+#[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
     console: Console,
@@ -33,19 +35,37 @@ impl Writer {
         Writer { shared, console, files: HashMap::new(), again: Vec::new() }
     }
 
-    /// Works until told to stop.
-    pub fn run(mut self) {
+    /// Works until told to stop; what it holds by then can be gone on with.
+    pub fn run(mut self) -> Writer {
         loop {
             let worked = self.write_files() | self.write_console();
-            if self.shared.lock().stop {
-                break;
+            if self.ends() {
+                self.shared.quiet.notify_all();
+                self.shared.wake_reactor();
+                return self;
             }
             if !worked {
                 self.sleep();
             }
         }
-        self.shared.lock().finished = true;
-        self.shared.quiet.notify_all();
+    }
+
+    /// In one step: who takes his order back finds it obeyed, or never heard.
+    fn ends(&self) -> bool {
+        let mut state = self.shared.lock();
+        state.finished = state.stop;
+        state.finished
+    }
+
+    /// For an upgrade, while nothing is under way: the console, and the files by number.
+    pub fn save(&self, luggage: &mut Luggage) -> (SavedConsole, BTreeMap<u32, SavedFile>) {
+        // Who comes looks at every file.
+        let Writer { shared: _, console, files, again: _ } = self;
+        (console.save(), files.iter().map(|(id, file)| (*id, file.save(luggage))).collect())
+    }
+
+    pub fn restore(shared: Arc<Shared>, console: Console, files: HashMap<u32, LogFile>) -> Writer {
+        Writer { files, ..Writer::new(shared, console) }
     }
 
     /// One step for each file that has something to do.

@@ -1,9 +1,10 @@
 //! A non-blocking stream of frames: the same on both ends of every conversation.
 
 use super::frame::{encode, Decoder, FrameError};
+use crate::state::{Fd, Inherited, Luggage};
 use crate::sys;
 use serde::de::DeserializeOwned;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,7 +33,41 @@ pub struct Channel {
     waits_for_room: bool,
 }
 
+/// A conversation as an upgrade hands it on, in the middle of a frame if need be.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedChannel {
+    socket: Fd,
+    #[serde(with = "serde_bytes")]
+    received: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    outgoing: Vec<u8>,
+    sent: usize,
+    closed: bool,
+}
+
 impl Channel {
+    /// For an upgrade.
+    pub fn save(&self, luggage: &mut Luggage) -> SavedChannel {
+        // Whether somebody waits for room is found out by the next flush.
+        let Channel { socket, decoder, outgoing, sent, closed, waits_for_room: _ } = self;
+        SavedChannel {
+            socket: luggage.pack(socket),
+            received: decoder.rest().to_vec(),
+            outgoing: outgoing.clone(),
+            sent: *sent,
+            closed: *closed,
+        }
+    }
+
+    /// The inverse.
+    pub fn restore(saved: SavedChannel, inherited: &Inherited) -> Channel {
+        let mut decoder = Decoder::default();
+        decoder.feed(&saved.received);
+        let SavedChannel { socket, received: _, outgoing, sent, closed } = saved;
+        let sent = sent.min(outgoing.len());
+        Channel { socket: inherited.take(socket), decoder, outgoing, sent, closed, waits_for_room: false }
+    }
+
     /// Takes over `socket` and makes it non-blocking.
     pub fn new(socket: OwnedFd) -> io::Result<Channel> {
         sys::set_nonblocking(socket.as_fd())?;

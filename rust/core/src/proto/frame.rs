@@ -59,6 +59,11 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// What was fed and not taken yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
     /// The next whole message, or `None` until more bytes come. After an error the stream is of no use.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];

@@ -5,5 +5,5 @@ mod frame;
 pub mod messages;
 mod spec;
 
-pub use channel::{Channel, ChannelError};
+pub use channel::{Channel, ChannelError, SavedChannel};
 pub use frame::{encode, Decoder, FrameError, MAX_FRAME};

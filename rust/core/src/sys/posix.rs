@@ -4,6 +4,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 use rustix::time::ClockId;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -205,4 +206,33 @@ pub fn open_standard_streams() -> io::Result<()> {
         low
     } {}
     Ok(())
+}
+
+/// Whether a descriptor of this number is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: asks about a number.
+    fd >= 0 && unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1
+}
+
+/// Lets the next image inherit a descriptor.
+pub fn survive_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: changes a flag of a descriptor; fails where there is none.
+    match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Takes ownership of a descriptor that an image before this one has left to us, and which nobody else owns.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: as the caller promises: inherited, open, and taken once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Replaces this process's image; returns only when that fails. Everything that is not closed on exec is inherited.
+pub fn exec(program: &CStr, argv: &[CString]) -> io::Error {
+    let pointers: Vec<_> = argv.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+    // SAFETY: both are NUL-terminated and live until the call has failed.
+    unsafe { libc::execv(program.as_ptr(), pointers.as_ptr()) };
+    io::Error::last_os_error()
 }

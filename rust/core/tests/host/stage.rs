@@ -43,13 +43,8 @@ fn play_host() -> ! {
         lock: Some(directory.join("lock")),
         keeper_socket: Some(directory.join("keeper.sock")),
         run_dir: Some(directory),
-        api_socket: None,
-        keeper_fd: None,
-        control: Vec::new(),
         owner_fd: number("OWNER"),
-        ready_fd: None,
-        console: host::Console::default(),
-        watch: procq_core::keeper::Watch::default(),
+        ..Config::default()
     })
 }
 

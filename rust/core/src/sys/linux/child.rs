@@ -1,5 +1,6 @@
 //! A process held by its pidfd: a signal or a wait through it can never meet a stranger who was given the same number.
 
+use crate::state::{Fd, Inherited, Luggage};
 use rustix::process::{self, Pid, PidfdFlags, WaitId, WaitIdOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,6 +28,13 @@ pub struct Child {
     pidfd: OwnedFd,
 }
 
+/// As an upgrade hands it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedChild {
+    pid: i32,
+    pidfd: Fd,
+}
+
 /// Whether this kernel takes PIDFD_SIGNAL_PROCESS_GROUP (6.9); learnt at the first refusal.
 static GROUPS_BY_PIDFD: AtomicBool = AtomicBool::new(true);
 const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
@@ -34,6 +42,17 @@ const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
 impl Child {
     pub(super) fn from_parts(pid: i32, pidfd: OwnedFd) -> Child {
         Child { pid, pidfd }
+    }
+
+    /// For an upgrade: it stays a child of this process, and its pidfd stays its own.
+    pub fn save(&self, luggage: &mut Luggage) -> SavedChild {
+        let Child { pid, pidfd } = self;
+        SavedChild { pid: *pid, pidfd: luggage.pack(pidfd) }
+    }
+
+    /// The inverse.
+    pub fn restore(saved: SavedChild, inherited: &Inherited) -> Child {
+        Child { pid: saved.pid, pidfd: inherited.take(saved.pidfd) }
     }
 
     /// Takes hold of a process by number. The caller must then check that it is still the one that was meant.

@@ -6,8 +6,9 @@
 
 use super::identity::Change;
 use super::raw;
-use super::spawn::Image;
+use super::spawn::{Image, Names};
 use crate::proto::messages::{Limit, Stage};
+use serde_bytes::ByteBuf;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -71,6 +72,20 @@ impl Arguments {
             paths,
             image,
         })
+    }
+}
+
+impl Arguments {
+    /// What a failure may be about, for who will not have these.
+    pub fn names(&self) -> Names {
+        let text = |text: &CString| ByteBuf::from(text.as_bytes());
+        Names {
+            directory: self.image.directory.as_ref().map(text).unwrap_or_default(),
+            candidates: self.paths.iter().map(text).collect(),
+            name: self.image.argv.first().map(text).unwrap_or_default(),
+            limits: self.image.limits.iter().map(|limit| limit.resource).collect(),
+            user: self.image.user.as_ref().map(|user| user.uid),
+        }
     }
 }
 

@@ -15,13 +15,13 @@ mod spawn;
 mod stack;
 mod terminal;
 
-pub use child::{Child, Exit};
+pub use child::{Child, Exit, SavedChild};
 pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
 pub use limits::{resource_name, MARK};
 pub use poll::{Interest, Poller, Ready};
 pub use rights::{with_rights, Rights};
 pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};
-pub use spawn::{Image, SpawnError, Spawner, Starting, Strategy, Verdict};
+pub use spawn::{Image, SavedStarting, SpawnError, Spawner, Starting, Strategy, Verdict};
 pub use terminal::{open_terminal, window_of, Window};
 
 use std::io;
@@ -51,4 +51,34 @@ pub fn peer_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
 /// This process's effective user id.
 pub fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// A file that is nowhere but in memory, with this in it, closed on exec.
+pub fn memory_file(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::retry_on_intr(|| rustix::io::pwrite(&file, &bytes[written..], written as u64))?;
+    }
+    Ok(file)
+}
+
+/// All that is in a file of memory.
+pub fn read_memory_file(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+    let mut bytes = vec![0; size];
+    let mut read = 0;
+    while read < size {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut bytes[read..], read as u64))? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// How many threads this process has; none where `/proc` does not tell.
+pub fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
 }

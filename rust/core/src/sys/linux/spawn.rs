@@ -12,6 +12,9 @@ use super::identity::Change;
 use super::raw;
 use super::stack::Stack;
 use crate::proto::messages::{Identity, Limit, Stage};
+use crate::state::{Fd, Inherited, Luggage};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -85,8 +88,35 @@ pub enum Verdict {
 pub struct Starting {
     status: OwnedFd,
     report: Option<[u8; REPORT]>,
-    arguments: Box<Arguments>,
-    stack: Option<Stack>,
+    memory: Memory,
+}
+
+/// Where what the child reads until exec is.
+enum Memory {
+    /// With us.
+    Ours { arguments: Box<Arguments>, stack: Option<Stack> },
+    /// With the image that made it: an exec of ours leaves it to the child alone.
+    Former(Names),
+}
+
+/// What a failure may be about.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Names {
+    pub directory: ByteBuf,
+    pub candidates: Vec<ByteBuf>,
+    /// What was looked for.
+    pub name: ByteBuf,
+    pub limits: Vec<u32>,
+    pub user: Option<u32>,
+}
+
+/// As an upgrade hands it on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedStarting {
+    status: Fd,
+    report: Option<[u8; REPORT]>,
+    names: Names,
 }
 
 impl Starting {
@@ -109,25 +139,38 @@ impl Starting {
     }
 
     fn path_of(&self, stage: u8, candidate: u8) -> Vec<u8> {
-        let path = match stage_of(stage) {
-            Stage::Directory => self.arguments.image.directory.as_ref(),
+        let names = self.names();
+        match stage_of(stage) {
+            Stage::Directory => names.directory.into_vec(),
             Stage::Exec | Stage::Interpreter => {
-                self.arguments.paths.get(candidate as usize).or(self.arguments.image.argv.first())
+                names.candidates.get(candidate as usize).unwrap_or(&names.name).to_vec()
             }
-            Stage::Limits => return self.limit_of(candidate),
-            Stage::Groups | Stage::User => return self.user(),
-            _ => None,
-        };
-        path.map_or_else(Vec::new, |p| p.as_bytes().to_vec())
+            Stage::Limits => {
+                let limit = names.limits.get(candidate as usize);
+                limit.map_or_else(Vec::new, |limit| super::resource_name(*limit).into_bytes())
+            }
+            Stage::Groups | Stage::User => names.user.map_or_else(Vec::new, |uid| uid.to_string().into_bytes()),
+            _ => Vec::new(),
+        }
     }
 
-    fn user(&self) -> Vec<u8> {
-        self.arguments.image.user.as_ref().map_or_else(Vec::new, |user| user.uid.to_string().into_bytes())
+    fn names(&self) -> Names {
+        match &self.memory {
+            Memory::Ours { arguments, .. } => arguments.names(),
+            Memory::Former(names) => names.clone(),
+        }
     }
 
-    fn limit_of(&self, index: u8) -> Vec<u8> {
-        let limit = self.arguments.image.limits.get(index as usize);
-        limit.map_or_else(Vec::new, |limit| super::resource_name(limit.resource).into_bytes())
+    /// For an upgrade. The child does not notice: until its exec it keeps the memory that it shares with us.
+    pub fn save(&self, luggage: &mut Luggage) -> SavedStarting {
+        let Starting { status, report, memory: _ } = self;
+        SavedStarting { status: luggage.pack(status), report: *report, names: self.names() }
+    }
+
+    /// The inverse.
+    pub fn restore(saved: SavedStarting, inherited: &Inherited) -> Starting {
+        let SavedStarting { status, report, names } = saved;
+        Starting { status: inherited.take(status), report, memory: Memory::Former(names) }
     }
 }
 
@@ -201,14 +244,16 @@ impl Spawner {
         let (report, extra) = out_of_the_way(report, extra).map_err(failed)?;
         let mut arguments = Arguments::new(image, change, report.as_raw_fd(), streams, &extra);
         let (child, stack) = self.clone(&mut arguments, alone).map_err(failed)?;
-        Ok((child, Starting { status, report: None, arguments, stack }))
+        Ok((child, Starting { status, report: None, memory: Memory::Ours { arguments, stack } }))
     }
 
     /// Takes back what a child needed until exec.
     pub fn recycle(&mut self, starting: Starting) {
         const KEPT: usize = 16;
-        if let Some(stack) = starting.stack.filter(|_| self.stacks.len() < KEPT) {
-            self.stacks.push(stack);
+        if let Memory::Ours { stack: Some(stack), .. } = starting.memory {
+            if self.stacks.len() < KEPT {
+                self.stacks.push(stack);
+            }
         }
     }
 
