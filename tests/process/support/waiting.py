@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
-"""Seconds before a wait fails; only ever spent by a test that fails."""
+PATIENCE = float(os.environ.get("PROCQ_TEST_PATIENCE", "20"))
+"""Seconds before a wait fails; only ever spent by a test that fails. An emulated machine needs more."""
 
 _STEP = 0.002
 
