@@ -7,6 +7,7 @@ from os import strerror
 
 from procq.events import (
     Attached,
+    BecameReady,
     ConfigureRequested,
     Delayed,
     Event,
@@ -17,6 +18,7 @@ from procq.events import (
     LogProblem,
     Refused,
     Retired,
+    RollOutHalted,
     ShuttingDown,
     SpawnFailed,
     StopRequested,
@@ -42,11 +44,14 @@ class Description:
     kind: str
     text: str
     worker: WorkerId | None = None
+    queue: str | None = None
 
 
 def describe(event: Event, life: Life = UNKNOWN) -> Description | None:
     """The words for `event`; None for those that say nothing to a person. `life` is what an exit ended."""
     match event:
+        case BecameReady(worker=worker):
+            return Description("ready", "ready", worker)
         case Executing(worker, _, pid, _):
             return Description("started", f"started, pid {pid}", worker)
         case SpawnFailed(worker, _, failure, _):
@@ -78,6 +83,8 @@ def _describe_decision(event: Event) -> Description | None:
             return Description(kind, f"{_RESTING[why]}: {reason}", worker)
         case ConfigureRequested(worker, _, _, _, reason):
             return Description("configured", f"settings renewed: {reason}", worker)
+        case RollOutHalted(queue, why, _):
+            return Description("roll_out_halted", f"{why}; the old workers go on", queue=queue)
         case IntentChanged(_, reason):
             return Description("changed", reason)
         case Attached(epoch=epoch) if epoch > 1:

@@ -282,6 +282,15 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class RollOutHalted:
+    """Old workers of a queue stay because new ones fail, as `why` says; told once each time that it comes to that."""
+
+    queue: str
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class IntentChanged:
     """What is wanted changed: by whom or what, and how."""
 
@@ -294,4 +303,4 @@ Request = SpawnRequested | StopRequested | ConfigureRequested | Delayed | Retire
 WorkerEvent = Fact | Request
 Conversation = Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | ShuttingDown
 KeeperEvent = Fact | Conversation | LogProblem | Reported | Probed | Stray
-Event = KeeperEvent | Request | IntentChanged
+Event = KeeperEvent | Request | RollOutHalted | IntentChanged

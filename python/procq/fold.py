@@ -53,6 +53,7 @@ from procq.state import (
     Refusal,
     Report,
     Running,
+    Settings,
     SpawnFailure,
     Starting,
     Stopping,
@@ -84,29 +85,53 @@ def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | N
 def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
     match event:
         case Executing(_, generation, pid, at) if isinstance(state, Starting):
-            ready = at if state.settings is not None and isinstance(state.settings.ready.check, Spawned) else None
-            return Running(generation, state.fingerprint, pid, at, state.settings, state.wave, ready)
+            executing = Running(generation, state.fingerprint, pid, at, None, state.wave)
+            return executing if state.settings is None else _told(executing, state.settings)
         case BecameReady(at=at) if isinstance(state, Running):
             return state if state.ready is not None else replace(state, ready=at)
         case Condemned(why=why, detail=detail, at=at) if isinstance(state, Running):
             return replace(state, doomed=_worse(state.doomed, Doomed(why, detail, at)))
         case ConfigureRequested(settings=settings):
-            return replace(state, settings=settings)
-        case StopRequested(_, generation, deadline, _, reason, fault):
-            pid = state.pid if isinstance(state, Running) else 0
-            return Stopping(generation, state.fingerprint, pid, state.at, deadline, reason, _wave(state), fault)
-        case StopSignalled(_, generation, deadline, _):
-            pid = state.pid if isinstance(state, Running) else 0
-            why = "the keeper stops it"
-            return Stopping(generation, state.fingerprint, pid, state.at, deadline, why, _wave(state))
+            return _told(state, settings)
+        case StopRequested(deadline=deadline, reason=reason, fault=fault):
+            return _asked(state, deadline, reason, fault)
+        case StopSignalled(deadline=deadline):
+            return _asked(state, deadline, "the keeper stops it")
         case Exited(_, generation, status, at):
-            return Draining(generation, state.fingerprint, End(status, state.at, at), _wave(state))
+            return Draining(generation, state.fingerprint, _knowing(state, End(status, state.at, at)), _wave(state))
         case SpawnFailed(_, generation, failure, at) if isinstance(state, Starting):
             return Draining(generation, state.fingerprint, End(failure, state.at, at), _wave(state))
         case Refused(_, generation, why, at) if isinstance(state, Starting):
             return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at))
         case _:
             return state
+
+
+def _told(state: Starting | Running, settings: Settings | None) -> Starting | Running:
+    """The worker under other settings; where these ask for nothing but execution it is, and stays, ready."""
+    at_once = settings is not None and isinstance(settings.ready.check, Spawned)
+    if at_once and isinstance(state, Running) and state.ready is None:
+        return replace(state, settings=settings, ready=state.at)
+    return replace(state, settings=settings)
+
+
+def _asked(state: Starting | Running, deadline: float, reason: str, fault: str = "") -> Stopping:
+    pid, ready = (state.pid, state.ready) if isinstance(state, Running) else (0, None)
+    generation, fingerprint, wave = state.generation, state.fingerprint, _wave(state)
+    return Stopping(generation, fingerprint, pid, state.at, deadline, reason, wave, fault, ready=ready)
+
+
+def _knowing(state: WorkerState, end: End) -> End:
+    """The end of a worker with what its last state says about it."""
+    match state:
+        case Running(settings=settings, ready=ready):
+            ready = end.ready if ready is None else ready
+            return replace(end, ready=ready, unready=ready is None and settings is not None)
+        case Stopping(fault=fault, ready=ready):
+            ready = end.ready if ready is None else ready
+            return replace(end, asked=True, fault=fault, ready=ready, unready=ready is None and bool(fault))
+        case _:
+            return end
 
 
 def _worse(old: Doomed | None, new: Doomed) -> Doomed:
@@ -125,13 +150,13 @@ def _left(state: Stopping, event: WorkerEvent) -> WorkerState:
         case StopSignalled(deadline=deadline):
             return replace(state, deadline=deadline)
         case Exited(_, generation, status, at):
-            end = End(status, state.at, at, asked=True, fault=state.fault)
+            end = _knowing(state, End(status, state.at, at))
             return Draining(generation, state.fingerprint, end, state.wave, state.stuck)
         case SpawnFailed(_, generation, failure, at):
-            end = End(failure, state.at, at, asked=True, fault=state.fault)
+            end = _knowing(state, End(failure, state.at, at))
             return Draining(generation, state.fingerprint, end, state.wave, state.stuck)
         case Refused(_, generation, why, at) if state.pid == 0:
-            return Ended(generation, state.fingerprint, End(Refusal(why), state.at, at, asked=True, fault=state.fault))
+            return Ended(generation, state.fingerprint, _knowing(state, End(Refusal(why), state.at, at)))
         case Stuck(what=what):
             return replace(state, stuck=what)
         case _:
@@ -160,7 +185,7 @@ def count(streak: Streak, generation: int, end: End) -> Streak:
     outcome: Outcome = end.outcome
     match outcome:
         case ExitStatus():
-            crashes = 1 if end.ran >= HEALTHY_AFTER else streak.crashes + 1
+            crashes = 1 if end.well >= HEALTHY_AFTER else streak.crashes + 1
             return Streak(crashes, 0, generation, end.failure, failures)
         case SpawnFailure(transient=False):
             return Streak(streak.crashes, 0, generation, True, failures)
@@ -232,10 +257,10 @@ class Slots:
                 else:
                     self.trouble.pop(slot, None)
 
-    def replace_all(self, found: Mapping[int, WorkerState], last_generation: int) -> None:
-        """What a snapshot says, and our own requests that the keeper had not yet seen."""
+    def replace_all(self, found: Mapping[int, WorkerState], last_generation: int, at: float) -> None:
+        """What a snapshot of `at` says, and our own requests that the keeper had not yet seen."""
         on_their_way = {s: w for s, w in self.workers.items() if w.generation > last_generation}
-        merged = {s: _merged(self.workers.get(s), new) for s, new in found.items()}
+        merged = {s: _merged(self.workers.get(s), new, at) for s, new in found.items()}
         self.workers.clear()
         self.workers.update(merged)
         self.workers.update(on_their_way)
@@ -247,26 +272,27 @@ class Slots:
             self.streaks[slot] = count(self.streaks.get(slot, CALM), state.generation, state.end)
 
 
-def _merged(old: WorkerState | None, new: WorkerState) -> WorkerState:
-    """A worker of a snapshot, with what only we know about that generation."""
+def _merged(old: WorkerState | None, new: WorkerState, at: float) -> WorkerState:
+    """A worker of a snapshot of `at`, with what only we know about that generation."""
     if old is None or old.generation != new.generation:
-        return new
+        return replace(new, found=at) if isinstance(new, Running) and new.ready is None else new
     new = _in_its_wave(old, new)
     match new:
         case Starting() | Running():
             return _merged_alive(old, new)
         case Stopping() if isinstance(old, Stopping):
-            return replace(new, reason=old.reason, fault=old.fault, stuck=old.stuck)
-        case Draining() if isinstance(old, Stopping):
-            return replace(new, end=replace(new.end, asked=True, fault=old.fault))
+            ready = new.ready if old.ready is None else old.ready
+            return replace(new, reason=old.reason, fault=old.fault, stuck=old.stuck, ready=ready)
+        case Stopping() if isinstance(old, Running):
+            return replace(new, ready=new.ready if old.ready is None else old.ready)
         case Draining() if isinstance(old, Draining):
             return old
-        case Ended() if isinstance(old, Stopping):
-            return replace(new, end=replace(new.end, asked=True, fault=old.fault))
         case Ended() if isinstance(old, Draining):
             return replace(new, end=old.end)
         case Ended() if isinstance(old, Ended | Backoff | Finished):
             return old
+        case Draining() | Ended():
+            return replace(new, end=_knowing(old, new.end))
         case _:
             return new
 
@@ -277,9 +303,9 @@ def _merged_alive(old: WorkerState, new: Starting | Running) -> WorkerState:
             return replace(old, pid=new.pid if isinstance(new, Running) else 0)
         case Running() if isinstance(new, Running):
             ready = old.ready if new.ready is None else new.ready
-            return replace(new, settings=old.settings, ready=ready, doomed=old.doomed)
+            return replace(new, settings=old.settings, ready=ready, doomed=old.doomed, found=old.found)
         case Starting() | Running():
-            return replace(new, settings=old.settings)
+            return _told(new, old.settings)
         case _:
             return new
 
@@ -312,7 +338,7 @@ def fold(observed: Observed, event: Event) -> Observed:
             queues = {}
             for name in dict.fromkeys((*observed.queues, *found)):
                 slots = Slots.of(observed.queues.get(name, QueueState()))
-                slots.replace_all(found.get(name, {}), last)
+                slots.replace_all(found.get(name, {}), last, at)
                 queues[name] = slots.frozen()
             return replace(observed, now=max(observed.now, at), queues=queues)
         case LogProblem(worker=worker) | Reported(worker=worker):

@@ -65,7 +65,7 @@ class History:
                 self._ends.pop(worker, None)
         described = describe(event, life)
         if described is not None:
-            self.note(described.kind, described.text, described.worker)
+            self.note(described.kind, described.text, described.worker, described.queue)
 
     def _learn(self, worker: WorkerId, state: WorkerState) -> None:
         """An end that came while nobody was there to be told, or whose event was lost."""
@@ -78,7 +78,7 @@ class History:
             case SpawnFailure() as failure:
                 self.record(SpawnFailed(worker, state.generation, failure, end.at), life)
 
-    def note(self, kind: str, text: str, worker: WorkerId | None = None) -> None:
+    def note(self, kind: str, text: str, worker: WorkerId | None = None, queue: str | None = None) -> None:
         """Remembers something that is not an event of the engine."""
         self._events.append(
             EventView(
@@ -86,7 +86,7 @@ class History:
                 at=self._clock(),
                 kind=kind,
                 text=text,
-                queue=worker.queue if worker else None,
+                queue=worker.queue if worker else queue,
                 worker=str(worker) if worker else None,
             )
         )

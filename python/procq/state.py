@@ -39,7 +39,7 @@ from procq.model import LogLine, LogPolicy, Queue, Readiness, StopPolicy
 MOST_FAILURES: Final = 100
 """How many failures of a slot are remembered with their times."""
 HEALTHY_AFTER: Final = 10.0
-"""Seconds of execution after which earlier crashes of a slot no longer count."""
+"""Seconds for which a worker has to be ready before earlier crashes of its slot no longer count."""
 
 
 class Resting(StrEnum):
@@ -175,7 +175,8 @@ Outcome = ExitStatus | SpawnFailure | Refusal
 class End:
     """How and when a worker ended; it executed, or was requested, at `began`; `asked` when we had told it to leave.
 
-    `fault` says what we told it to leave for, where that was its own fault; else it is empty.
+    `fault` says what we told it to leave for, where that was its own fault; else it is empty. `ready` is since when it
+    was ready, as far as that is known; `unready`: it is known that it never was.
     """
 
     outcome: Outcome
@@ -183,11 +184,23 @@ class End:
     at: float
     asked: bool = False
     fault: str = ""
+    ready: float | None = None
+    unready: bool = False
+
+    def __str__(self) -> str:
+        return self.fault or str(self.outcome)
 
     @property
     def ran(self) -> float:
         """Seconds it lasted."""
         return self.at - self.began
+
+    @property
+    def well(self) -> float:
+        """Seconds it was ready; all that it lasted, where nobody knows since when it was."""
+        if self.unready:
+            return 0.0
+        return self.ran if self.ready is None else self.at - self.ready
 
     @property
     def failure(self) -> bool:
@@ -244,7 +257,8 @@ class Starting:
 @dataclass(frozen=True, slots=True)
 class Running:
     """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot,
-    which tells the `wave` alone. `ready` is since when, None before.
+    which tells the `wave` alone. `ready` is since when, None before. `found` is when this control plane found a worker
+    that was there before it and not ready: whoever looks whether it is has to begin anew.
     """
 
     generation: int
@@ -255,13 +269,14 @@ class Running:
     wave: int = 0
     ready: float | None = None
     doomed: Doomed | None = None
+    found: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """Executes since `at` and was asked to leave; SIGKILL comes at `deadline`. `pid` is 0 before exec is reported.
 
-    `fault` as in `End`. `stuck` says what SIGKILL does not end, and where in the kernel that hangs.
+    `fault` and `ready` as in `End`. `stuck` says what SIGKILL does not end, and where in the kernel that hangs.
     """
 
     generation: int
@@ -273,6 +288,7 @@ class Stopping:
     wave: int = 0
     fault: str = ""
     stuck: str = ""
+    ready: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,13 @@ from functools import partial
 from os import strerror
 from typing import TYPE_CHECKING, Any, assert_never
 
+from procq.details import detail
+from procq.details import waits_for as what_it_waits_for
 from procq.intent import DesiredQueue, desired_queue
 from procq.meter import Load
 from procq.model import Queue, WorkerId
+from procq.plan import rollout
+from procq.plan.readiness import unready
 from procq.plan.rollout import is_old, survey
 from procq.plan.waves import Known, waits_for
 from procq.plan.wording import duration
@@ -26,12 +30,12 @@ from procq.state import (
     QueueState,
     Resting,
     Running,
-    SpawnFailure,
     Starting,
     Stopping,
     WorkerState,
 )
 from procq.text import count, listing
+from procq.text import duration as duration_in_words
 from procq.wire import QueueView, WorkerView
 
 if TYPE_CHECKING:
@@ -74,6 +78,16 @@ def slots(view: StateView, name: str) -> list[int]:
     return sorted({*wanted, *view.queue(name).workers})
 
 
+def starting(view: StateView, name: str) -> bool:
+    """Whether a worker of the queue is on its way: does not execute yet, or is not ready."""
+    workers = view.queue(name).workers.values()
+    if any(isinstance(state, Starting) for state in workers):
+        return True
+    waiting = [state for state in workers if isinstance(state, Running) and state.ready is None]
+    desired = desired_queue(view.intent, name) if view.intent and waiting else None
+    return any(not _is_ready(desired, state) for state in waiting)
+
+
 def queue_view(view: StateView, name: str, now: float, about: About) -> QueueView:
     """One queue. `now` is on the clock of the engine."""
     loads = [load for worker, load in about.loads.items() if worker.queue == name]
@@ -99,7 +113,10 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         restarts=view.restarts.get(name, 0),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
-        problem=halted or _problem(desired, observed, now) or _waits(waiting_for),
+        problem=halted or _problem(desired, observed, now) or _waits(waiting_for) or _not_ready(desired, observed, now),
+        waits_for=waiting_for,
+        not_ready=len(_unready_slots(desired, observed)),
+        next_try=_next_try(observed, now),
         **(_surroundings(desired.queue) if desired else {}),
     )
 
@@ -130,8 +147,10 @@ def worker_view(
         generation=state.generation if state else None,
         age=None if since is None else max(0.0, now - since),
         restarts=about.restarts.get(worker, 0),
-        last_exit=str(end.outcome) if end else about.last_exits.get(worker),
+        last_exit=str(end) if end else about.last_exits.get(worker),
         retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
+        ready=_is_ready(desired, state) if isinstance(state, Running) else None,
+        detail=detail(desired, worker, state, now),
         cpu=load.cpu if load else None,
         memory=load.memory if load else None,
         wanted=desired is not None and worker.slot <= desired.workers and not desired.stopped(worker.slot),
@@ -145,7 +164,7 @@ def _worker_state(desired: DesiredQueue | None, slot: int, state: WorkerState | 
         case Starting():
             return "starting"
         case Running():
-            return "running"
+            return "running" if _is_ready(desired, state) else "starting"
         case Stopping() | Draining():
             return "stopping"
         case Ended() | Backoff():
@@ -154,6 +173,31 @@ def _worker_state(desired: DesiredQueue | None, slot: int, state: WorkerState | 
             return _RESTING[why]
         case _:
             assert_never(state)
+
+
+def _is_ready(desired: DesiredQueue | None, state: Running) -> bool:
+    return desired is None or not unready(desired, state)
+
+
+def _unready_slots(desired: DesiredQueue | None, observed: QueueState) -> list[int]:
+    if desired is None:
+        return []
+    return [slot for slot, w in observed.workers.items() if isinstance(w, Running) and unready(desired, w)]
+
+
+def _not_ready(desired: DesiredQueue | None, observed: QueueState, now: float) -> str | None:
+    slots = sorted(_unready_slots(desired, observed))
+    if desired is None or not slots:
+        return None
+    worker, state = WorkerId(desired.queue.name, slots[0]), observed.workers[slots[0]]
+    assert isinstance(state, Running)
+    others = f"{len(slots)} not ready: " if len(slots) > 1 else ""
+    return f"{others}{worker} {what_it_waits_for(desired, worker, state, now)}"
+
+
+def _next_try(observed: QueueState, now: float) -> float | None:
+    untils = (w.until for w in observed.workers.values() if isinstance(w, Backoff) and w.until > now)
+    return min((until - now for until in untils), default=None)
 
 
 def _queue_state(desired: DesiredQueue | None, observed: QueueState, states: Counter[str], now: float) -> str:
@@ -214,13 +258,14 @@ def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> 
     ends = [(slot, state, _end(state)) for slot, state in sorted(observed.workers.items())]
     for slot, state, end in ends:
         if isinstance(state, Finished) and state.why is Resting.FAILED and end:
-            return f"gave up: {end.outcome}"
+            return f"gave up: {end}"
         if isinstance(state, Finished) and state.why is Resting.GAVE_UP and end:
             policy = desired.queue.restart.give_up if desired else None
             after = f" after {policy.failures} in {duration(policy.within)}" if policy else ""
-            return f"gave up{after}: {end.outcome}"
+            return f"gave up{after}: {end}"
         if isinstance(state, Backoff) and state.until > now and end:
-            return f"{end.outcome}, {_failures(observed, slot, state.attempt)}"
+            wait = duration_in_words(state.until - now)
+            return f"{end}, {_failures(observed, slot, state.attempt)}, next try in {wait}"
     for trouble in observed.trouble.values():
         return f"{trouble.path} takes no data: {strerror(trouble.errno)}, {count(trouble.dropped, 'byte')} lost"
     if desired is None:
@@ -244,13 +289,7 @@ def halt(desired: DesiredQueue, observed: QueueState, now: float, last_exits: Ma
     if not found.halted:
         return None
     worker = WorkerId(desired.queue.name, found.failing[0])
-    end = _end(observed.workers[worker.slot])
-    outcome = str(end.outcome) if end else last_exits.get(worker, "")
-    if end and isinstance(end.outcome, SpawnFailure):
-        why = f"cannot start: {outcome}"
-    else:
-        why = f"ended with {outcome}" if outcome else "failed"
-    return f"roll-out halted after {found.arrived} of {desired.workers}: {worker} {why}"
+    return rollout.halted(desired, observed, found, last_exits.get(worker, ""))
 
 
 def _failures(observed: QueueState, slot: int, attempt: int) -> str:

@@ -25,7 +25,10 @@ _NO_UNICODE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One slot of a queue. `state` is starting, running, stopping, waiting, stopped, finished or failed."""
+    """One slot of a queue. `state` is starting, running, stopping, waiting, stopped, finished or failed.
+
+    A worker that executes is starting until it is ready; then it is running.
+    """
 
     id: str
     queue: str
@@ -48,6 +51,10 @@ class WorkerView:
     """Jobs it has done; None while nothing counts them."""
     wanted: bool | None = None
     """Whether one is to run in this slot: not while it is stopped by hand, or more than the queue should have."""
+    ready: bool | None = None
+    """Whether it is ready, while it executes."""
+    detail: str | None = None
+    """What else there is to know: why it is not ready, what it leaves for, when the next try comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,12 @@ class QueueView:
     """Who its workers run as, where that is said."""
     user_ids: tuple[int, ...] = ()
     """Numbers of that user, its group, and its further groups."""
+    not_ready: int = 0
+    """Workers that execute and are not ready; `starting` counts them too."""
+    waits_for: tuple[str, ...] = ()
+    """Queues before it that hold it back."""
+    next_try: float | None = None
+    """Seconds until the next worker that failed is started again."""
 
 
 @dataclass(frozen=True, slots=True)

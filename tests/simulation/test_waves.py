@@ -224,15 +224,15 @@ def test_a_new_control_plane_keeps_to_the_order(first: float, second: float) -> 
 def test_who_waits_is_looked_at_when_the_wait_ends_and_not_at_every_step_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = {"waits": 0, "plans": 0}
 
-    def executes(*known: Any) -> bool:
+    def all_were_ready(*known: Any) -> bool:
         counted["waits"] += 1
-        return waves.executes(*known)
+        return waves.all_were_ready(*known)
 
     def plan_queue(name: str, *rest: Any) -> QueuePlan:
         counted["plans"] += name.startswith("q")
         return planner.plan_queue(name, *rest)
 
-    monkeypatch.setattr(order, "executes", executes)
+    monkeypatch.setattr(order, "all_were_ready", all_were_ready)
     monkeypatch.setattr(loop, "plan_queue", plan_queue)
     boots = iter(range(100))
     waiting = [replace(queue(f"q{n}", 1), after=("base",), wave=1) for n in range(200)]

@@ -80,8 +80,8 @@ def state(*events: Event) -> WorkerState | None:
 def test_the_whole_life() -> None:
     assert state(SPAWN) == Starting(7, "f", 10.0, SETTINGS)
     assert state(SPAWN, EXEC) == Running(7, "f", 4711, 11.0, SETTINGS, ready=11.0)
-    assert state(SPAWN, EXEC, EXIT) == Draining(7, "f", End(ExitStatus(1), 11.0, 13.0))
-    assert state(SPAWN, EXEC, EXIT, GONE) == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))
+    assert state(SPAWN, EXEC, EXIT) == Draining(7, "f", End(ExitStatus(1), 11.0, 13.0, ready=11.0))
+    assert state(SPAWN, EXEC, EXIT, GONE) == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0, ready=11.0))
 
 
 LATER = replace(SPAWN, settings=replace(SETTINGS, ready=Readiness(Notify())))
@@ -140,7 +140,7 @@ def test_a_failed_spawn_holds_its_slot_until_the_child_is_reaped() -> None:
 
 
 def test_what_becomes_of_an_end() -> None:
-    end = End(ExitStatus(1), 11.0, 13.0)
+    end = End(ExitStatus(1), 11.0, 13.0, ready=11.0)
     life = (SPAWN, EXEC, EXIT, GONE)
     assert state(*life, Delayed(EMAILS_1, 7, 20.0, 3, 14.0, "")) == Backoff(7, "f", end, 20.0, 3)
     assert state(*life, Retired(EMAILS_1, 7, Resting.FAILED, 14.0, "")) == Finished(7, "f", end, Resting.FAILED)
@@ -151,7 +151,7 @@ def test_what_becomes_of_an_end() -> None:
 def test_faults_44_an_end_that_was_asked_for_is_no_crash() -> None:
     """The request is recorded before the signal is sent."""
     observed = after(SPAWN, EXEC, ASK, EXIT, GONE)
-    assert observed.queues["emails"].workers[1] == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0, asked=True))
+    assert observed.queues["emails"].workers[1] == Ended(7, "f", End(ExitStatus(1), 11.0, 13.0, True, ready=11.0))
     assert observed.queues["emails"].streaks[1].crashes == 0
 
 
@@ -238,7 +238,7 @@ class TestSnapshot:
     def test_it_replaces_what_was_known(self) -> None:
         found = Snapshot(((EMAILS_2, Running(9, "f", 5, 15.0, None)),), 20.0, 9)
         workers = after(SPAWN, EXEC, found).queues["emails"].workers
-        assert workers == {2: Running(9, "f", 5, 15.0, None)}
+        assert workers == {2: Running(9, "f", 5, 15.0, None, found=20.0)}
 
     def test_requests_on_their_way_stay(self) -> None:
         """The keeper had not read the spawn of generation 7 when it told of everything."""
@@ -247,11 +247,11 @@ class TestSnapshot:
 
     def test_a_stop_on_its_way_stays(self) -> None:
         found = Snapshot(((EMAILS_1, Running(7, "f", 4711, 11.0, None)),), 20.0, 7)
-        assert state(SPAWN, EXEC, ASK, found) == Stopping(7, "f", 4711, 11.0, 22.0, "surplus")
+        assert state(SPAWN, EXEC, ASK, found) == Stopping(7, "f", 4711, 11.0, 22.0, "surplus", ready=11.0)
 
     def test_settings_we_gave_stay_known(self) -> None:
         found = Snapshot(((EMAILS_1, Running(7, "f", 4711, 11.0, None)),), 20.0, 7)
-        assert state(SPAWN, found) == Running(7, "f", 4711, 11.0, SETTINGS)
+        assert state(SPAWN, found) == Running(7, "f", 4711, 11.0, SETTINGS, ready=11.0)
 
     def test_an_end_that_was_asked_for_stays_one(self) -> None:
         found = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(-15), 11.0, 13.0))),), 20.0, 7)
@@ -279,6 +279,25 @@ class TestSnapshot:
         assert told.streaks == {}
         assert told.workers == {1: Starting(8, "f", 15.0, SETTINGS)}
 
+    def test_whoever_was_ready_stays_so_whatever_the_snapshot_forgets(self) -> None:
+        found = Snapshot(((EMAILS_1, Stopping(7, "f", 4711, 11.0, 22.0, "")),), 20.0, 7)
+        for asked in ((), (ASK,)):
+            stopping = state(SPAWN, EXEC, *asked, found)
+            assert isinstance(stopping, Stopping) and stopping.ready == 11.0
+            ended = Snapshot(((EMAILS_1, Ended(7, "f", End(ExitStatus(1), 11.0, 13.0))),), 20.0, 7)
+            gone = state(SPAWN, EXEC, *asked, ended)
+            assert isinstance(gone, Ended) and gone.end.ready == 11.0
+
+
+def test_other_settings_make_ready_whoever_executes_and_never_unready() -> None:
+    plain = ConfigureRequested(EMAILS_1, 7, SETTINGS, 13.0, "")
+    harder = ConfigureRequested(EMAILS_1, 7, LATER.settings, 13.0, "")
+    waits, ready = state(LATER, EXEC), state(SPAWN, EXEC, harder)
+    assert isinstance(waits, Running) and waits.ready is None
+    assert isinstance(ready, Running) and ready.ready == 11.0
+    made = state(LATER, EXEC, plain)
+    assert isinstance(made, Running) and made.ready == 11.0
+
 
 class TestCount:
     crash = End(ExitStatus(1), 10.0, 11.0)
@@ -291,6 +310,12 @@ class TestCount:
 
     def test_faults_42_a_healthy_life_begins_a_new_count(self) -> None:
         assert count(Streak(9, 0, 5), 6, End(ExitStatus(0), 10.0, 10.0 + HEALTHY_AFTER)) == Streak(1, 0, 6)
+
+    def test_health_is_counted_from_when_it_was_ready(self) -> None:
+        """FAULTS 42: one that takes a minute to fail at its start is not well for a minute."""
+        soon, never = End(ExitStatus(1), 10.0, 80.0, ready=75.0), End(ExitStatus(1), 10.0, 80.0, unready=True)
+        unknown = End(ExitStatus(1), 10.0, 80.0)
+        assert [count(Streak(2, 0, 5), 6, end).crashes for end in (soon, never, unknown)] == [3, 3, 1]
 
     def test_a_failure_is_a_bad_end_whenever_it_comes_and_any_that_comes_too_soon(self) -> None:
         late = 10.0 + HEALTHY_AFTER

@@ -1,8 +1,8 @@
 """Runs the manifest: every queue with its workers, until ^C or `procq down`.
 
   procq up                     ./procq.yaml (or ./Procfile); output of all workers in this terminal
-  procq up -d                  in the background; returns once every worker was started, or could not be
-  procq up --wait              in the background; returns once every worker runs, and fails where one does not
+  procq up -d                  in the background; returns once every worker is ready, or has failed
+  procq up --wait              in the background; returns once every worker is ready, and fails where one is not
   procq up --wait=2m           the same, for at most two minutes
   procq up --dry-run           what it would do; starts nothing
   procq up deploy/procq.yaml   another manifest
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=FOR_EVER,
         metavar="TIME",
-        help="run in the background, return when every worker runs; --wait=30s for at most so long",
+        help="run in the background, return when every worker is ready; --wait=30s for at most so long",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: one JSON document instead of text")

@@ -75,11 +75,12 @@ def wait_for(
         # Who runs still waits for a turn that does not come; who is on the way already needs none.
         waiting = {w.queue for w in pending if w.state == "running"} if goal.wanted else set()
         halted = [queue for queue in status.queues if queue.name in waiting and is_halted(queue)]
+        held = _held_for_good(status, goal)
         now = time.monotonic()
         late = patience is not None and now - started > patience
-        if not pending or halted or late:
+        if halted or late or all(worker.queue in held for worker in pending):
             break
-        names = [worker.id for worker in pending]
+        names = [f"{worker.id} ({worker.detail})" if worker.detail else worker.id for worker in pending]
         terminal.progress(f"{total - len(pending)}/{total} {goal.done}, waiting for {listing(names)}")
         # Of thousands of workers the answer is work: the control plane has better to do most of the time.
         time.sleep(max(_EVERY, 2 * (now - asked)))
@@ -92,6 +93,15 @@ def wait_for(
 def is_halted(queue: wire.QueueView) -> bool:
     """Whether workers of this queue were being replaced, and that has come to a halt."""
     return (queue.problem or "").startswith(_HALTED)
+
+
+def _held_for_good(status: wire.StatusView, goal: Goal) -> set[str]:
+    """Queues that wait for one whose workers failed, or for one that waits for such a queue."""
+    failed = {worker.queue for worker in status.workers if goal.wanted and goal.missed(worker)}
+    held: set[str] = set()
+    while more := {q.name for q in status.queues if not (failed | held).isdisjoint(q.waits_for)} - held:
+        held |= more
+    return held
 
 
 def _look(client: Client, queues: Sequence[str]) -> wire.StatusView:
@@ -116,6 +126,12 @@ class _Result:
         problem, end = self.problems.get(worker.queue, ""), worker.last_exit or worker.state
         return problem if problem.startswith("gave up") and problem.endswith(end) else end
 
+    def _why_not_yet(self, worker: wire.WorkerView) -> str:
+        """What it waits for: itself, or its queue."""
+        problem = self.problems.get(worker.queue, "")
+        why = worker.detail or (problem if problem.startswith("waits for ") else "")
+        return f"not {self.goal.done} yet{why and ': '}{why}"
+
     def tell(self, terminal: Terminal, seconds: float) -> int:
         failed = [worker for worker in self.workers if self.goal.missed(worker)]
         undone = [w for w in self.workers if self.goal.undone(w) and not self.goal.missed(w)]
@@ -134,7 +150,7 @@ class _Result:
         if gone:
             terminal.line(f"{count(gone, 'worker')} no longer wanted: the queue was scaled down or removed meanwhile")
         if not self.halted:
-            _tell(((w, w.state, f"not {self.goal.done} yet") for w in self.pending), "yellow", terminal)
+            _tell(((w, w.state, self._why_not_yet(w)) for w in self.pending), "yellow", terminal)
         return ExitCode.FAILED if failed or undone or gone or self.pending else ExitCode.DONE
 
 

@@ -13,6 +13,7 @@ from procq.events import (
     Exited,
     Forgotten,
     Retired,
+    RollOutHalted,
     ShuttingDown,
     SpawnFailed,
     SpawnRequested,
@@ -96,6 +97,8 @@ class Console:
                 self._ended[worker] = ("✗", f"cannot start: {plain(str(failure))}    ")
             case ShuttingDown():
                 self._quiet = True
+            case RollOutHalted(queue=queue, why=why):
+                yield self._line(queue, "✗", "red", f"{plain(why)}; the old workers go on")
             case Forgotten(worker=worker):
                 self._ended.pop(worker, None)
             case SpawnRequested() | Delayed() | Retired() if event.worker in self._ended:

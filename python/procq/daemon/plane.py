@@ -29,8 +29,7 @@ from procq.intent import Intent, adopt
 from procq.lives import Lives
 from procq.meter import Meter
 from procq.plan.diff import compare
-from procq.state import Starting
-from procq.views import About
+from procq.views import About, starting
 from procq.wire import PlanView
 
 if TYPE_CHECKING:
@@ -127,8 +126,9 @@ class ControlPlane:
         gc.freeze()
 
     def _all_started(self) -> bool:
-        queues = self._engine.snapshot().observed.queues.values()
-        return not any(isinstance(state, Starting) for queue in queues for state in queue.workers.values())
+        """Whether everything that is to run is ready, or has failed at least once."""
+        view = self._engine.snapshot()
+        return not any(starting(view, name) for name in view.observed.queues)
 
     def _happened(self, events: Sequence[Event]) -> None:
         lines: list[str] = []

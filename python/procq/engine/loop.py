@@ -44,6 +44,7 @@ from procq.events import (
     ReloadAsked,
     Reported,
     Request,
+    RollOutHalted,
     ShuttingDown,
     Snapshot,
     Stray,
@@ -51,11 +52,11 @@ from procq.events import (
 from procq.fold import Slots, by_queue
 from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue
 from procq.intent_codec import Unreadable
-from procq.model import Manifest, WorkerId
-from procq.plan import Action, Reason, Spawn, plan_queue
+from procq.model import Manifest, Spawned, WorkerId
+from procq.plan import Action, Configure, MarkReady, Reason, Retire, Spawn, plan_queue
 from procq.plan.diff import Difference, compare
 from procq.plan.waves import Known
-from procq.state import EMPTY_QUEUE, Observed, QueueState
+from procq.state import EMPTY_QUEUE, Observed, QueueState, Running, WorkerState
 
 SAVE_EVERY: Final = 2.0
 """Seconds between saving mere counters; a change of the intent is saved at once."""
@@ -74,6 +75,7 @@ class Engine:
         self._queues: dict[str, Slots] = {}
         self._frozen: dict[str, QueueState] = {}
         self._dirty: set[str] = set()
+        self._halted: set[str] = set()
         self._desired: dict[str, DesiredQueue | None] = {}
         self._wakes = Wakes()
         self._order = Order(self._known)
@@ -86,6 +88,7 @@ class Engine:
         self._complete = self._shutting_down = False
         self._packer = Packer()
         self._unsaved: list[bytes] = []
+        self._marks: list[MarkWorkerReady] = []
         self._save_at: float | None = None
         self._on_work: Callable[[], None] = lambda: None
         self.unreadable: str | None = None
@@ -219,6 +222,9 @@ class Engine:
         commands, self._outbox = self._outbox, []
         if self._may_plan and self._intent is not None:
             planned = self._plan_dirty(self._intent, now)
+            # Who is ready has to be known before other settings are in force that would ask for more.
+            commands.extend(self._marks)
+            self._marks.clear()
             # The intent travels before what follows from it (who comes after us must not undo that), counters after.
             commands.extend(SaveIntent(data) for data in self._unsaved)
             self._unsaved.clear()
@@ -286,7 +292,7 @@ class Engine:
     def _take(self, snapshot: Snapshot) -> None:
         found = by_queue(snapshot)
         for name in self._queues.keys() | found.keys():
-            self._slots(name).replace_all(found.get(name, {}), snapshot.last_generation)
+            self._slots(name).replace_all(found.get(name, {}), snapshot.last_generation, snapshot.at)
         self._last_generation = max(self._last_generation, snapshot.last_generation)
         self._frozen.clear()
         self._complete = True
@@ -341,6 +347,7 @@ class Engine:
 
     def _plan_dirty(self, intent: Intent, now: float) -> list[Command]:
         commands: list[Command] = []
+        again: set[str] = set()
         self._order.prepare(self._dirty)
         for name in self._dirty if len(self._dirty) == 1 else self._in_order(intent):
             desired, observed = self._known(name)
@@ -350,10 +357,24 @@ class Engine:
                 self._record(action, now, commands, intent.manifest.name)
             self._wakes.set(name, planned.wake_at)
             self._order.planned(name, planned.held)
+            self._tell_halt(name, planned.halted, now)
+            if any(isinstance(action, MarkReady | Retire) for action in planned.actions):
+                again.add(name)
             if desired is None and not self._slots(name).workers:
                 self._drop(name)
         self._dirty.clear()
+        if again:
+            # Others may have waited for them.
+            self._dirty.update(again)
+            self._on_work()
         return commands
+
+    def _tell_halt(self, name: str, why: str, now: float) -> None:
+        if not why:
+            self._halted.discard(name)
+        elif name not in self._halted:
+            self._halted.add(name)
+            self._news.append(RollOutHalted(name, why, now))
 
     def _known(self, name: str) -> Known:
         assert self._intent is not None
@@ -372,6 +393,7 @@ class Engine:
         del self._queues[name], self._desired[name]
         self._frozen.pop(name, None)
         self._restarts.pop(name, None)
+        self._halted.discard(name)
 
     def _record(self, action: Action, now: float, commands: list[Command], project: str) -> None:
         """Folds the request as an event, then queues its commands."""
@@ -379,6 +401,8 @@ class Engine:
             self._last_generation += 1
             self._restarts[action.worker.queue] += action.reason in (Reason.ENDED, Reason.CRASHED)
         old = self._slots(action.worker.queue).workers.get(action.worker.slot)
+        if isinstance(action, Configure) and _is_ready(old) and not isinstance(action.settings.ready.check, Spawned):
+            self._marks.append(MarkWorkerReady(action.worker, action.generation))
         event, follow = translate(action, now, self._last_generation, old, project)
         self._news.append(event)
         self._apply(event)
@@ -389,6 +413,10 @@ class Engine:
         if news:
             for subscriber in tuple(self._subscribers):
                 subscriber(news)
+
+
+def _is_ready(state: WorkerState | None) -> bool:
+    return isinstance(state, Running) and state.ready is not None
 
 
 def _differing(old: Intent, new: Intent) -> list[str]:

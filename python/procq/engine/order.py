@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from procq.plan.waves import Known, asks_for, executes, leaving, stops_later
+from procq.plan.waves import Known, all_were_ready, asks_for, leaving, stops_later
 
 
 class Order:
@@ -17,7 +17,7 @@ class Order:
         self._look = look
         self._leaving: dict[str, int] = {}
         self._held: dict[str, tuple[str, ...]] = {}
-        self._executing: dict[str, bool] = {}
+        self._ready: dict[str, bool] = {}
         """Found out since the queue was last looked at: a thousand queues may wait for one with a thousand workers."""
 
     def prepare(self, dirty: set[str]) -> None:
@@ -30,26 +30,26 @@ class Order:
                 self._leaving.pop(name, None)
             else:
                 self._leaving[name] = wave
-        self._executing.clear()
+        self._ready.clear()
         if self._held:
             held = self._held.items()
             dirty.update([name for name, others in held if (left and not others) or self._freed(others, dirty)])
-            self._executing.clear()
+            self._ready.clear()
 
     def _freed(self, others: tuple[str, ...], dirty: set[str]) -> bool:
         """Whether one of `others` has changed, and is none of those that hold back."""
-        return any(other in dirty and self._executes(other) for other in others)
+        return any(other in dirty and self._was_ready(other) for other in others)
 
-    def _executes(self, name: str) -> bool:
-        known = self._executing.get(name)
+    def _was_ready(self, name: str) -> bool:
+        known = self._ready.get(name)
         if known is None:
-            known = self._executing[name] = executes(*self._look(name))
+            known = self._ready[name] = all_were_ready(*self._look(name))
         return known
 
     def start_later(self, name: str) -> bool:
         """Whether the vacant slots of `name` have to wait."""
         desired, observed = self._look(name)
-        return desired is not None and not all(map(self._executes, asks_for(desired, observed)))
+        return desired is not None and not all(map(self._was_ready, asks_for(desired, observed)))
 
     def stop_later(self, name: str) -> bool:
         """Whether the workers of `name`, which is leaving, have to wait."""
@@ -57,7 +57,7 @@ class Order:
 
     def planned(self, name: str, held: bool) -> None:
         """What a look at `name` has come to."""
-        self._executing.pop(name, None)
+        self._ready.pop(name, None)
         if not held:
             self._held.pop(name, None)
             return

@@ -115,7 +115,8 @@ def worker_state(m: Message) -> WorkerState:
         case "running":
             return Running(generation, fingerprint, m["pid"], at, None, wave, _maybe_seconds(m.get("ready")))
         case "stopping":
-            return Stopping(generation, fingerprint, m["pid"], at, deadline, "asked before this control plane", wave)
+            why, ready = "asked before this control plane", _maybe_seconds(m.get("ready"))
+            return Stopping(generation, fingerprint, m["pid"], at, deadline, why, wave, ready=ready)
         case "draining":
             return Draining(generation, fingerprint, _end(m, at), wave)
         case "gone":
@@ -127,11 +128,11 @@ def worker_state(m: Message) -> WorkerState:
 def _end(m: Message, began: float) -> End:
     ended = began if m["ended"] is None else _seconds(m["ended"])
     # A keeper of an earlier version does not say it.
-    asked = m.get("asked", False)
+    asked, ready = m.get("asked", False), _maybe_seconds(m.get("ready"))
     if m["failure"] is not None:
         return End(_failure(m["failure"]), began, ended, asked)
     if m["status"] is not None:
-        return End(_status(m["status"]), began, ended, asked)
+        return End(_status(m["status"]), began, ended, asked, ready=ready)
     return End(Refusal("the keeper does not know how it ended"), began, ended, asked)
 
 

@@ -119,13 +119,14 @@ class QueuePlan:
     """What to do about one queue, and when to look again though nothing happened (None: no need).
 
     `old` are the slots whose workers are to be replaced in batches and work on, those among them that this plan stops
-    included. `held`: something waits for another queue.
+    included. `held`: something waits for another queue. `halted` says why a roll-out does not go on.
     """
 
     actions: tuple[Action, ...] = ()
     wake_at: float | None = None
     old: tuple[int, ...] = ()
     held: bool = False
+    halted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from procq.plan.actions import (
     Configure,
     Delay,
     Forget,
+    MarkReady,
     Plan,
     QueuePlan,
     Reason,
@@ -29,8 +30,9 @@ from procq.plan.actions import (
     Spawn,
     Stop,
 )
+from procq.plan.readiness import Deadline, Due, outlook, slowest_start
 from procq.plan.restarts import Rest, StartAgain, verdict
-from procq.plan.rollout import Standing, is_old, standing, surge, survey
+from procq.plan.rollout import Standing, halted, is_old, standing, surge, survey
 from procq.plan.waves import NO_SUCH, anew, leaving, stops_later, waits_for
 from procq.state import (
     CALM,
@@ -87,7 +89,7 @@ def plan_queue(
         state = workers.get(slot)
         # The quick way for nearly all slots of nearly all looks; `look.slot` would find nothing to do either.
         settled = type(state) is Running and state.settings is settings and state.fingerprint == fingerprint
-        if not (settled and look.hands_off):
+        if not (settled and look.hands_off and state.ready is not None):  # type: ignore[union-attr]
             look.slot(slot, state)
     surplus = _surplus(observed, desired.workers)
     if look.old or surplus:
@@ -96,7 +98,7 @@ def plan_queue(
         look.actions.extend(_take_out(WorkerId(name, slot), observed.workers[slot], Reason.SURPLUS))
     if not look.actions and look.wake_at is None and not look.old and not look.held:
         return NOTHING
-    return QueuePlan(tuple(look.actions), look.wake_at, tuple(look.old), look.held)
+    return QueuePlan(tuple(look.actions), look.wake_at, tuple(look.old), look.held, look.halted)
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ class _Look:
     wake_at: float | None = None
     old: list[int] = field(default_factory=list)
     held: bool = False
+    halted: str = ""
     hands_off: bool = True
 
     def __post_init__(self) -> None:
@@ -143,6 +146,7 @@ class _Look:
     def _spawn(self, worker: WorkerId, reason: Reason, attempt: int = 0) -> None:
         desired = self.desired
         self.actions.append(Spawn(worker, desired.queue, desired.fingerprint, desired.settings, reason, attempt))
+        self._wake(self.now + slowest_start(desired))
 
     def _alive(self, worker: WorkerId, state: Starting | Running) -> None:
         if self.desired.stopped(worker.slot):
@@ -152,10 +156,23 @@ class _Look:
                 self.actions.append(_stop(worker, state, Reason.STOPPED))
         elif self.desired.adjustment.restart.covers(worker.slot, state.generation):
             self.actions.append(_stop(worker, state, Reason.ASKED))
-        elif worker.slot <= self.desired.workers and is_old(self.desired, worker.slot, state):
-            self.old.append(worker.slot)
-        elif state.settings != self.desired.settings:
-            self._configure(worker, state)
+        elif not self._late(worker, state):
+            if worker.slot <= self.desired.workers and is_old(self.desired, worker.slot, state):
+                self.old.append(worker.slot)
+            elif state.settings != self.desired.settings:
+                self._configure(worker, state)
+
+    def _late(self, worker: WorkerId, state: Starting | Running) -> bool:
+        """Stops a worker that is not ready in time, marks one that time alone has made ready."""
+        match outlook(self.desired, worker, state):
+            case Deadline(at, fault) if at <= self.now:
+                self.actions.append(Stop(worker, state.generation, grace(state), Reason.FAULTY, fault))
+                return True
+            case Due(at) if at <= self.now:
+                self.actions.append(MarkReady(worker, state.generation, at, Reason.READY))
+            case Deadline(at) | Due(at):
+                self._wake(at)
+        return False
 
     def _configure(self, worker: WorkerId, state: Starting | Running) -> None:
         reason = Reason.UNKNOWN_SETTINGS if state.settings is None else Reason.SETTINGS
@@ -167,6 +184,8 @@ class _Look:
         if not self.old and not extra:
             return above
         found = survey(self.desired, self.observed, self.now, self.start_later)
+        if found.halted:
+            self.halted = halted(self.desired, self.observed, found)
         self._wake(found.wake_at)
         for slot in self.old:
             self._replace(slot, slot in found.take)

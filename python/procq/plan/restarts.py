@@ -54,7 +54,7 @@ def verdict(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Streak 
     marked = (mark.covers(worker.slot, dead.generation) for mark in (adjustment.restart, adjustment.roll))
     if any(marked) or adjustment.retry.covers(worker.slot, dead.end.at):
         return StartAgain(dead.end.at, 0, Reason.ASKED)
-    if dead.end.asked:
+    if dead.end.asked and not dead.end.fault:
         return StartAgain(dead.end.at, 0, Reason.WANTED)
     return _after_end(worker, desired, dead, streak)
 
@@ -84,10 +84,11 @@ def _after_end(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Stre
 
 def _after_exit(worker: WorkerId, desired: DesiredQueue, dead: Dead, status: ExitStatus, streak: Streak) -> Verdict:
     restart = desired.queue.restart
-    if restart.when is RestartWhen.NEVER or (restart.when is RestartWhen.ON_FAILURE and status.success):
-        return Rest(Resting.COMPLETED if status.success else Resting.FAILED, Reason.COMPLETED)
+    success = status.success and not dead.end.fault
+    if restart.when is RestartWhen.NEVER or (restart.when is RestartWhen.ON_FAILURE and success):
+        return Rest(Resting.COMPLETED if success else Resting.FAILED, Reason.COMPLETED)
     attempt = streak.crashes
-    reason = Reason.ENDED if attempt <= 1 else Reason.CRASHED
+    reason = Reason.FAULTY if dead.end.fault else Reason.ENDED if attempt <= 1 else Reason.CRASHED
     return StartAgain(dead.end.at + delay(restart.backoff, worker, attempt), attempt, reason)
 
 

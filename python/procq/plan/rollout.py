@@ -3,8 +3,8 @@
 A worker is *old* when it was started with another fingerprint than the queue's, or when somebody asked for a rolling
 restart of its generation; else it is *new*. Each look finds out anew how far the replacement has come: old ones that
 work on, slots on their way from an old worker to a new one ("in motion", at most a batch of them), new ones that have
-arrived, and new ones that fail. While one of the latter is there no more old ones are taken out, so that those that
-work go on working. Extra workers (the surge) are in the slots above the wanted ones.
+arrived (were ready for the pause), and new ones that fail. While one of the latter is there no more old ones are taken
+out, so that those that work go on working. Extra workers (the surge) are in the slots above the wanted ones.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import assert_never
 
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
+from procq.plan.readiness import since_ready, unready
 from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.waves import anew
 from procq.state import (
@@ -23,11 +24,13 @@ from procq.state import (
     Backoff,
     Dead,
     Draining,
+    End,
     Ended,
     Finished,
     QueueState,
     Resting,
     Running,
+    SpawnFailure,
     Starting,
     Stopping,
     Streak,
@@ -47,7 +50,7 @@ class Standing(Enum):
     WAITING = auto()
     """Its new worker starts later, through no fault of its own."""
     COMING = auto()
-    """Its new worker starts, or has not executed for long enough."""
+    """Its new worker starts, or has not been ready for long enough."""
     FAILING = auto()
     """Its new worker failed, or failed before and has not yet shown that it is well."""
     ARRIVED = auto()
@@ -119,12 +122,27 @@ def survey(desired: DesiredQueue, observed: QueueState, now: float, held: bool =
     allowed = batch(desired) - moving if ready and not failing else 0
     return RollOut(
         old=tuple(old),
-        take=tuple(old[: max(0, allowed)]),
+        take=_turn(desired, observed, old, allowed),
         arrived=len(of[Standing.ARRIVED]),
         missing=sum(len(of[standing]) for standing in _MISSING),
         failing=tuple(failing),
         wake_at=wake_at,
     )
+
+
+def _turn(desired: DesiredQueue, observed: QueueState, old: list[int], allowed: int) -> tuple[int, ...]:
+    """The old workers whose turn it is. Those that are not ready go first, and all of them count as missing."""
+    if allowed <= 0:
+        return ()
+    idle = [slot for slot in old if _idle(desired, observed.workers[slot])]
+    if not idle:
+        return tuple(old[:allowed])
+    working = [slot for slot in old if slot not in set(idle)]
+    return tuple(sorted(idle[:allowed] + working[: max(0, allowed - len(idle))]))
+
+
+def _idle(desired: DesiredQueue, state: WorkerState) -> bool:
+    return isinstance(state, Starting | Running) and unready(desired, state)
 
 
 def standing(desired: DesiredQueue, observed: QueueState, slot: int, now: float) -> Standing:
@@ -144,9 +162,10 @@ def _standing(
         case Starting() | Running():
             return _alive(desired, slot, state, streak, now)
         case Stopping():
-            return Standing.LEAVING, None
-        case Draining():
-            fails = streak.failed and not state.end.asked and not is_old(desired, slot, state)
+            fails = bool(state.fault) and not is_old(desired, slot, state)
+            return Standing.FAILING if fails else Standing.LEAVING, None
+        case Draining(end=end):
+            fails = streak.failed and not is_old(desired, slot, state) and (not end.asked or bool(end.fault))
             return Standing.FAILING if fails else Standing.LEAVING, None
         case Ended() | Backoff() | Finished():
             return _dead(desired, slot, state, streak, now), None
@@ -161,11 +180,12 @@ def _alive(
         return Standing.LEAVING, None
     if is_old(desired, slot, state):
         return Standing.OLD, None
+    ready = since_ready(desired, state) if isinstance(state, Running) else None
     if streak.failed:
-        healthy_at = state.at + HEALTHY_AFTER if isinstance(state, Running) else None
+        healthy_at = None if ready is None else ready + HEALTHY_AFTER
         if healthy_at is None or healthy_at > now:
             return Standing.FAILING, healthy_at
-    arrives_at = state.at + desired.queue.update.pause if isinstance(state, Running) else None
+    arrives_at = None if ready is None else ready + desired.queue.update.pause
     if arrives_at is None or arrives_at > now:
         return Standing.COMING, arrives_at
     return Standing.ARRIVED, None
@@ -185,3 +205,22 @@ def _dead(desired: DesiredQueue, slot: int, state: Dead, streak: Streak, now: fl
             return Standing.ASIDE
         case Rest():
             return Standing.FAILING
+
+
+def halted(desired: DesiredQueue, observed: QueueState, found: RollOut, last_exit: str = "") -> str:
+    """Why a roll-out does not go on, in words; `last_exit` is how the worker that fails ended, where it runs again."""
+    worker = WorkerId(desired.queue.name, found.failing[0])
+    match observed.workers.get(worker.slot):
+        case Stopping(fault=fault) if fault:
+            why = f"failed: {fault}"
+        case Draining(end=end) | Ended(end=end) | Backoff(end=end) | Finished(end=end):
+            why = _ended(end)
+        case _:
+            why = f"ended with {last_exit}" if last_exit else "failed"
+    return f"roll-out halted after {found.arrived} of {desired.workers}: {worker} {why}"
+
+
+def _ended(end: End) -> str:
+    if end.fault:
+        return f"failed: {end.fault}"
+    return f"cannot start: {end.outcome}" if isinstance(end.outcome, SpawnFailure) else f"ended with {end.outcome}"

@@ -1,8 +1,9 @@
 """Start and stop waves: which queue waits for which. Pure.
 
-A queue `after` another one starts the first workers of its slots once every wanted slot of the other one has been seen
-to execute. Only vacant slots are held, and those that a person had stopped: what has run is restarted whatever becomes
-of the other queue.
+A queue `after` another one starts the first workers of its slots once the worker of every wanted slot of the other one
+has been ready. One that was ready and crashes holds nobody, nor does one that has done its work, nor a slot that a
+person stopped; one that ended before it was ready does. Only vacant slots are held, and those that a person had
+stopped: what has run is restarted whatever becomes of the other queue.
 
 Queues that leave (removed from the manifest, or stopped as a whole by a person) leave in the reverse order: one is
 asked only when no worker of a leaving queue with a higher wave is alive.
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from procq.intent import DesiredQueue
+from procq.model import Spawned
+from procq.plan.readiness import unready
 from procq.state import (
     EMPTY_QUEUE,
     Backoff,
@@ -37,11 +40,11 @@ NO_SUCH: Final[Known] = (None, EMPTY_QUEUE)
 
 def waits_for(desired: DesiredQueue, observed: QueueState, look: Callable[[str], Known]) -> tuple[str, ...]:
     """The queues that hold back this one; none where no slot of it begins anew. `look` tells of the others."""
-    return tuple(name for name in asks_for(desired, observed) if not executes(*look(name)))
+    return tuple(name for name in asks_for(desired, observed) if not all_were_ready(*look(name)))
 
 
 def asks_for(desired: DesiredQueue, observed: QueueState) -> tuple[str, ...]:
-    """The queues that have to execute before this one goes on; none where no slot of it begins anew."""
+    """The queues that have to be ready before this one goes on; none where no slot of it begins anew."""
     after = desired.queue.after
     return after if after and not desired.adjustment.stopped and _vacant(desired, observed) else ()
 
@@ -71,22 +74,28 @@ def anew(state: WorkerState | None) -> bool:
     return state is None or (isinstance(state, Finished) and state.why is Resting.STOPPED)
 
 
-def executes(desired: DesiredQueue | None, observed: QueueState) -> bool:
+def all_were_ready(desired: DesiredQueue | None, observed: QueueState) -> bool:
     """Whether a queue holds back none of those that come after it."""
     if desired is None or desired.adjustment.stopped:
         return True
     workers = observed.workers
-    return all(_has_executed(workers.get(slot)) or desired.stopped(slot) for slot in range(1, desired.workers + 1))
+    slots = range(1, desired.workers + 1)
+    return all(_was_ready(desired, workers.get(slot)) or desired.stopped(slot) for slot in slots)
 
 
-def _has_executed(state: WorkerState | None) -> bool:
+def _was_ready(desired: DesiredQueue, state: WorkerState | None) -> bool:
     if anew(state):
         return False
+    at_once = isinstance(desired.queue.ready.check, Spawned)
     match state:
-        case Running() | Stopping():
+        case Running():
+            return not unready(desired, state)
+        case Stopping(pid=pid, ready=ready):
+            return ready is not None or (at_once and pid != 0)
+        case Finished(why=Resting.COMPLETED):
             return True
         case Draining(end=end) | Ended(end=end) | Backoff(end=end) | Finished(end=end):
-            return isinstance(end.outcome, ExitStatus)
+            return isinstance(end.outcome, ExitStatus) and (at_once or end.ready is not None)
         case _:
             return False
 

@@ -23,6 +23,7 @@ from procq.testing.script import (
     everyone,
     exits,
     hangs,
+    never_ready,
     runs,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "everyone",
     "exits",
     "hangs",
+    "never_ready",
     "runs",
 ]

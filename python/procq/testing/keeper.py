@@ -25,6 +25,7 @@ from procq.engine.port import (
 )
 from procq.events import (
     Attached,
+    BecameReady,
     Executing,
     Exited,
     Gap,
@@ -38,7 +39,7 @@ from procq.events import (
     SpawnFailed,
     StopSignalled,
 )
-from procq.model import StopPolicy, WorkerId
+from procq.model import After, LogLine, Notify, Spawned, StopPolicy, WorkerId
 from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, Starting, Stopping, WorkerState
 from procq.testing.clock import VirtualClock
 from procq.testing.script import Casting, Script
@@ -50,8 +51,14 @@ _INSTANCE: Final = 0xFA4E
 class _Process:
     worker: WorkerId
     script: Script
-    stop: StopPolicy
+    settings: Settings
     state: WorkerState
+    ready: bool = False
+    """Whether it has done what makes it ready, asked for or not."""
+
+    @property
+    def stop(self) -> StopPolicy:
+        return self.settings.stop
 
 
 class FakeKeeper:
@@ -171,7 +178,7 @@ class FakeKeeper:
         self.last_generation = generation
         script = self.casting(worker, generation)
         state = Starting(generation, command.fingerprint, now, None, command.queue.wave)
-        process = self._processes[worker] = _Process(worker, script, command.queue.stop, state)
+        process = self._processes[worker] = _Process(worker, script, Settings.of(command.queue), state)
         self._later(now + script.boot, lambda: self._exec(process, generation))
         return None
 
@@ -183,13 +190,28 @@ class FakeKeeper:
             then(process)
 
     def _configure(self, process: _Process, settings: Settings) -> None:
-        process.stop = settings.stop
+        process.settings = settings
         if isinstance(process.state, Starting | Running):
             process.state = replace(process.state, wave=settings.wave)
+        if process.ready:
+            self._ready(process, process.state.generation)
 
     def _mark_ready(self, process: _Process) -> None:
-        if isinstance(process.state, Running):
+        if isinstance(process.state, Running) and process.state.ready is None:
             process.state = replace(process.state, ready=self.clock.now)
+
+    def _ready(self, process: _Process, generation: int) -> None:
+        """The worker does what makes it ready; keeper, or whoever asks ports and URLs, tells of it."""
+        state, check, now = process.state, process.settings.ready.check, self.clock.now
+        if not isinstance(state, Running) or state.generation != generation:
+            return
+        process.ready = True
+        if isinstance(check, Spawned | After) or state.ready is not None:
+            return
+        by_keeper = isinstance(check, Notify | LogLine)
+        if by_keeper:
+            process.state = replace(state, ready=now)
+        self._tell(BecameReady(process.worker, generation, now, by_keeper))
 
     def _forget(self, worker: WorkerId, generation: int) -> None:
         process = self._processes.get(worker)
@@ -232,6 +254,7 @@ class FakeKeeper:
         self._tell(Executing(process.worker, generation, pid, now))
         if isinstance(state, Starting):
             process.state = Running(generation, state.fingerprint, pid, now, None, state.wave)
+        self._later(now + script.ready_after, lambda: self._ready(process, generation))
         self._later(now + script.run_for, lambda: self._exit(process, generation, script.exit_code))
         self._later(now + script.kill_after, lambda: self._exit(process, generation, -signal.SIGKILL))
 
@@ -241,7 +264,8 @@ class FakeKeeper:
             return
         generation, deadline = state.generation, now + process.stop.grace
         pid = state.pid if isinstance(state, Running) else 0
-        process.state = Stopping(generation, state.fingerprint, pid, state.at, deadline, "", state.wave)
+        ready = state.ready if isinstance(state, Running) else None
+        process.state = Stopping(generation, state.fingerprint, pid, state.at, deadline, "", state.wave, ready=ready)
         self._tell(StopSignalled(process.worker, generation, deadline, now))
         if not process.script.ignore_term:
             leaves = min(now + process.script.leave_after, deadline)
@@ -252,7 +276,10 @@ class FakeKeeper:
         state, now = process.state, self.clock.now
         if state.generation != generation or not isinstance(state, Starting | Running | Stopping):
             return
-        process.state = Draining(generation, state.fingerprint, End(ExitStatus(code), state.at, now), state.wave)
+        ready = None if isinstance(state, Starting) else state.ready
+        process.state = Draining(
+            generation, state.fingerprint, End(ExitStatus(code), state.at, now, ready=ready), state.wave
+        )
         self._tell(Exited(process.worker, generation, ExitStatus(code), now))
         self._later(now + process.script.linger, lambda: self._gone(process, generation))
 

@@ -17,7 +17,8 @@ class Script:
 
     It executes `boot` after its spawn, unless `start_error` says how that fails, runs for `run_for`, then ends with
     `exit_code`; `kill_after` has somebody outside kill it after so long. Asked to leave, it takes `leave_after`, or,
-    with `ignore_term`, waits for SIGKILL. Its descendants outlive it by `linger`.
+    with `ignore_term`, waits for SIGKILL. Its descendants outlive it by `linger`. It becomes ready, in the way that its
+    queue asks for, when it has executed for `ready_after`; infinity is never.
     """
 
     run_for: float = math.inf
@@ -28,6 +29,7 @@ class Script:
     boot: float = 0.002
     leave_after: float = 0.01
     linger: float = 0.0
+    ready_after: float = 0.0
 
 
 Casting = Callable[[WorkerId, int], Script]
@@ -44,12 +46,18 @@ def everyone(script: Script) -> Casting:
     return lambda _worker, _generation: script
 
 
-def runs(*, boot: float = 0.0, leaves_after: float = 0.01) -> Script:
+def runs(*, boot: float = 0.0, leaves_after: float = 0.01, ready_after: float = 0.0) -> Script:
     """Executes `boot` seconds after its start, and runs until it is asked to leave.
 
-    Then it leaves after `leaves_after` seconds, in which it finishes a job, say.
+    Then it leaves after `leaves_after` seconds, in which it finishes a job, say. It says `READY=1`, writes the line or
+    opens the port that its queue waits for, `ready_after` seconds after it began to execute.
     """
-    return Script(boot=boot, leave_after=leaves_after)
+    return Script(boot=boot, leave_after=leaves_after, ready_after=ready_after)
+
+
+def never_ready() -> Script:
+    """Executes, and never does what its queue waits for."""
+    return Script(boot=0.0, ready_after=math.inf)
 
 
 def exits(code: int = 0, *, after: float = 0.0) -> Script:

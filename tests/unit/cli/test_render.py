@@ -86,16 +86,18 @@ def test_status_while_the_manifest_is_broken() -> None:
 def test_workers() -> None:
     workers = [
         WorkerView("emails.1", "emails", 1, "running", 4711, 7, 3700.0, 0, cpu=1.5, memory=5 << 20),
-        WorkerView("emails.2", "emails", 2, "waiting", None, 9, 0.25, 12, "exit code 1", 3.2),
+        WorkerView("emails.2", "emails", 2, "waiting", None, 9, 0.25, 12, "exit code 1", 3.2, detail="next try in 3 s"),
+        WorkerView("emails.4", "emails", 4, "starting", 4712, 8, 2.0, detail="waits for port 80, 58 s left"),
         WorkerView("emails.3", "emails", 3, "stopped"),
     ]
     check(
         worker_lines(workers, PLAIN),
         """
-        WORKER     STATE            PID      FOR    CPU    MEM   RESTARTS   LAST EXIT
-        emails.1   ● running       4711    1h 1m   150%   5.0M          –   –
-        emails.2   ↻ waiting 3 s      –   250 ms      –      –         12   exit code 1
-        emails.3   ■ stopped          –        –      –      –          –   –
+        WORKER     STATE         PID      FOR    CPU    MEM   RESTARTS   LAST EXIT
+        emails.1   ● running    4711    1h 1m   150%   5.0M          –   –
+        emails.2   ↻ waiting       –   250 ms      –      –         12   exit code 1   next try in 3 s
+        emails.4   ↑ starting   4712      2 s      –      –          –   –             waits for port 80, 58 s left
+        emails.3   ■ stopped       –        –      –      –          –   –
         """,
     )
 

@@ -106,3 +106,31 @@ def test_many_failures_are_not_all_listed(capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr().out.splitlines()
     assert (len(said), said[0]) == (21, "a.1   failed   exit code 1")
     assert said[-1].startswith("and 80 more")
+
+
+def test_who_is_not_ready_is_told_with_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    late = replace(worker(4, "starting"), ready=False, detail="waits for port 80 to accept connections, 58 s left")
+    looks = look(*(worker(n, "running") for n in (1, 2, 3)), late)
+    assert wait(Scripted(looks), patience=0.0) == 1
+    said = capsys.readouterr()
+    assert "not running yet: waits for port 80 to accept connections, 58 s left" in said.out
+    looks_then = look(*(worker(n, "running") for n in range(1, 5)))
+    assert wait(Scripted(looks, looks_then)) == 0
+    assert "waiting for a.4 (waits for port 80 to accept connections, 58 s left)" in capsys.readouterr().err
+
+
+def test_who_waits_for_a_queue_that_failed_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor who waits for one that does: each of them would wait for ever."""
+    base = replace(wire.WorkerView("redis.1", "redis", 1, "failed", wanted=True), last_exit="exit code 1")
+    after, last = wire.WorkerView("a.1", "a", 1, "starting"), wire.WorkerView("b.1", "b", 1, "starting")
+    names = {"redis": (), "a": ("redis",), "b": ("a",)}
+    queues = tuple(
+        wire.QueueView(n, "x", "growing", 0, 1, 1, waits_for=w, problem=(w and f"waits for {w[0]}") or None)
+        for n, w in names.items()
+    )
+    status = wire.StatusView("shop", "procq.yaml", None, 1.0, 1, 2, 1, queues=queues, workers=(base, after, last))
+    affected = wire.Affected(("redis.1", "a.1", "b.1"), tuple(names))
+    assert wait_for(Scripted(status), affected, Terminal({}), RUNNING) == 1
+    said = capsys.readouterr().out
+    assert "redis.1   failed   exit code 1" in said
+    assert "b.1   starting   not running yet: waits for a" in said

@@ -28,7 +28,7 @@ PRINT = QUEUE.fingerprint
 
 
 def running(generation: int) -> Running:
-    return Running(generation, PRINT, 4000 + generation, 5.0, SETTINGS)
+    return Running(generation, PRINT, 4000 + generation, 5.0, SETTINGS, ready=5.0)
 
 
 def actions(wanted: Intent | Manifest, **slots: WorkerState) -> list[tuple[type[Action], int, Reason]]:
@@ -90,7 +90,7 @@ def test_live_settings_do_not_replace() -> None:
     new = queue("emails", 1)
     new = type(new)(new.name, new.command, new.argv, stop=StopPolicy(grace=1.0), logs=LogPolicy("/x"))
     assert actions(manifest(new), s1=running(1)) == [(Configure, 1, Reason.SETTINGS)]
-    unknown = Running(1, PRINT, 7, 5.0, None)
+    unknown = Running(1, PRINT, 7, 5.0, None, ready=5.0)
     assert actions(manifest(queue("emails", 1)), s1=unknown) == [(Configure, 1, Reason.UNKNOWN_SETTINGS)]
 
 

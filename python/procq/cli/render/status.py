@@ -84,8 +84,6 @@ def _load(view: QueueView | WorkerView) -> tuple[str, str]:
 
 def _worker_row(worker: WorkerView, style: Style) -> tuple[str, ...]:
     state = _state(worker.state, style)
-    if worker.retry_in is not None:
-        state += f" {duration(worker.retry_in)}"
     return (
         plain(worker.id),
         state,
@@ -94,6 +92,7 @@ def _worker_row(worker: WorkerView, style: Style) -> tuple[str, ...]:
         *_load(worker),
         f"{worker.restarts:,}" if worker.restarts else _NOTHING,
         plain(worker.last_exit or _NOTHING),
+        plain(worker.detail or ""),
     )
 
 

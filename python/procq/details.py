@@ -1,0 +1,32 @@
+"""What there is to know about one worker beside its state, in words. Pure."""
+
+from __future__ import annotations
+
+from procq.intent import DesiredQueue
+from procq.model import WorkerId
+from procq.plan.readiness import Deadline, awaited, outlook, unready
+from procq.state import Backoff, Draining, Running, Stopping, WorkerState
+from procq.text import duration
+
+
+def detail(desired: DesiredQueue | None, worker: WorkerId, state: WorkerState | None, now: float) -> str | None:
+    """Why it is not ready, what it leaves for, when the next one comes; None where there is nothing to add."""
+    match state:
+        case Stopping(stuck=stuck) | Draining(stuck=stuck) if stuck:
+            return f"SIGKILL does not end it: {stuck}"
+        case Running() if desired is not None and unready(desired, state):
+            return waits_for(desired, worker, state, now)
+        case Stopping(fault=fault) if fault:
+            return fault
+        case Backoff(until=until) if until > now:
+            return f"next try in {duration(until - now)}"
+        case _:
+            return None
+
+
+def waits_for(desired: DesiredQueue, worker: WorkerId, state: Running, now: float) -> str:
+    """What a worker that is not ready waits for, and how long it may."""
+    own = desired.queue.ready if state.settings is None else state.settings.ready
+    ends = outlook(desired, worker, state)
+    left = f", {duration(max(0.0, ends.at - now))} left" if isinstance(ends, Deadline) else ""
+    return f"waits for {awaited(own, worker)}{left}"
