@@ -8,7 +8,7 @@ Messages cross as dictionaries with the key `t` naming their kind; kinds and fie
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, final
 
-__all__ = ["PROTOCOL", "VERSION", "Link", "host", "usage"]
+__all__ = ["PROTOCOL", "VERSION", "Link", "check_pattern", "host", "usage"]
 
 PROTOCOL: int
 """The newest protocol this build speaks."""
@@ -52,6 +52,9 @@ def usage(pids: Sequence[int]) -> list[tuple[float, int, int]]:
     Seconds of processor time since their start, bytes of resident memory (shared pages count for each), and how many
     processes they are: 0 where the pid is gone. Reads every process of the machine once, without the interpreter lock.
     """
+
+def check_pattern(text: str) -> tuple[str, tuple[int, int] | None] | None:
+    """Why `text` is not a pattern that output can be searched for, and where in it; None for one that is."""
 
 def host(config: Mapping[str, Any]) -> NoReturn:
     """Turns this process into a sentinel with a keeper as its child, and never returns.

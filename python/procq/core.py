@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from procq import _core
-from procq._core import PROTOCOL, VERSION, Link, usage
+from procq._core import PROTOCOL, VERSION, Link, check_pattern, usage
 
-__all__ = ["PROTOCOL", "VERSION", "Hosting", "Link", "exec_host", "start_owned", "usage"]
+__all__ = ["PROTOCOL", "VERSION", "Hosting", "Link", "check_pattern", "exec_host", "start_owned", "usage"]
 
 # A bare interpreter, the extension, and nothing else: no site, no packages, about 8 ms and 5 MiB.
 _LOADER = """\

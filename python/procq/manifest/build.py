@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from procq.manifest import command, nodes, order, schema
+from procq.manifest import command, order, schema, supervision, supervision_schema
 from procq.manifest.fields import Fields
-from procq.manifest.nodes import Node, Scalar
+from procq.manifest.nodes import Scalar
 from procq.manifest.people import People
-from procq.manifest.units import Refused
 from procq.model import (
     Backoff,
     Limit,
@@ -19,12 +18,14 @@ from procq.model import (
     Manifest,
     Queue,
     RestartPolicy,
+    StartRate,
     StopPolicy,
     UpdatePolicy,
     User,
 )
 
 _STOP, _RESTART, _BACKOFF, _LOGS, _UPDATE = StopPolicy(), RestartPolicy(), Backoff(), LogPolicy(), UpdatePolicy()
+_STARTS = StartRate()
 _NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
 
 
@@ -54,17 +55,19 @@ class Builder:
         after = {name: _after(name, fields) for name, fields in queues.items()}
         waves = order.waves(after)
         built = {name: self._queue(name, fields, shared, after[name], waves[name]) for name, fields in queues.items()}
+        host = self._root.section(schema.HOST)
         return Manifest(
             self._root.value(schema.NAME, default_name(self._directory)),
             MappingProxyType(built),
             self._directory,
             tuple(files),
-            self._root.section(schema.HOST).section(schema.BUDGET).optional(schema.BUDGET_WORKERS),
+            host.section(schema.BUDGET).optional(schema.BUDGET_WORKERS),
+            host.value(supervision_schema.STARTS, _STARTS),
         )
 
     def _queue(self, name: str, fields: Fields, shared: Mapping[str, str], after: tuple[str, ...], wave: int) -> Queue:
         node = fields.node("command")
-        vector = argv(node, fields.value(schema.SHELL, False), fields.environ)
+        vector = command.argv(node, fields.value(schema.SHELL, False), fields.environ)
         workers, most = fields.value(schema.WORKERS, (1, None))
         return Queue(
             name=name,
@@ -85,6 +88,10 @@ class Builder:
             restart=_restart(fields),
             update=_update(fields),
             logs=self._logs(fields),
+            ready=supervision.ready(fields),
+            health=supervision.health(fields),
+            watchdog=fields.value(supervision_schema.WATCHDOG, None),
+            limits=supervision.limits(fields),
         )
 
     def _env(self, fields: Fields) -> dict[str, str]:
@@ -112,22 +119,6 @@ class Builder:
             logs.value(schema.FORMAT, _LOGS.format),
             logs.value(schema.FULL, _LOGS.full),
         )
-
-
-def argv(node: Node | None, shell: bool, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The argument vector of a command. Raises Refused."""
-    match node:
-        case Scalar(text=text):
-            vector = command.shell(text) if shell else command.words(text, environ)
-        case nodes.Sequence(items=items) if not shell:
-            vector = command.listed([i.text for i in items if isinstance(i, Scalar)], environ)
-        case nodes.Sequence():
-            raise Refused("a shell needs the command as text, not as a list", "take `shell: yes` out, or write text")
-        case _:
-            return ()
-    if not vector or not vector[0]:
-        raise Refused("the command names no program", "write the program first, then its arguments")
-    return vector
 
 
 def user(fields: Fields, people: People) -> User | None:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from procq.errors import did_you_mean, nearest
 from procq.manifest import nodes, schema
+from procq.manifest.elsewhere import called_here
 from procq.manifest.expand import expand, hides
 from procq.manifest.fields import HIDDEN
 from procq.manifest.keys import Command, Key, List, Section, Table, Value
@@ -27,33 +28,6 @@ class _Place:
 
 
 _HOMES = {schema.ROOT.name: "at the top level", schema.QUEUE.name: "to a queue"}
-_CALLED_ELSEWHERE = {
-    "chdir": "directory",
-    "cmd": "command",
-    "concurrency": "workers",
-    "cwd": "directory",
-    "depends_on": "after",
-    "dir": "directory",
-    "environment": "env",
-    "gid": "group",
-    "instances": "workers",
-    "numprocs": "workers",
-    "processes": "workers",
-    "pty": "tty",
-    "replicas": "workers",
-    "requires": "after",
-    "uid": "user",
-    "ulimits": "rlimits",
-    "working_dir": "directory",
-    "autorestart": "restart",
-    "startretries": "restart.give_up",
-    "stdout_logfile": "logs.file",
-    "stop_grace_period": "stop.grace",
-    "stop_signal": "stop.signal",
-    "stopsignal": "stop.signal",
-    "stopwaitsecs": "stop.grace",
-}
-"""Keys of queues as other programs call them."""
 _SMALLEST = "the smallest manifest is a line `queues:` and below it, indented, `name: command`"
 
 
@@ -125,9 +99,7 @@ class _Checker:
         match node:
             case nodes.Mapping():
                 self.section(node, section, place)
-            case Scalar() if section.short is not None and node.text:
-                key = section.find(section.short)
-                assert isinstance(key, Value)
+            case Scalar() if node.text and isinstance(key := section.alone, Value):
                 self._leaf(name, node, key, path, None)
             case Scalar() if not node.text and node.plain:
                 self._at(name, f"{path} is empty", f"put its keys {below}")
@@ -229,7 +201,8 @@ class _Checker:
             expected = (refused.expected or key.expected) + self._expanded(node)
             if hides(node.text, self._environ) and self._expanded(node):
                 message, expected = f"{path} is not {key.what}", f"{key.expected} ({HIDDEN})"
-            self._source.problem(at.line, at.column, at.length, message, expected, above)
+            column, length = _within(at, refused.place)
+            self._source.problem(at.line, column, length, message, expected, above)
 
     def _expanded(self, node: Scalar) -> str:
         try:
@@ -243,6 +216,14 @@ class _Checker:
         self._source.problem(node.line, node.column, length, message, expected)
 
 
+def _within(scalar: Scalar, place: tuple[int, int] | None) -> tuple[int, int]:
+    """Column and length of a part of a value; of the whole where its text does not stand there as it is."""
+    quotes = 0 if scalar.plain else 1
+    if place is None or "${" in scalar.text or scalar.length != len(scalar.text) + 2 * quotes:
+        return scalar.column, scalar.length
+    return scalar.column + quotes + place[0], place[1] - place[0]
+
+
 def _begin(node: Node, name: Scalar) -> Node:
     return node if node.line == name.line else name
 
@@ -250,11 +231,12 @@ def _begin(node: Node, name: Scalar) -> Node:
 def _hint(word: str, section: Section) -> str:
     if section is schema.INCLUDED and schema.ROOT.find(word) is not None:
         return "it belongs into the manifest that includes this file"
+    here = called_here(word, section.name)
+    if here is not None:
+        return f"it is called `{here}` here"
     homes = list(dict.fromkeys(_homes(word, schema.ROOT)))
     if homes:
         return f"it belongs {' or '.join(_HOMES.get(home, f'under `{home}`') for home in homes)}"
-    if section in (schema.QUEUE, schema.DEFAULTS) and word in _CALLED_ELSEWHERE:
-        return f"it is called `{_CALLED_ELSEWHERE[word]}` here"
     if word == "<<":
         return "keys are not merged in manifests; what all queues share goes under `defaults`"
     choices = [key.name for key in section.keys]

@@ -6,7 +6,9 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from procq.manifest import nodes
 from procq.manifest.expand import expand, replace
+from procq.manifest.nodes import Node, Scalar
 from procq.manifest.units import Refused
 
 _SHELL = "/bin/sh"
@@ -82,10 +84,27 @@ def shell(command: str) -> tuple[str, ...]:
     return (_SHELL, "-c", f"exec {command.strip()}" if replaces else command)
 
 
-def words(command: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+def argv(node: Node | None, use_shell: bool, environ: Mapping[str, str], remedy: str = _USE_SHELL) -> tuple[str, ...]:
+    """The argument vector of a command; `remedy` is how to get a shell. Raises Refused."""
+    match node:
+        case Scalar(text=text):
+            vector = shell(text) if use_shell else words(text, environ, remedy)
+        case nodes.Sequence(items=items) if not use_shell:
+            vector = listed([i.text for i in items if isinstance(i, Scalar)], environ)
+        case nodes.Sequence():
+            raise Refused("a shell needs the command as text, not as a list", "take `shell: yes` out, or write text")
+        case _:
+            return ()
+    if not vector or not vector[0]:
+        raise Refused("the command names no program", "write the program first, then its arguments")
+    return vector
+
+
+def words(command: str, environ: Mapping[str, str], remedy: str = _USE_SHELL) -> tuple[str, ...]:
     """Splits as a shell would, then expands: a value with spaces in it stays one word.
 
-    Raises Refused for a quote that is not closed and for syntax that only a shell understands.
+    Raises Refused for a quote that is not closed and for syntax that only a shell understands; `remedy` says then how
+    to get one.
     """
     values: list[str] = []
 
@@ -98,7 +117,7 @@ def words(command: str, environ: Mapping[str, str]) -> tuple[str, ...]:
         parts = shlex.split(marked)
     except ValueError:
         raise Refused("the command has a quote that is opened and never closed", "close it") from None
-    _refuse_shell_syntax(parts, command)
+    _refuse_shell_syntax(parts, command, remedy)
     return tuple(re.sub("\0([0-9]+)\0", lambda found: values[int(found[1])], part) for part in parts)
 
 
@@ -107,14 +126,14 @@ def listed(items: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(expand(item, environ) for item in items)
 
 
-def _refuse_shell_syntax(parts: Sequence[str], command: str) -> None:
+def _refuse_shell_syntax(parts: Sequence[str], command: str, remedy: str) -> None:
     for part in parts:
         if part in _OPERATORS:
-            raise Refused(_ONLY_SHELL.format(part), _USE_SHELL)
+            raise Refused(_ONLY_SHELL.format(part), remedy)
     # In single quotes a dollar is meant as it is, as in sh -c 'echo $HOME' or awk '{print $1}'.
     if dollar := _DOLLAR.search(_SINGLE_QUOTED.sub("", command)):
         braces = "" if dollar[1] == "(" else f"write ${{{dollar[1]}}}, or "
-        raise Refused(_ONLY_SHELL.format(dollar[0]), braces + _USE_SHELL)
+        raise Refused(_ONLY_SHELL.format(dollar[0]), braces + remedy)
     if parts and (found := _ASSIGNMENT.match(parts[0])):
         raise Refused(f'"{found[0]}…" sets a variable only in a shell', f"write {found[1]} under `env:` of the queue")
 

@@ -114,7 +114,7 @@ def _entries(node: Node, section: Section) -> dict[str, Node]:
     match node:
         case nodes.Mapping(entries=entries):
             return {key.text: value for key, value in entries}
-        case Scalar() if section.short is not None:
-            return {section.short: node}
+        case Scalar() if section.alone is not None:
+            return {section.alone.name: node}
         case _:
             return {}

@@ -78,9 +78,10 @@ def _table(key: Table) -> Schema:
 
 def _short(section: Section, mapping: Schema) -> Schema:
     """A section for which one value may stand."""
-    match section.find(section.short) if section.short is not None else None:
+    match section.alone:
         case Value() as key:
-            return {"anyOf": [*_value(key)["anyOf"], mapping]}
+            default = {} if section.word is None else {"default": key.default}
+            return {"anyOf": [*_value(key)["anyOf"], mapping]} | default
         case Command():
             return {"anyOf": [{"type": "string", "pattern": r"\S"}, mapping]}
         case _:

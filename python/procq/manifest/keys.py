@@ -79,8 +79,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A key with a fixed set of keys below it. One value alone stands for the key named `short`.
+    """A key with a fixed set of keys below it. One value alone stands for the key named `short`, or is `word`.
 
+    `word` has the name of the section: what is written in the place of its keys, and says something of its own.
     `later` holds the keys of the design that this version does not know yet, each with what it is for.
     """
 
@@ -88,11 +89,19 @@ class Section:
     keys: tuple[Key, ...]
     about: str
     short: str | None = None
+    word: Value[object] | None = None
     later: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     def find(self, name: str) -> Key | None:
         """The key of that name."""
         return next((key for key in self.keys if key.name == name), None)
+
+    @property
+    def alone(self) -> Value[object] | Command | None:
+        """How one value is read that stands in the place of its keys; None: not at all."""
+        key = self.word or (self.find(self.short) if self.short is not None else None)
+        assert key is None or isinstance(key, Value | Command)
+        return key
 
 
 Key = Value[object] | List | Command | Table | Section

@@ -41,6 +41,8 @@ def reference() -> str:
 def _below(key: Key, path: str = "") -> Iterator[tuple[str, Key]]:
     """The keys that hold values, each with the path that leads to it."""
     if isinstance(key, Section):
+        if key.word is not None:
+            yield path, key.word
         for each in key.keys:
             yield from _below(each, f"{path}{key.name}.")
     else:

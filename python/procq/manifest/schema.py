@@ -7,29 +7,20 @@ from __future__ import annotations
 
 from procq.manifest import units
 from procq.manifest.keys import Command, List, Nature, Section, Table, Value
+from procq.manifest.shapes import DURATION as _DURATION
+from procq.manifest.shapes import SIZE as _SIZE
+from procq.manifest.shapes import duration as _duration
+from procq.manifest.shapes import yes_no as _yes_no
+from procq.manifest.supervision_schema import HEALTH, LIMITS, READY, STARTS, WATCHDOG
 from procq.model import LogFormat, RestartWhen, StopTo, WhenFull
 from procq.names import NAME_RULE
 
-_DURATION_RULE = "expected a number with a unit, as in 500ms, 30s or 5m"
-_DURATION = r"[0-9]+(\.[0-9]+)?(ms|s|m|h|d)"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_YES_NO = ("yes", "no", "true", "false")
 _PATH = r"[^~](.|\n)*"
-_SIZE = r"[0-9]+(\.[0-9]+)?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
 _SHARE = r"[0-9]+%?"
 _USER_RULE = "expected the name of a user, or a number"
 _GROUP_RULE = "expected the name of a group, or a number"
 _LIMIT = rf"([0-9]+|{_SIZE}|unlimited)"
-
-
-def _yes_no(name: str, about: str) -> Value[bool]:
-    """A key of nature rolling that is off unless somebody says yes."""
-    what, expected = "yes or no", "expected yes or no"
-    return Value(name, units.yes_or_no, what, expected, about, "no", "", ("yes",), _YES_NO, nature=Nature.ROLLING)
-
-
-def _duration(name: str, about: str, default: str, examples: tuple[str, ...]) -> Value[float]:
-    return Value(name, units.duration, "a duration", _DURATION_RULE, about, default, "", examples, (), _DURATION)
 
 
 VERSION = Value(
@@ -364,6 +355,10 @@ QUEUE_KEYS = (
     AFTER,
     STOP,
     RESTART,
+    READY,
+    HEALTH,
+    WATCHDOG,
+    LIMITS,
     UPDATE,
     LOGS,
 )
@@ -372,10 +367,6 @@ _QUEUE_LATER = {
     "scale": "automatic scaling",
     "schedule": "schedules",
     "share": "sharing the machine between queues",
-    "ready": "readiness checks",
-    "health": "health checks",
-    "watchdog": "watchdogs",
-    "limits": "limits on memory, CPU, jobs and age",
 }
 QUEUE = Section("queue", QUEUE_KEYS, "A queue.", short="command", later=_QUEUE_LATER)
 DEFAULTS = Section("defaults", QUEUE_KEYS, "Any key of a queue, for queues that leave it out.", later=_QUEUE_LATER)
@@ -386,6 +377,6 @@ BUDGET = Section(
     "What this machine may spend on workers.",
     later={"cpus": "a budget of processors", "memory": "a budget of memory"},
 )
-HOST = Section("host", (BUDGET,), "The machine.", later={"guard": "guarding the machine against pressure"})
+HOST = Section("host", (BUDGET, STARTS), "The machine.", later={"guard": "guarding the machine against pressure"})
 ROOT = Section("manifest", (VERSION, NAME, INCLUDE, ENV_FILE, ENV, HOST, DEFAULTS, QUEUES), "The whole file.")
 INCLUDED = Section("included file", (VERSION, QUEUES), "A file that is included into a manifest.")

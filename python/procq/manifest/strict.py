@@ -126,7 +126,7 @@ def _from_key(key: Key) -> Any:
             return strictyaml.Str() | strictyaml.Seq(strictyaml.Str())
         case Section():
             fixed = strictyaml.Map({strictyaml.Optional(k.name): _from_key(k) for k in key.keys})
-            return strictyaml.Str() | fixed if key.short is not None else fixed
+            return strictyaml.Str() | fixed if key.alone is not None else fixed
         case Table():
             return strictyaml.MapPattern(strictyaml.Str(), _from_key(key.value))
         case _:

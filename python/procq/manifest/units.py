@@ -62,12 +62,18 @@ BYTE_LIMITS = frozenset(("as", "core", "data", "fsize", "memlock", "msgqueue", "
 
 
 class Refused(Exception):
-    """A value cannot be read. `expected` says what to write; None where the key's own words say it."""
+    """A value cannot be read. `expected` says what to write; None where the key's own words say it.
 
-    def __init__(self, message: str | None = None, expected: str | None = None) -> None:
+    `place` is where in the value that is, first character and one past the last; None for the whole.
+    """
+
+    def __init__(
+        self, message: str | None = None, expected: str | None = None, place: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.expected = expected
+        self.place = place
 
 
 def text(value: str) -> str:
@@ -106,7 +112,7 @@ def ends(value: str) -> tuple[str, str | None]:
     return (value, None) if found is None else (found[1], found[2])
 
 
-def _whole(value: str, least: int, most: int, what: str) -> int:
+def whole(value: str, least: int, most: int, what: str) -> int:
     """A whole number in digits. Raises Refused with `what` there would be too many of."""
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise Refused
@@ -139,7 +145,7 @@ def workers(value: str) -> tuple[int, int | None]:
 
 def budget_workers(value: str) -> int:
     """How many workers a machine bears."""
-    return _whole(value, 1, 1_000_000, "workers")
+    return whole(value, 1, 1_000_000, "workers")
 
 
 def yes_or_no(value: str) -> bool:
@@ -240,13 +246,18 @@ def include(value: str) -> str:
     return value
 
 
-def log_file(value: str) -> str:
-    """A path with the placeholders `{queue}` and `{slot}`."""
-    directory(value)
+def check_placeholders(value: str) -> None:
+    """Raises Refused for anything in braces but `{queue}` and `{slot}`."""
     for found in _PLACEHOLDER.finditer(value):
         if found[1] not in PLACEHOLDERS or not found[0].endswith("}"):
             guess = did_you_mean(found[1], PLACEHOLDERS, "expected {queue} or {slot}")
             raise Refused(f"{found[0]} is not something that procq can fill in", guess)
+
+
+def log_file(value: str) -> str:
+    """A path with the placeholders `{queue}` and `{slot}`."""
+    directory(value)
+    check_placeholders(value)
     if value.endswith("/"):
         raise Refused("this is a directory", "name a file, as in logs/{queue}.{slot}.log")
     return value
@@ -275,7 +286,7 @@ def rotate(value: str) -> int:
 
 def keep(value: str) -> int:
     """How many closed log files stay."""
-    return _whole(value, 0, _MOST_KEPT, "files")
+    return whole(value, 0, _MOST_KEPT, "files")
 
 
 def give_up(value: str) -> GiveUp:
@@ -283,7 +294,7 @@ def give_up(value: str) -> GiveUp:
     found = re.fullmatch(r"([0-9]{1,9}) +in +(\S+)", value)
     if found is None:
         raise Refused
-    failures, within = _whole(found[1], 1, _MOST_FAILURES, "failures"), duration(found[2])
+    failures, within = whole(found[1], 1, _MOST_FAILURES, "failures"), duration(found[2])
     if not within:
         raise Refused(expected="a time of more than 0")
     return GiveUp(failures, within)
@@ -292,10 +303,10 @@ def give_up(value: str) -> GiveUp:
 def _share(value: str) -> Share:
     number = value.removesuffix("%")
     if number == value:
-        return Share(_whole(number, 0, MAX_WORKERS, "workers"))
+        return Share(whole(number, 0, MAX_WORKERS, "workers"))
     if re.fullmatch(r"[0-9]{1,9}", number) and int(number) > 100:
         raise Refused(expected="at most 100%")
-    return Share(_whole(number, 0, 100, "percent"), percent=True)
+    return Share(whole(number, 0, 100, "percent"), percent=True)
 
 
 def surge(value: str) -> Share:

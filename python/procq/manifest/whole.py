@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from procq.errors import did_you_mean, nearest
-from procq.manifest import bounds, build, logpaths, nodes, order, schema
+from procq.manifest import bounds, build, command, logpaths, nodes, order, schema, supervision
 from procq.manifest.fields import Fields, Found
 from procq.manifest.keys import List
 from procq.manifest.nodes import Node, Scalar
@@ -46,6 +46,7 @@ class Whole:
             self._check_user(queue.fields)
             _check_bounds(queue.fields)
             _check_logs(queue)
+            supervision.check(Found(queue.source, queue.name), queue.node, queue.fields)
         if not self._queues and self._root.found("include") is not None and self._root.found("queues") is None:
             self._nothing_included()
         self._check_order(names)
@@ -156,7 +157,7 @@ def _check_command(queue: Written) -> None:
     except Refused:
         return
     with _noting(found, shows_value=False):
-        build.argv(found.node, shell, queue.fields.environ)
+        command.argv(found.node, shell, queue.fields.environ)
 
 
 def _check_bounds(fields: Fields) -> None:

@@ -6,6 +6,7 @@
 pub mod host;
 pub mod keeper;
 pub mod output;
+pub mod pattern;
 pub mod proto;
 pub mod sentinel;
 pub mod state;

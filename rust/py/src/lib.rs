@@ -2,7 +2,7 @@
 
 mod link;
 
-use procq_core::{host as hosting, proto::messages, sys::process};
+use procq_core::{host as hosting, pattern, proto::messages, sys::process};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -12,6 +12,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<link::Link>()?;
     module.add_function(wrap_pyfunction!(usage, module)?)?;
+    module.add_function(wrap_pyfunction!(check_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(host, module)?)
 }
 
@@ -19,6 +20,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 fn usage(py: Python<'_>, pids: Vec<i32>) -> Vec<(f64, u64, u32)> {
     let found = py.detach(|| process::usage(&pids));
     found.into_iter().map(|usage| (usage.cpu, usage.memory, usage.processes)).collect()
+}
+
+#[pyfunction]
+fn check_pattern(text: &str) -> Option<(String, Option<(usize, usize)>)> {
+    pattern::compile(text).err().map(|error| (error.why, error.place))
 }
 
 #[pyfunction]

@@ -12,7 +12,27 @@ import strictyaml
 
 from procq.errors import ManifestError
 from procq.manifest import load_text
-from procq.model import Backoff, LogPolicy, Manifest, Queue, RestartPolicy, RestartWhen, StopPolicy, WorkerId
+from procq.model import (
+    After,
+    Backoff,
+    CommandCheck,
+    Health,
+    HttpCheck,
+    Limits,
+    LogLine,
+    LogPolicy,
+    Manifest,
+    Notify,
+    Queue,
+    Readiness,
+    RestartPolicy,
+    RestartWhen,
+    Spawned,
+    StartRate,
+    StopPolicy,
+    TcpCheck,
+    WorkerId,
+)
 
 PATH = Path("/srv/shop/procq.yaml")
 ENVIRON = {"HOME": "/home/shop", "COUNT": "3", "TWO": "a b; c", "EMPTY": ""}
@@ -262,3 +282,98 @@ def test_a_path_has_a_length_that_the_system_takes(key: str) -> None:
     head = f"    {section}:\n      {name}" if section else f"    {name}"
     with pytest.raises(ManifestError, match="longer than the system allows"):
         read(f"queues:\n  emails:\n    command: work\n{head}: {'x/' * 2048}y\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("ready: spawned", Readiness(Spawned())),
+        ("ready: notify", Readiness(Notify())),
+        ("ready:\n  notify: yes\n  timeout: 5m", Readiness(Notify(), 300.0)),
+        ("ready:\n  log: '^up \\d+$'", Readiness(LogLine(r"^up \d+$"))),
+        ("ready:\n  port: 6379", Readiness(TcpCheck(6379))),
+        ("ready:\n  http: http://${TWO:-x}/{slot}", None),
+        ("ready:\n  http: http://a:900{slot}/", Readiness(HttpCheck("http://a:900{slot}/"))),
+        ("ready:\n  delay: ${COUNT}s", Readiness(After(3.0))),
+        ("ready:\n  timeout: 5s", Readiness(Spawned(), 5.0)),
+    ],
+)
+def test_readiness(text: str, meant: Readiness | None) -> None:
+    if meant is None:
+        with pytest.raises(ManifestError, match="only ASCII, and no spaces"):
+            queue(f"command: x\n{text}")
+    else:
+        assert queue(f"command: x\n{text}").ready == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("health:\n  tcp: 80", Health(TcpCheck(80), 10.0, 5.0, 3)),
+        (
+            "health:\n  http: https://a/\n  every: 1m\n  timeout: 1s\n  failures: 1",
+            Health(HttpCheck("https://a/"), 60, 1, 1),
+        ),
+        ("health:\n  command: ./ok 'a b' ${TWO}", Health(CommandCheck("./ok 'a b' ${TWO}", ("./ok", "a b", "a b; c")))),
+        ("health:\n  command:\n    - sh\n    - a | b", Health(CommandCheck("sh 'a | b'", ("sh", "a | b")))),
+        ("health: none", None),
+    ],
+)
+def test_health(text: str, meant: Health | None) -> None:
+    assert queue(f"command: x\n{text}").health == meant
+
+
+def test_what_a_queue_says_of_readiness_and_health_takes_the_place_of_what_defaults_say() -> None:
+    found = read(
+        """
+        defaults:
+          ready:
+            port: 80
+            timeout: 9s
+          health:
+            tcp: 80
+            every: 1s
+          watchdog: 30s
+          limits:
+            memory: 1MiB
+            jobs: 10
+        queues:
+          same: x
+          other:
+            command: x
+            ready:
+              log: up
+            health:
+              command: ./ok
+              failures: 9
+            watchdog: none
+            limits:
+              memory: unlimited
+              cpu: 150%
+          none:
+            command: x
+            ready: spawned
+            health: none
+        """
+    ).queues
+    same, other, none = found["same"], found["other"], found["none"]
+    assert (same.ready, same.health) == (Readiness(TcpCheck(80), 9.0), Health(TcpCheck(80), 1.0))
+    assert (other.ready, other.health) == (
+        Readiness(LogLine("up"), 9.0),
+        Health(CommandCheck("./ok", ("./ok",)), 1.0, failures=9),
+    )
+    assert (none.ready, none.health) == (Readiness(Spawned(), 9.0), None)
+    assert (same.watchdog, other.watchdog) == (30.0, None)
+    assert (same.limits, other.limits) == (Limits(1 << 20, jobs=10), Limits(None, 1.5, jobs=10))
+
+
+def test_limits() -> None:
+    text = "limits:\n  memory: 512MiB\n  cpu: 250%\n  pids: 9\n  jobs: ${COUNT}\n  age: 6h\n  job_timeout: 1.5m"
+    found = queue(f"command: x\nwatchdog: 1s\n{text}")
+    assert found.limits == Limits(512 << 20, 2.5, 9, 3, 21_600.0, 90.0)
+    assert found.watchdog == 1.0
+
+
+def test_the_rate_of_starts() -> None:
+    assert read("queues:\n  a: b").starts == StartRate(250, 1.0)
+    assert read("host:\n  starts: 20 in 0.5m\nqueues:\n  a: b").starts == StartRate(20, 30.0)

@@ -244,14 +244,16 @@ def test_every_default_is_what_leaving_it_out_means() -> None:
     from procq.manifest import schema
     from procq.manifest.keys import Section, Value
 
-    plain = queue("workers: 1")
+    besides = {"logs": "\n  file: x.log", "health": "\n  tcp: 1"}
     tried = 0
     for key in schema.QUEUE_KEYS:
-        for below in key.keys if isinstance(key, Section) else (key,):
+        words = [key.word] if isinstance(key, Section) and key.word is not None else []
+        for below in [*words, *key.keys] if isinstance(key, Section) else (key,):
             if isinstance(below, Value) and below.default is not None:
-                head = f"{key.name}:\n  {below.name}" if below is not key else key.name
-                file = "\n  file: x.log" if key is schema.LOGS else ""
-                same = plain if not file else queue("logs:\n  file: x.log")
-                assert queue(f"{head}: {below.default}{file}") == same, below.name
+                inside = isinstance(key, Section) and below not in words
+                beside = besides.get(key.name, "") if inside else ""
+                same = queue(f"{key.name}:{beside}" if beside else "workers: 1")
+                head = f"{key.name}:\n  {below.name}" if inside else key.name
+                assert queue(f"{head}: {below.default}{beside}") == same, below.name
                 tried += 1
-    assert tried >= 14
+    assert tried >= 25

@@ -14,18 +14,31 @@ from hypothesis import strategies as st
 
 from procq.manifest import load_text
 from procq.model import (
+    After,
     Backoff,
+    CommandCheck,
     GiveUp,
+    Health,
+    HealthCheck,
+    HttpCheck,
     Limit,
+    Limits,
     LogFormat,
+    LogLine,
     LogPolicy,
     Manifest,
+    Notify,
     Queue,
+    Readiness,
+    ReadyCheck,
     RestartPolicy,
     RestartWhen,
     Share,
+    Spawned,
+    StartRate,
     StopPolicy,
     StopTo,
+    TcpCheck,
     UpdatePolicy,
     WhenFull,
 )
@@ -39,6 +52,35 @@ SHARES = st.builds(Share, st.integers(0, 10_000)) | st.builds(Share, st.integers
 NUMBERS = st.integers(0, 2**40)
 LIMITS = NUMBERS.map(lambda n: Limit(n, n)) | st.tuples(NUMBERS, NUMBERS).map(lambda p: Limit(min(p), max(p)))
 FILES = NAMES.map(lambda name: f"{DIRECTORY}/{name}.{{slot}}.log")
+PORTS = st.integers(1, 65_535).map(TcpCheck)
+URLS = st.sampled_from(
+    ["http://127.0.0.1/", "https://[::1]:8443/a?b={queue}&c", "http://{queue}.local/{slot}", "http://h/%20"]
+).map(HttpCheck)
+DELAYS = st.integers(0, 10**6).map(lambda ms: After(ms / 1000))
+LINES = st.sampled_from(["up", r"^ready in \d+ ms$", "a{2,3} | b", "é(?i)X", r"\$\{", "[#'\"]"]).map(LogLine)
+WORDS = st.lists(TEXT, max_size=3).map(lambda rest: ("./healthy", *rest))
+COMMANDS = WORDS.map(lambda argv: CommandCheck(shlex.join(argv), argv))
+HEALTHS = st.builds(
+    Health,
+    PORTS | URLS | COMMANDS,
+    st.integers(100, 10**6).map(lambda ms: ms / 1000),
+    st.integers(10, 600_000).map(lambda ms: ms / 1000),
+    st.integers(1, 1000),
+)
+READY = st.builds(
+    Readiness,
+    st.just(Spawned()) | st.just(Notify()) | PORTS | URLS | DELAYS | LINES,
+    st.integers(1_001_000, 10**8).map(lambda ms: ms / 1000),
+)
+QUEUE_LIMITS = st.builds(
+    Limits,
+    st.none() | st.integers(1 << 20, 2**50),
+    st.none() | st.integers(1, 10**6).map(lambda percent: percent / 100),
+    st.none() | st.integers(1, 4_194_304),
+    st.none() | st.integers(1, 999_999_999),
+    st.none() | st.integers(1000, 10**7).map(lambda ms: ms / 1000),
+    st.none() | st.integers(1000, 10**7).map(lambda ms: ms / 1000),
+)
 QUEUES = st.builds(
     Queue,
     name=st.just(""),
@@ -69,7 +111,12 @@ QUEUES = st.builds(
     rlimits=st.dictionaries(st.sampled_from(["core", "fsize", "stack", "cpu"]), LIMITS, max_size=2),
     tty=st.booleans(),
     update=st.builds(UpdatePolicy, SHARES, SHARES.filter(lambda share: share.number > 0), SECONDS),
+    ready=READY,
+    health=st.none() | HEALTHS,
+    watchdog=st.none() | st.integers(1000, 10**7).map(lambda ms: ms / 1000),
+    limits=QUEUE_LIMITS,
 )
+STARTS = st.builds(StartRate, st.integers(1, 100_000), st.integers(1, 3_600_000).map(lambda ms: ms / 1000))
 MANIFESTS = st.tuples(NAMES, st.dictionaries(NAMES, QUEUES, min_size=1, max_size=4))
 
 
@@ -110,6 +157,55 @@ def bounds(limit: Limit, style: random.Random) -> str:
     return f"{limit.soft}" if short else f"{limit.soft}{style.choice(['..', ' .. '])}{limit.hard}"
 
 
+def print_check(check: ReadyCheck | HealthCheck, style: random.Random) -> list[str]:
+    """The lines of a check; none for what is left out, and for ports, which have two names."""
+    match check:
+        case LogLine(pattern):
+            return [f"log: {quoted(pattern, style)}"]
+        case After(seconds):
+            return [f"delay: {milliseconds(seconds)}"]
+        case HttpCheck(url):
+            return [f"http: {quoted(url, style)}"]
+        case CommandCheck(argv=argv):
+            return ["command:", *indented([f"- {quoted(word, style)}" for word in argv])]
+        case Notify():
+            return [f"notify: {style.choice(['yes', 'true'])}"]
+        case _:
+            return []
+
+
+def print_ready(ready: Readiness, style: random.Random) -> list[str]:
+    port = [f"port: {ready.check.port}"] if isinstance(ready.check, TcpCheck) else []
+    return ["ready:", *indented([*port, *print_check(ready.check, style), f"timeout: {milliseconds(ready.timeout)}"])]
+
+
+def print_health(health: Health | None, style: random.Random) -> list[str]:
+    if health is None:
+        return style.choice([[], ["health: none"]])
+    port = [f"tcp: {health.check.port}"] if isinstance(health.check, TcpCheck) else []
+    lines = [
+        *port,
+        *print_check(health.check, style),
+        f"every: {milliseconds(health.every)}",
+        f"timeout: {milliseconds(health.timeout)}",
+    ]
+    return ["health:", *indented([*lines, f"failures: {health.failures}"])]
+
+
+def print_limits(limits: Limits, style: random.Random) -> list[str]:
+    texts = {
+        "memory": None if limits.memory is None else f"{limits.memory}B",
+        "cpu": None if limits.cpu is None else f"{round(limits.cpu * 100)}%",
+        "pids": limits.pids,
+        "jobs": limits.jobs,
+        "age": None if limits.age is None else milliseconds(limits.age),
+        "job_timeout": None if limits.job_timeout is None else milliseconds(limits.job_timeout),
+    }
+    lines = [f"{name}: {'unlimited' if text is None else text}" for name, text in texts.items()]
+    kept = [line for line in lines if "unlimited" not in line or style.random() < 0.3]
+    return ["limits:", *indented(kept)] if kept else []
+
+
 def print_queue(queue: Queue, style: random.Random) -> list[str]:
     restart = queue.restart
     blocks = [
@@ -135,6 +231,10 @@ def print_queue(queue: Queue, style: random.Random) -> list[str]:
             f"  backoff: {milliseconds(restart.backoff.initial)}..{milliseconds(restart.backoff.maximum)}",
         ],
     ]
+    blocks.append(print_ready(queue.ready, style))
+    blocks += [lines for lines in (print_health(queue.health, style), print_limits(queue.limits, style)) if lines]
+    if queue.watchdog is not None or style.random() < 0.3:
+        blocks.append([f"watchdog: {'none' if queue.watchdog is None else milliseconds(queue.watchdog)}"])
     if queue.env:
         blocks.append(["env:", *indented([f"{name}: {quoted(value, style)}" for name, value in queue.env.items()])])
     if restart.give_up is not None:
@@ -158,13 +258,19 @@ def print_queue(queue: Queue, style: random.Random) -> list[str]:
 
 def print_manifest(manifest: Manifest, style: random.Random) -> str:
     queues = [line for queue in manifest.queues.values() for line in print_queue(queue, style)]
-    blocks = [[f"name: {manifest.name}"], ["version: 1"], ["queues:", *indented(queues)]]
+    starts = f"starts: {manifest.starts.number} in {milliseconds(manifest.starts.within)}"
+    blocks = [
+        [f"name: {manifest.name}"],
+        ["version: 1"],
+        ["host:", *indented([starts])],
+        ["queues:", *indented(queues)],
+    ]
     return "\n".join(shuffled(blocks, style)) + "\n"
 
 
 @settings(max_examples=60, deadline=None)
-@given(MANIFESTS, st.integers(0, 2**32))
-def test_what_is_printed_is_read_back(parts: tuple[str, dict[str, Queue]], seed: int) -> None:
+@given(MANIFESTS, STARTS, st.integers(0, 2**32))
+def test_what_is_printed_is_read_back(parts: tuple[str, dict[str, Queue]], starts: StartRate, seed: int) -> None:
     name, queues = parts
     names = list(queues)
     # Each comes after some of those before it: their waves are the longest ways to a queue without any.
@@ -177,6 +283,6 @@ def test_what_is_printed_is_read_back(parts: tuple[str, dict[str, Queue]], seed:
         key: replace(q, name=key, command=shlex.join(q.argv), after=after[key], wave=wave[key])
         for key, q in queues.items()
     }
-    manifest = Manifest(name, named, DIRECTORY)
+    manifest = Manifest(name, named, DIRECTORY, starts=starts)
     text = print_manifest(manifest, random.Random(seed))
     assert load_text(text.encode(), Path(DIRECTORY) / "procq.yaml", {}) == manifest

@@ -48,17 +48,19 @@ def test_what_is_checked_in_is_what_the_schema_says(file: str) -> None:
 def leaves(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Key]]:
     for key in section.keys:
         if isinstance(key, Section):
+            if key.word is not None:
+                yield (*path, key.name), key.word
             yield from leaves(key, (*path, key.name))
         else:
             yield (*path, key.name), key
 
 
 VALUES = {
-    key.name: key
+    ".".join(path): key
     for section in (schema.QUEUE, schema.ROOT)
-    for _, key in leaves(section)
-    if isinstance(key, Value) and key.name != "workers"
-} | {"workers": schema.WORKERS, "budget": schema.BUDGET_WORKERS, "limit": schema.LIMIT, "user name": schema.GROUPS.item}
+    for path, key in leaves(section)
+    if isinstance(key, Value) and path[0] != "defaults"
+} | {"limit": schema.LIMIT, "user name": schema.GROUPS.item}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -67,6 +69,7 @@ def test_examples_and_defaults_are_read(name: str) -> None:
     assert key.examples
     for text in (*key.examples, *key.choices, *([] if key.default is None else [key.default])):
         if "$" not in text:
+            assert key.choices or not key.pattern or re.search(rf"^(?:{key.pattern})$", text)
             key.read(text)
     assert key.about or key in (schema.LIMIT, schema.GROUPS.item)
     assert key.default is None or not key.otherwise
@@ -179,6 +182,8 @@ OTHER = {
 }
 """Values that say something else than the manifest below; for every other key the first example does."""
 BASE: dict[str, Any] = {"command": "work", "workers": "3", "user": "root", "logs": {"file": "x.log"}}
+ASKED: dict[str, Any] = {**BASE, "health": {"tcp": "1"}}
+"""The base for keys that say how workers are asked, which takes a key that says what."""
 
 
 def loaded(queue: dict[str, Any], tmp_path: Path) -> Manifest:
@@ -210,7 +215,10 @@ def test_a_change_does_what_its_nature_says(name: str, tmp_path: Path, monkeypat
         BASE_GROUP = merged(BASE, ("group",), "0")
         before, after = loaded(BASE_GROUP, tmp_path), loaded(merged(BASE_GROUP, path, "0"), tmp_path)
     else:
-        before, after = loaded(BASE, tmp_path), loaded(merged(BASE, path, OTHER.get(name, example)), tmp_path)
+        base = ASKED if name in ("health", "health.every", "health.timeout", "health.failures") else BASE
+        value = OTHER.get(name, example)
+        changed = {**base, name: value} if len(path) == 1 else merged(base, path, value)
+        before, after = loaded(base, tmp_path), loaded(changed, tmp_path)
     assert before != after, "the sample is no change"
     rolling = key.nature is Nature.ROLLING
     assert (before.queues["a"].fingerprint != after.queues["a"].fingerprint) == rolling
