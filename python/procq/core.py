@@ -45,7 +45,9 @@ class Hosting:
     `control` is the command of the control plane, to which `--link-fd` and `--api-fd` are added; empty in library use.
     `keeper_fd` is a listener to serve in the place of `keeper_socket`. `ready_fd` gets a line once the control plane
     is ready, and is closed without one when that will never be. `ping` and `silence` are seconds: between two
-    questions to the control plane, and without an answer until it is replaced.
+    questions to the control plane, and without an answer until it is replaced. `tier` is the highest tier of
+    containment that may be used (docs/guarantees.md), PROCQ_TIER where it is None; what of it cannot be had is an error
+    where it is `tier_required`.
     """
 
     control: Sequence[str] = ()
@@ -62,6 +64,8 @@ class Hosting:
     raw: bool = False
     ping: float = 5.0
     silence: float = 30.0
+    tier: int | None = None
+    tier_required: bool = False
 
     def _config(self, owner_fd: int | None) -> dict[str, Any]:
         descriptors = [f"--link-fd={_LINK_FD}", f"--api-fd={_API_FD}"] if self.control else []
@@ -81,7 +85,14 @@ class Hosting:
                 "raw": self.raw,
             },
             "watch": {"ping": round(self.ping * 1000), "silence": round(self.silence * 1000)},
+            "contain": {"most": self.tier or default_tier(os.environ), "required": self.tier_required},
         }
+
+
+def default_tier(environ: Mapping[str, str]) -> int:
+    """The highest tier that may be used where nobody has said: PROCQ_TIER, else 2."""
+    said = environ.get("PROCQ_TIER", "")
+    return int(said) if said in {"1", "2", "3"} else 2
 
 
 def exec_host(hosting: Hosting) -> NoReturn:

@@ -152,6 +152,7 @@ class SpawnFailure:
             "nice": "cannot set its niceness",
             "limits": f'cannot set the limit "{self.path}"',
             "terminal": "cannot give it a terminal",
+            "cgroup": "cannot give it a control group",
         }.get(self.stage, "")
         if what and self.errno in (errno.EPERM, errno.EACCES) and self.stage in _NEEDS_ROOT:
             return f"{what}: not permitted; {_NEEDS_ROOT[self.stage]}"

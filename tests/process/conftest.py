@@ -1,5 +1,12 @@
 """Fixtures of the tests with real processes."""
 
-from tests.process.support.fixtures import keeper, keepers, oracle, procqs
+import pytest
 
-__all__ = ["keeper", "keepers", "oracle", "procqs"]
+from tests.process.support import tiers
+from tests.process.support.fixtures import keeper, keepers, oracle, procqs, tier
+
+__all__ = ["keeper", "keepers", "oracle", "procqs", "tier"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    tiers.generate(metafunc)

@@ -21,6 +21,7 @@ from tests.process.support.trials import CI, SEED
 from tests.process.support.waiting import PATIENCE, throughout, until, within
 
 pytestmark = pytest.mark.process
+EACH_TIER = True
 
 
 @pytest.mark.parametrize("trial", range(CI.keeper_kills))

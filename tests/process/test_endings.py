@@ -20,6 +20,7 @@ from tests.process.support.trials import CI
 from tests.process.support.waiting import PATIENCE, throughout, until, within
 
 pytestmark = pytest.mark.process
+EACH_TIER = True
 
 POLITE = 4
 GRACE = 3.0

@@ -1,5 +1,7 @@
 """System calls of a spawn that fail, one by one: FAULTS 15, 18, 23, 24, 31.
 
+In T1: what T2 adds to a spawn is in test_groups.py.
+
 strace finds out which calls a spawn makes, and makes them fail. Whichever it is: the keeper answers, the worker is told
 with the stage and the number (or runs nevertheless), nothing is left of it, and once the failure is over it starts.
 """
@@ -23,6 +25,12 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(not can_trace(), reason="needs strace, and the right to attach it"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def only_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCQ_TIER", "1")
+
 
 SACRIFICED = 4
 """Spawns before the one that counts: then the keeper's own calls of that name are behind the one that is to fail."""

@@ -13,6 +13,7 @@ from tests.process.support.keeper import Keeper, program, read_when_written
 from tests.process.support.waiting import until
 
 pytestmark = pytest.mark.process
+EACH_TIER = True
 
 
 def has(ledger: Path, line: str) -> bool:

@@ -1,6 +1,7 @@
 //! How a process becomes a sentinel with a keeper as its child. Called once, single-threaded, and never returned from.
 
-use crate::keeper::{Keeper, Setting, Watch};
+use crate::contain::{launcher, Allowed, Base, Place};
+use crate::keeper::{random_instance, Keeper, Setting, Watch};
 use crate::sentinel;
 use crate::sys::{self, process, Child, Exit, Forked};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct Config {
     /// How the control plane is watched.
     #[serde(default)]
     pub watch: Watch,
+    /// What may hold workers together.
+    #[serde(default)]
+    pub contain: Allowed,
 }
 
 /// How lines look on the terminal.
@@ -99,13 +103,16 @@ fn become_both(config: Config) -> io::Result<()> {
     let api = config.api_socket.as_deref().map(sys::listen).transpose()?;
     let announce = config.ready_fd.map(sys::adopt_fd).transpose()?;
     let descriptors = sys::descriptor_limit();
+    let instance = random_instance();
+    let base = control_groups(&config, instance)?;
     sys::become_subreaper()?;
     let (sentinel, link) = sys::socket_pair()?;
     let sentinel_pid = sys::own_pid();
     match sys::fork()? {
         Forked::Child => {
             drop(link);
-            keep(Setting { config, lock, sentinel, sentinel_pid, listener, api, announce, descriptors })
+            let base = base.clone();
+            keep(Setting { config, lock, sentinel, sentinel_pid, listener, api, announce, descriptors, instance, base })
         }
         Forked::Parent(pid) => {
             // The other ends must end with the keeper.
@@ -113,8 +120,30 @@ fn become_both(config: Config) -> io::Result<()> {
             drop((sentinel, listener, api, announce, owner));
             sys::set_name(c"procq-sentinel");
             let keeper = Child::open(pid)?;
-            sentinel::run(&keeper, &link)
+            sentinel::run(&keeper, &link, base.as_ref())
         }
+    }
+}
+
+/// The groups of T2 where they may be used and can be had.
+fn control_groups(config: &Config, instance: u64) -> io::Result<Option<Base>> {
+    let allowed = config.contain;
+    if allowed.most < 2 {
+        return Ok(None);
+    }
+    let place = Place::find();
+    let name = config.run_dir.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("library");
+    let made = match place.lack {
+        Some(lack) => Err(io::Error::other(lack.to_string())),
+        None => Base::establish(&place, name, instance, config.ready_fd.and_then(|_| launcher())),
+    };
+    match made {
+        Ok(base) => Ok(Some(base)),
+        Err(error) if allowed.required && allowed.most == 2 => Err(io::Error::new(
+            error.kind(),
+            format!("tier T2 cannot be had: {error}; `procq doctor` says what is missing"),
+        )),
+        Err(_) => Ok(None),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Start reading at [`host`] (how a process becomes sentinel and keeper), then [`keeper`] (the reactor).
 //! Everything unsafe and every system call lives in [`sys`].
 
+pub mod contain;
 pub mod host;
 pub mod keeper;
 pub mod output;

@@ -3,6 +3,7 @@
 //! It exists because orphans go past a dead subreaper's children to the next living one: that is us. Nothing else is done here, so
 //! that there is nothing to upgrade and nothing to go wrong.
 
+use crate::contain::Base;
 use crate::keeper::end_all_children;
 use crate::sys::{self, process, Child, Exit, Interest, Poller, Ready, SignalSource};
 use std::io;
@@ -53,9 +54,11 @@ const SIGNALS: [i32; 7] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP, libc::SIGTSTP, libc::SIGCONT, libc::SIGCHLD];
 
 /// Waits for the keeper to end, then for everything else, then leaves with the keeper's code.
-pub fn run(keeper: &Child, link: &OwnedFd) -> ! {
+pub fn run(keeper: &Child, link: &OwnedFd, base: Option<&Base>) -> ! {
     let exit = watch(keeper, link).unwrap_or(Exit::Code(1));
+    base.iter().for_each(|base| base.kill());
     end_all_children(None);
+    base.iter().for_each(|base| base.abandon());
     sys::leave(match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,

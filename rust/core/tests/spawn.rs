@@ -1,6 +1,7 @@
 //! Spawning, with real processes, by each strategy that this machine allows.
 
 use procq_core::proto::messages::{Identity, Limit, Stage};
+use procq_core::sys::cgroup::Cgroup;
 use procq_core::sys::{self, process, Child, Exit, Image, Poller, Spawner, Starting, Strategy, Verdict};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -76,6 +77,69 @@ fn every_strategy_runs_the_command_with_its_surroundings() {
         assert_eq!(text, "/usr\n0027\n1\n123\n", "{strategy:?}");
         assert_eq!(spawner.strategy(), strategy, "no fallback was needed");
     }
+}
+
+/// Each strategy, by the kernel's help and without it. The group is told by the child's own account.
+#[test]
+fn faults_60_a_child_is_born_in_its_control_group_or_goes_there_before_all_else() {
+    let Some(own) = Cgroup::own().ok().filter(|own| own.check_writable().is_ok()) else {
+        eprintln!("SKIPPED: needs a control group that may be written");
+        return;
+    };
+    for strategy in strategies() {
+        for (user, kernel_helps) in [(None, true), (None, false), (Some(4321), true), (Some(4321), false)] {
+            let user = user.filter(|_| rustix::process::geteuid().is_root());
+            let group = own.make(&format!("procq-spawn-test-{}", std::process::id())).unwrap();
+            let mut spawner = Spawner::new(strategy);
+            if !kernel_helps {
+                spawner.pretend_none_is_born_inside();
+            }
+            let mut image = shell("grep ^0:: /proc/self/cgroup");
+            image.cgroup = Some(group.open().unwrap());
+            image.user = user.map(|uid| Identity { uid, gid: 4322, groups: Vec::new() });
+            let (verdict, exit, text) = finish(start(&mut spawner, image, &[]));
+            let what = format!("{strategy:?}, user {user:?}, with the kernel's help: {kernel_helps}");
+            assert_eq!((verdict, exit), (Verdict::Executing, Exit::Code(0)), "{what}");
+            assert_eq!(text, format!("0::{}\n", group.name()), "{what}");
+            assert_eq!(spawner.strategy(), strategy, "{what}");
+            group.remove().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_group_that_takes_nobody_is_a_failure_with_a_stage() {
+    let Some(own) = Cgroup::own().ok().filter(|own| own.check_writable().is_ok()) else {
+        eprintln!("SKIPPED: needs a control group that may be written");
+        return;
+    };
+    let group = own.make(&format!("procq-removed-test-{}", std::process::id())).unwrap();
+    for kernel_helps in [true, false] {
+        let mut spawner = Spawner::default();
+        if !kernel_helps {
+            spawner.pretend_none_is_born_inside();
+        }
+        let mut image = shell("exit 0");
+        image.cgroup = Some(group.open().unwrap());
+        group.remove().unwrap();
+        let null = sys::dev_null().unwrap();
+        sys::block_all();
+        let streams = [null.as_fd(), null.as_fd(), null.as_fd()];
+        let stage = match spawner.spawn(image, streams, &[]) {
+            Err(error) => error.stage,
+            Ok((child, mut starting)) => {
+                let verdict = verdict(&mut starting);
+                child.wait().unwrap();
+                match verdict {
+                    Verdict::Failed { stage, .. } => stage,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        assert_eq!(stage, Stage::Cgroup, "with the kernel's help: {kernel_helps}");
+        own.make(group.name().rsplit('/').next().unwrap()).unwrap();
+    }
+    group.remove().unwrap();
 }
 
 /// A child that shared our memory would have made us a process that nobody may debug and that dumps no core; and until exec,

@@ -16,14 +16,23 @@ from tests.process.support.keeper import Keeper
 from tests.process.support.oracle import Oracle
 from tests.process.support.project import Procq
 
-__all__ = ["Keepers", "Procqs", "keeper", "keepers", "oracle", "procqs"]
+__all__ = ["Keepers", "Procqs", "keeper", "keepers", "oracle", "procqs", "tier"]
 
 Keepers = Callable[..., Keeper]
 Procqs = Callable[..., Procq]
 
 
 @pytest.fixture
-def oracle() -> Iterator[Oracle]:
+def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int | None:
+    """The tier that the test runs in, where its module asks for each; see tests/process/support/tiers.py."""
+    chosen: int | None = getattr(request, "param", None)
+    if chosen is not None:
+        monkeypatch.setenv("PROCQ_TIER", str(chosen))
+    return chosen
+
+
+@pytest.fixture
+def oracle(tier: int | None) -> Iterator[Oracle]:
     """Fails the test when anything of it is left."""
     oracle = Oracle()
     yield oracle

@@ -7,10 +7,10 @@ import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tests.process.support import processes
+from tests.process.support import cgroups, processes
 
 _PATIENCE = 2.0
 
@@ -38,7 +38,9 @@ class Oracle:
 
     def leaks(self, seconds: float = _PATIENCE) -> list[str]:
         """What is left, in words; waits so long for what is just going."""
-        return settled(lambda: [*self._left_processes(), *_own_zombies(), *self._left_files()], seconds)
+        return settled(
+            lambda: [*self._left_processes(), *_own_zombies(), *self._left_files(), *self._left_groups()], seconds
+        )
 
     def clean_up(self) -> None:
         """Ends what is left, so that one failure does not become many. By pid, checked just before."""
@@ -50,6 +52,8 @@ class Oracle:
             if self._is_ours(pid):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
             os.close(handle)
+        for group in self._groups():
+            cgroups.remove(group)
 
     def _is_ours(self, pid: int) -> bool:
         if processes.environment(pid).get(processes.COOKIE) == self.cookie:
@@ -63,6 +67,16 @@ class Oracle:
     def _left_files(self) -> list[str]:
         left = (path for root in self._run_roots for path in root.rglob("*"))
         return [f"file {path}" for path in left if not path.is_dir() and path.name != "lock"]
+
+    def _left_groups(self) -> list[str]:
+        return [f"control group {path}" for path in self._groups()]
+
+    def _groups(self) -> Iterator[Path]:
+        projects = [f"-{path.name}-" for root in self._run_roots if root.is_dir() for path in root.iterdir()]
+        instances = [f"-{instance:x}" for instance in self._instances]
+        for path in cgroups.bases():
+            if path.name.endswith(tuple(instances)) or any(project in path.name for project in projects):
+                yield path
 
 
 def _own_zombies() -> list[str]:

@@ -1,12 +1,13 @@
 //! From spawn to gone.
 
+use super::groups::Group;
 use super::stopping::FIRST_PAUSE;
 use super::token::Token;
 use super::tree::LAST_GENERATION;
 use super::worker::{Pipes, Worker, STREAMS};
 use super::Keeper;
-use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage};
-use crate::sys::{self, Child, Image, Interest, SpawnError, Starting, Verdict};
+use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage, Status};
+use crate::sys::{self, Child, Exit, Image, Interest, SpawnError, Starting, Verdict};
 use serde_bytes::ByteBuf;
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -32,8 +33,14 @@ impl Keeper {
             return self.emit(&Event::Refused { worker: spawn.worker, generation: spawn.generation, why });
         }
         let generation = spawn.generation;
-        let launched = self.image(&spawn).and_then(|image| self.launch(image, &[]));
-        let worker = self.record_of(spawn);
+        let (group, launched) = match self.make_group(&spawn) {
+            Ok(group) => {
+                let launched = self.image(&spawn, group.as_ref()).and_then(|image| self.launch(image, &[]));
+                (group, launched)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let worker = self.record_of(spawn, group);
         if let Some(former) = self.slots.insert(worker.id.clone(), generation) {
             self.workers.remove(&former);
         }
@@ -62,9 +69,10 @@ impl Keeper {
         }
     }
 
-    fn image(&self, spawn: &Spawn) -> Result<Image, SpawnError> {
+    fn image(&self, spawn: &Spawn, group: Option<&Group>) -> Result<Image, SpawnError> {
+        let cgroup = group.map(Group::open).transpose()?;
         let text = |bytes: &ByteBuf| CString::new(bytes.to_vec());
-        let image = || -> Result<Image, std::ffi::NulError> {
+        let image = move || -> Result<Image, std::ffi::NulError> {
             Ok(Image {
                 argv: spawn.argv.iter().map(text).collect::<Result<_, _>>()?,
                 env: spawn.env.iter().map(text).collect::<Result<_, _>>()?,
@@ -76,12 +84,13 @@ impl Keeper {
                 nice: spawn.nice,
                 limits: spawn.limits.clone(),
                 terminal: spawn.tty,
+                cgroup,
             })
         };
         image().map_err(|nul| SpawnError { stage: Stage::Exec, source: nul.into() })
     }
 
-    fn record_of(&mut self, spawn: Spawn) -> Worker {
+    fn record_of(&mut self, spawn: Spawn, group: Option<Group>) -> Worker {
         let output = self.output.open(&spawn.worker, spawn.generation, spawn.log.as_ref(), spawn.user.as_ref());
         Worker {
             id: spawn.worker,
@@ -106,6 +115,7 @@ impl Keeper {
             ended: None,
             ready: None,
             killed: HashSet::new(),
+            group,
         }
     }
 
@@ -237,10 +247,13 @@ impl Keeper {
             self.poller.remove(leader.as_fd());
         }
         worker.phase = Phase::Draining;
-        worker.status = Some(exit.into());
+        let killed = exit == Exit::Signal(libc::SIGKILL);
+        let oom = killed && worker.group.as_ref().is_some_and(Group::was_out_of_memory);
+        let status = Status { oom, ..exit.into() };
+        worker.status = Some(status);
         if worker.failure.is_none() {
             worker.ended = Some(now);
-            let event = Event::Exited { worker: worker.id.clone(), generation, status: exit.into(), at: now };
+            let event = Event::Exited { worker: worker.id.clone(), generation, status, at: now };
             self.emit(&event);
         }
         self.draining.insert(generation);
@@ -254,6 +267,7 @@ impl Keeper {
             self.drain_last(generation, stream);
             self.close_stream(generation, stream);
         });
+        self.bury(generation);
         let now = self.now;
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         worker.phase = Phase::Gone;
@@ -284,6 +298,11 @@ impl Keeper {
             }
         }
     }
+}
+
+/// A lack of descriptors or memory, which the next attempt may not meet.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EINTR))
 }
 
 /// A lack of something that may be there in a moment, and says nothing about the command.

@@ -5,6 +5,7 @@
 
 mod clients;
 mod control;
+mod groups;
 mod lifecycle;
 mod link;
 mod saved;
@@ -23,10 +24,12 @@ pub use control::Watch;
 pub use saved::Saved;
 pub(crate) use shutdown::end_all_children;
 
+use crate::contain::Base;
 use crate::host::Config;
 use crate::output::{ConsoleConfig, Output};
 use crate::proto::Channel;
 use crate::sentinel::Word;
+use crate::sys::cgroup::Cgroup;
 use crate::sys::{self, Poller, Ready, SignalSource, Spawner};
 use clients::Client;
 use control::Control;
@@ -62,6 +65,10 @@ pub struct Setting {
     pub announce: Option<OwnedFd>,
     /// RLIMIT_NOFILE before we raised ours.
     pub descriptors: (u64, u64),
+    /// Thirty random bits that tell our trees from another procq's.
+    pub instance: u64,
+    /// Where the control groups of workers are made, in T2.
+    pub base: Option<Base>,
 }
 
 /// Everything the keeper holds.
@@ -85,6 +92,12 @@ pub struct Keeper {
     started: u64,
     /// Thirty random bits that tell our trees from another procq's.
     instance: u64,
+    /// Where the control groups of workers are made, in T2.
+    base: Option<Base>,
+    /// New workers have none all the same.
+    degraded: bool,
+    /// Those of workers that are gone, to be removed.
+    empty_groups: VecDeque<Cgroup>,
 
     workers: HashMap<u64, Worker>,
     slots: HashMap<String, u64>,
@@ -144,7 +157,10 @@ impl Keeper {
             output_wake,
             now,
             started: sys::wall(),
-            instance: random_instance(),
+            instance: setting.instance,
+            base: setting.base,
+            degraded: false,
+            empty_groups: VecDeque::new(),
             workers: HashMap::new(),
             slots: HashMap::new(),
             leaders: HashMap::new(),
@@ -185,6 +201,7 @@ impl Keeper {
             self.reap_some();
             self.run_timers();
             self.settle();
+            self.remove_some_groups();
             if self.output.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
                 self.attend_output();
             }
@@ -229,12 +246,13 @@ impl Keeper {
             Token::Ended(generation) => self.leader_ended(generation),
             Token::Output(generation, stream) => self.read_stream(generation, stream),
             Token::Orphan(pid) => self.orphan_ended(pid as i32),
+            Token::Group(generation) => self.group_changed(generation),
         }
     }
 
     /// Nanoseconds until something has to be done even without news.
     fn patience(&self) -> Option<u64> {
-        if self.unreaped {
+        if self.unreaped || !self.empty_groups.is_empty() {
             return Some(0);
         }
         let settling = self.unsettled.then_some(self.settle_at);
@@ -288,7 +306,8 @@ fn console_of(config: &Config) -> io::Result<ConsoleConfig> {
     Ok(ConsoleConfig { fd: sys::duplicate_above(io::stdout().as_fd(), 3)?, prefix, colour, width, raw })
 }
 
-fn random_instance() -> u64 {
+/// Thirty random bits.
+pub(crate) fn random_instance() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // Its keys come from the kernel's random source.
     let random = std::hash::RandomState::new().build_hasher().finish();

@@ -10,9 +10,11 @@ use super::token::Token;
 use super::tree::{Orphan, SavedOrphan};
 use super::worker::{SavedWorker, Worker, STREAMS};
 use super::{console_of, Keeper, BUFFER};
+use crate::contain::Base;
 use crate::host::Config;
 use crate::output::{self, Output};
 use crate::state::{Fd, Inherited, Luggage};
+use crate::sys::cgroup::Cgroup;
 use crate::sys::{self, Poller, SignalSource, Spawner};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -49,6 +51,9 @@ pub struct Saved {
     clients: BTreeMap<u64, SavedClient>,
     next_client: u64,
     listen_again: Option<u64>,
+    base: Option<Base>,
+    degraded: bool,
+    empty_groups: VecDeque<Cgroup>,
 }
 
 impl Keeper {
@@ -65,7 +70,7 @@ impl Keeper {
         // Whoever comes looks at everything once.
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
-        let Keeper { clients, next_client, listen_again, .. } = self;
+        let Keeper { clients, next_client, listen_again, base, degraded, empty_groups, .. } = self;
         let mut saved = Saved {
             descriptors: Vec::new(),
             config: config.clone(),
@@ -89,6 +94,9 @@ impl Keeper {
             clients: clients.iter().map(|(id, client)| (*id, client.save(luggage_ref))).collect(),
             next_client: *next_client,
             listen_again: *listen_again,
+            base: base.clone(),
+            degraded: *degraded,
+            empty_groups: empty_groups.clone(),
         };
         saved.descriptors = luggage.list();
         (saved, luggage)
@@ -102,6 +110,7 @@ impl Keeper {
         let Saved { descriptors: _, config, lock, sentinel, sentinel_pid, listener, announce, limit, .. } = saved;
         let Saved { output, started, instance, workers, draining, orphans, last_generation, .. } = saved;
         let Saved { closed_outputs, control, link, blob, clients, next_client, listen_again, .. } = saved;
+        let Saved { base, degraded, empty_groups, .. } = saved;
         // What can fail comes first.
         let (poller, signals, null) = (Poller::new()?, SignalSource::new(&[libc::SIGCHLD])?, sys::dev_null()?);
         let output_wake = sys::wakeup()?;
@@ -148,6 +157,9 @@ impl Keeper {
             clients: clients.collect(),
             next_client,
             listen_again,
+            base,
+            degraded,
+            empty_groups,
             shutdown: None,
             progress: false,
         })

@@ -4,6 +4,7 @@ use super::Keeper;
 use crate::proto::messages::{Event, Reply};
 use crate::sys::{self, process, Child};
 use std::collections::{BTreeMap, HashSet};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds after SIGKILL from which on what has not ended holds up no other wave: it hangs in the kernel, or a debugger keeps it.
@@ -169,6 +170,9 @@ impl Keeper {
 
     /// Ends what hid from every worker's tree, writes the last lines, answers those who wait, and is no more.
     pub(super) fn leave(mut self) -> ! {
+        self.empty_groups.drain(..).for_each(|group| {
+            let _ = group.remove();
+        });
         let strays = end_all_children(Some(sys::monotonic() + STRAYS));
         let (exit_code, killed) =
             self.shutdown.as_ref().map_or((0, 0), |shutdown| (shutdown.exit_code, shutdown.killed));
@@ -177,6 +181,10 @@ impl Keeper {
         self.deliver_last_words();
         for path in [&self.config.keeper_socket, &self.config.api_socket].into_iter().flatten() {
             let _ = std::fs::remove_file(path);
+        }
+        // Else the sentinel does it.
+        if let Some(base) = self.base.filter(|_| matches!(sys::recv(self.sentinel.as_fd(), &mut [0; 64]), Ok(0))) {
+            base.abandon();
         }
         sys::leave(exit_code)
     }

@@ -1,9 +1,11 @@
 //! Asking workers to leave, and making them.
 
+use super::groups::Group;
 use super::Keeper;
 use crate::proto::messages::{Configure, Event, Phase, StopTo};
 use crate::sys::{process, Child};
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 /// Nanoseconds between two looks at a tree that has had SIGKILL and is not empty; twice as long each time that nobody new is found.
 pub(super) const FIRST_PAUSE: u64 = 20_000_000;
@@ -26,6 +28,7 @@ impl Keeper {
             Phase::Starting | Phase::Running => {
                 worker.phase = Phase::Stopping;
                 worker.asked = true;
+                worker.group.iter().for_each(Group::thaw);
                 // Before exec it shares our memory, and kernels before 5.16 end all who share the memory of a process that
                 // dumps core, as SIGQUIT and others would have it do. SIGTERM never does.
                 let before_exec = worker.starting.is_some().then_some(libc::SIGTERM);
@@ -65,6 +68,7 @@ impl Keeper {
         (worker.stop, worker.wave) = (told.stop, told.wave);
         // While everything is stopped that may be the turn of another wave.
         self.progress = true;
+        worker.group.iter().for_each(|group| group.limit(told.memory, told.pids));
         if let Some(output) = worker.output {
             self.output.configure(output, told.log.as_ref());
         }
@@ -111,8 +115,11 @@ impl Keeper {
     fn kill_tree(&mut self, generation: u64, orphans: &[i32]) {
         let Some(worker) = self.workers.get(&generation) else { return };
         let orphans = orphans.iter().filter_map(|pid| self.orphans.get(pid)).map(|orphan| &orphan.child);
-        let mut killed: Vec<i32> = Vec::new();
-        for root in worker.leader.iter().chain(orphans) {
+        let mut killed: Vec<i32> = worker.group.as_ref().map(Group::kill).unwrap_or_default();
+        // The others have left their group, or have none.
+        let killed_already: HashSet<i32> = killed.iter().copied().collect();
+        let roots = worker.leader.iter().chain(orphans).filter(|root| !killed_already.contains(&root.pid()));
+        for root in roots {
             // Counted before the first signal: who has ended by then has not needed one.
             let tree = process::tree(root.pid());
             killed.extend(tree.iter().filter(|pid| process::stat(**pid).is_some_and(|stat| stat.state != 'Z')));
@@ -134,7 +141,7 @@ impl Keeper {
 }
 
 /// The signal, then CONT, so that a stopped process hears it.
-fn ask(process: &Child, signal: i32) {
+pub(super) fn ask(process: &Child, signal: i32) {
     process.signal(signal);
     process.signal(libc::SIGCONT);
 }

@@ -16,7 +16,9 @@ pub(super) fn keeper() -> (Keeper, Channel) {
     let (sentinel, _) = sys::socket_pair().unwrap();
     let descriptors = sys::descriptor_limit();
     let (listener, api, announce) = (None, None, None);
-    let setting = Setting { config, lock: None, sentinel, sentinel_pid: 0, listener, api, announce, descriptors };
+    let (lock, instance, base) = (None, 1, None);
+    let setting =
+        Setting { config, lock, sentinel, sentinel_pid: 0, listener, api, announce, descriptors, instance, base };
     let keeper = Keeper::new(setting).unwrap();
     keeper.watch(keeper.link.as_ref().unwrap().channel.as_fd(), Token::Link);
     (keeper, Channel::new(ours).unwrap())

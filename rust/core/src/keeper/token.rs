@@ -31,6 +31,8 @@ pub enum Token {
     Output(u64, Stream),
     /// The end of an orphan that was reparented to us, by pid.
     Orphan(u64),
+    /// The control group of a worker whose leader has ended.
+    Group(u64),
 }
 
 const SHIFT: u32 = 56;
@@ -55,6 +57,7 @@ impl From<Token> for u64 {
             Token::Output(n, Stream::Stdout) => (11, n),
             Token::Output(n, Stream::Stderr) => (12, n),
             Token::Orphan(n) => (13, n),
+            Token::Group(n) => (14, n),
         };
         debug_assert!(number <= LARGEST);
         kind << SHIFT | number
@@ -81,6 +84,7 @@ impl Token {
             11 => Token::Output(number, Stream::Stdout),
             12 => Token::Output(number, Stream::Stderr),
             13 => Token::Orphan(number),
+            14 => Token::Group(number),
             _ => return None,
         })
     }
@@ -97,7 +101,7 @@ mod tests {
         all.extend([Token::ControlStarting, Token::ControlEnded]);
         all.extend(streams.map(Token::ControlStream));
         for n in [0, 1, LARGEST] {
-            all.extend([Token::Client(n), Token::Starting(n), Token::Ended(n), Token::Orphan(n)]);
+            all.extend([Token::Client(n), Token::Starting(n), Token::Ended(n), Token::Orphan(n), Token::Group(n)]);
             all.extend(streams.map(|stream| Token::Output(n, stream)));
         }
         let packed: std::collections::HashSet<u64> = all.iter().map(|token| u64::from(*token)).collect();

@@ -80,8 +80,8 @@ impl Keeper {
         let orphans = self.orphans_by_worker();
         for generation in self.draining.clone() {
             match orphans.get(&generation) {
-                Some(left) => self.ask_rest(generation, left),
-                None => self.gone(generation),
+                None if self.is_deserted(generation) => self.gone(generation),
+                left => self.ask_rest(generation, left.map_or(&[], Vec::as_slice)),
             }
         }
     }
@@ -100,10 +100,14 @@ impl Keeper {
     /// The leader has ended, something of its tree has not: it gets TERM now, and SIGKILL when the grace period is over.
     fn ask_rest(&mut self, generation: u64, left: &[i32]) {
         let group = self.workers.get(&generation).filter(|worker| worker.group_asked).map(|worker| worker.pid);
+        self.ask_members(generation, group);
         for pid in left {
+            let heard = self.was_asked(generation, *pid);
             let Some(orphan) = self.orphans.get_mut(pid).filter(|orphan| !orphan.asked) else { continue };
             orphan.asked = true;
-            ask_tree(&orphan.child, group);
+            if !heard {
+                ask_tree(&orphan.child, group);
+            }
         }
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         if worker.deadline.is_none() {
@@ -140,7 +144,7 @@ impl Keeper {
         complete
     }
 
-    /// The worker a process is charged to: by its mark, then by what is easier to lose: cookie, session, output pipe.
+    /// The worker a process is charged to: by its control group in T2, by its mark, then by what is easier to lose: cookie, session, output pipe.
     fn owner_of(&self, pid: i32, session: i32) -> Option<u64> {
         let alive = |generation: &u64| self.workers.get(generation).is_some_and(|worker| worker.alive());
         let by_mark = || {
@@ -156,7 +160,8 @@ impl Keeper {
             let held = process::outputs_held(pid);
             self.draining.iter().copied().find(|generation| self.is_output_of(*generation, &held))
         };
-        let first = by_mark().filter(alive).or_else(|| by_cookie().filter(alive));
+        let by_group = || self.base.as_ref()?.generation_of(pid);
+        let first = by_group().filter(alive).or_else(|| by_mark().filter(alive)).or_else(|| by_cookie().filter(alive));
         first.or_else(|| by_session().filter(alive)).or_else(by_pipe)
     }
 

@@ -6,6 +6,7 @@
 //!    └────────────▶ Gone                   Running ──leader ends by itself──▶ Draining
 //! ```
 
+use super::groups::{Group, SavedGroup};
 use crate::output::StreamId;
 use crate::proto::messages::{Failure, Phase, Record, Status, StopPolicy, Stream};
 use crate::state::{Fd, Inherited, Luggage};
@@ -120,6 +121,8 @@ pub struct Worker {
     pub ready: Option<u64>,
     /// Processes of its tree that got SIGKILL.
     pub killed: HashSet<i32>,
+    /// Its control group, in T2.
+    pub group: Option<Group>,
 }
 
 impl Worker {
@@ -174,6 +177,8 @@ pub struct SavedWorker {
     group_asked: bool,
     #[serde(default)]
     killed: HashSet<i32>,
+    #[serde(default)]
+    group: Option<SavedGroup>,
 }
 
 impl Worker {
@@ -182,7 +187,7 @@ impl Worker {
         let Worker { id: _, generation: _, fingerprint: _, phase: _, pid: _, at: _, deadline: _, stop: _, .. } = self;
         let Worker { wave: _, asked: _, status: _, failure: _, ended: _, ready: _, .. } = self;
         // Beside it: the others. Whoever adds a field adds it to one of the two.
-        let Worker { leader, starting, pipes, output, look, pause, group_asked, killed, .. } = self;
+        let Worker { leader, starting, pipes, output, look, pause, group_asked, killed, group, .. } = self;
         SavedWorker {
             record: self.record(),
             leader: leader.as_ref().map(|leader| leader.save(luggage)),
@@ -193,11 +198,12 @@ impl Worker {
             pause: *pause,
             group_asked: *group_asked,
             killed: killed.clone(),
+            group: group.as_ref().map(Group::save),
         }
     }
 
     pub fn restore(saved: SavedWorker, inherited: &Inherited) -> Worker {
-        let SavedWorker { record, leader, starting, pipes, output, look, pause, group_asked, killed } = saved;
+        let SavedWorker { record, leader, starting, pipes, output, look, pause, group_asked, killed, group } = saved;
         let Record { worker, generation, fingerprint, phase, pid, at, deadline, stop, .. } = record;
         Worker {
             id: worker,
@@ -222,6 +228,7 @@ impl Worker {
             ended: record.ended,
             ready: record.ready,
             killed,
+            group: group.map(Group::restore),
         }
     }
 }

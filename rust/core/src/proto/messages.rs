@@ -106,6 +106,8 @@ pub enum Stage {
     Limits = 15,
     /// A pseudo-terminal, or its becoming the one that controls the session.
     Terminal = 16,
+    /// Its control group.
+    Cgroup = 17,
 }
 
 /// Life of a worker as the keeper sees it.

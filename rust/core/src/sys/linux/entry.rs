@@ -35,6 +35,8 @@ pub(super) struct Arguments {
     limit_count: usize,
     nice: Option<i32>,
     terminal: bool,
+    /// The directory of the control group to go to, where it is not born there; -1 without one.
+    join: RawFd,
     user: Option<Change>,
     // What the pointers above point into.
     pub paths: Vec<CString>,
@@ -68,10 +70,16 @@ impl Arguments {
             limit_count: image.limits.len(),
             nice: image.nice,
             terminal: image.terminal,
+            join: -1,
             user,
             paths,
             image,
         })
+    }
+
+    /// The child goes to this control group by itself, before it can have a child of its own.
+    pub fn join(&mut self, cgroup: Option<RawFd>) {
+        self.join = cgroup.unwrap_or(-1);
     }
 }
 
@@ -111,6 +119,9 @@ pub(super) unsafe extern "C" fn child_main(argument: *mut u8) -> ! {
     let a = unsafe { &mut *argument.cast::<Arguments>() };
     // SAFETY: as the module says.
     unsafe {
+        if a.join >= 0 {
+            check(a, Stage::Cgroup, join(a.join));
+        }
         check(a, Stage::Session, raw::call(libc::SYS_setsid, 0, 0, 0, 0));
         arm_death_signal(a);
         // A hard limit below the mark makes this fail: the secondary marks of the tree must do then.
@@ -147,6 +158,19 @@ pub(super) unsafe extern "C" fn child_main(argument: *mut u8) -> ! {
         let mask = ptr::from_ref(&empty) as usize;
         check(a, Stage::Signals, raw::call(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK as usize, mask, 0, 8));
         execute(a)
+    }
+}
+
+/// Negative where it failed.
+unsafe fn join(cgroup: RawFd) -> isize {
+    let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
+    // SAFETY: see `child_main`. What is opened here ends at exec.
+    unsafe {
+        let file = raw::call(libc::SYS_openat, cgroup as usize, c"cgroup.procs".as_ptr() as usize, flags, 0);
+        match file {
+            0.. => raw::call(libc::SYS_write, file as usize, c"0".as_ptr() as usize, 1, 0),
+            error => error,
+        }
     }
 }
 

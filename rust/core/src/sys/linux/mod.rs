@@ -1,6 +1,7 @@
 //! Linux 5.4 and later: pidfds, epoll, signalfd, `/proc`.
 
 mod capabilities;
+pub mod cgroup;
 mod child;
 mod entry;
 mod identity;

@@ -13,6 +13,8 @@ pub enum Interest {
     Read,
     /// Either way.
     Both,
+    /// What is out of the ordinary alone: a control group that has become empty.
+    Priority,
 }
 
 impl Interest {
@@ -20,6 +22,7 @@ impl Interest {
         match self {
             Interest::Read => EventFlags::IN,
             Interest::Both => EventFlags::IN | EventFlags::OUT,
+            Interest::Priority => EventFlags::PRI,
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Image {
     pub limits: Vec<Limit>,
     /// Standard output is a terminal, and is to control its session.
     pub terminal: bool,
+    /// The directory of the control group that it is born in; ours when absent.
+    pub cgroup: Option<OwnedFd>,
 }
 
 /// How the child is made. All three are tested; the first that this machine allows is used.
@@ -181,7 +183,7 @@ impl AsFd for Starting {
 }
 
 fn stage_of(byte: u8) -> Stage {
-    const ALL: [Stage; 16] = [
+    const ALL: [Stage; 17] = [
         Stage::Clone,
         Stage::Signals,
         Stage::Session,
@@ -198,6 +200,7 @@ fn stage_of(byte: u8) -> Stage {
         Stage::Nice,
         Stage::Limits,
         Stage::Terminal,
+        Stage::Cgroup,
     ];
     ALL.into_iter().find(|stage| *stage as u8 == byte).unwrap_or(Stage::Exec)
 }
@@ -205,6 +208,8 @@ fn stage_of(byte: u8) -> Stage {
 /// Makes children, and keeps a few of their stacks for the next ones.
 pub struct Spawner {
     strategy: Strategy,
+    /// Whether `clone3` takes CLONE_INTO_CGROUP (Linux 5.7); learnt at the first refusal. Else the child goes there before anything else.
+    born_inside: bool,
     stacks: Vec<Stack>,
 }
 
@@ -218,12 +223,18 @@ impl Spawner {
     /// Begins with this strategy, and falls back to the next where the machine refuses it.
     pub fn new(strategy: Strategy) -> Spawner {
         let shares_memory = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
-        Spawner { strategy: if shares_memory { strategy } else { Strategy::Fork }, stacks: Vec::new() }
+        let strategy = if shares_memory { strategy } else { Strategy::Fork };
+        Spawner { strategy, born_inside: true, stacks: Vec::new() }
     }
 
     /// The strategy in use.
     pub fn strategy(&self) -> Strategy {
         self.strategy
+    }
+
+    /// Forgets that this kernel can have a child be born in a control group, as an older one would: for tests of the fallback.
+    pub fn pretend_none_is_born_inside(&mut self) {
+        self.born_inside = false;
     }
 
     /// Starts `image` with these standard streams, and `extra` descriptors as numbers 3, 4 … Returns before exec; watch the
@@ -243,7 +254,7 @@ impl Spawner {
         super::super::set_nonblocking(status.as_fd()).map_err(failed)?;
         let (report, extra) = out_of_the_way(report, extra).map_err(failed)?;
         let mut arguments = Arguments::new(image, change, report.as_raw_fd(), streams, &extra);
-        let (child, stack) = self.clone(&mut arguments, alone).map_err(failed)?;
+        let (child, stack) = self.clone(&mut arguments, alone)?;
         Ok((child, Starting { status, report: None, memory: Memory::Ours { arguments, stack } }))
     }
 
@@ -257,16 +268,20 @@ impl Spawner {
         }
     }
 
-    fn clone(&mut self, arguments: &mut Box<Arguments>, alone: bool) -> io::Result<(Child, Option<Stack>)> {
+    fn clone(&mut self, arguments: &mut Box<Arguments>, alone: bool) -> Result<(Child, Option<Stack>), SpawnError> {
+        let failed = |source| SpawnError { stage: Stage::Clone, source };
+        let cgroup = arguments.image.cgroup.as_ref().map(AsRawFd::as_raw_fd);
         loop {
             let mut pidfd: RawFd = -1;
+            let inside = cgroup.filter(|_| self.born_inside && self.strategy == Strategy::Clone3);
+            arguments.join(cgroup.filter(|_| inside.is_none()));
             let argument = ptr::from_mut::<Arguments>(arguments).cast();
             let strategy = if alone { Strategy::Fork } else { self.strategy };
             let (pid, stack) = match strategy {
-                Strategy::Fork => (clone_copy(&mut pidfd, argument), None),
+                Strategy::Fork => (clone_copy(&mut pidfd, argument, inside), None),
                 sharing => {
-                    let stack = self.stacks.pop().map_or_else(Stack::new, Ok)?;
-                    (clone_sharing(sharing, &stack, &mut pidfd, argument), Some(stack))
+                    let stack = self.stacks.pop().map_or_else(Stack::new, Ok).map_err(failed)?;
+                    (clone_sharing(sharing, &stack, &mut pidfd, argument, inside), Some(stack))
                 }
             };
             if pid >= 0 {
@@ -275,11 +290,22 @@ impl Spawner {
                 return Ok((Child::from_parts(pid as i32, pidfd), stack));
             }
             self.stacks.extend(stack);
-            self.strategy = match (strategy, -pid as i32) {
-                (Strategy::Clone3, libc::ENOSYS | libc::EPERM) => Strategy::Clone,
-                (Strategy::Clone, libc::ENOSYS | libc::EPERM) => Strategy::Fork,
-                (_, errno) => return Err(io::Error::from_raw_os_error(errno)),
-            };
+            let error = io::Error::from_raw_os_error(-pid as i32);
+            match (strategy, -pid as i32) {
+                // An older kernel, or a sandbox.
+                (_, libc::E2BIG | libc::EINVAL | libc::ENOSYS | libc::EPERM) if inside.is_some() => {
+                    self.born_inside = false;
+                }
+                // Its members' limits, threads, or its removal.
+                (_, libc::EACCES | libc::EBUSY | libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT)
+                    if inside.is_some() =>
+                {
+                    return Err(SpawnError { stage: Stage::Cgroup, source: error });
+                }
+                (Strategy::Clone3, libc::ENOSYS | libc::EPERM) => self.strategy = Strategy::Clone,
+                (Strategy::Clone, libc::ENOSYS | libc::EPERM) => self.strategy = Strategy::Fork,
+                _ => return Err(failed(error)),
+            }
         }
     }
 }
@@ -296,15 +322,18 @@ fn out_of_the_way(report: OwnedFd, extra: &[BorrowedFd<'_>]) -> io::Result<(Owne
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn clone_sharing(strategy: Strategy, stack: &Stack, pidfd: &mut RawFd, argument: *mut u8) -> isize {
+fn clone_sharing(
+    strategy: Strategy,
+    stack: &Stack,
+    pidfd: &mut RawFd,
+    argument: *mut u8,
+    cgroup: Option<RawFd>,
+) -> isize {
     let flags = (libc::CLONE_VM | libc::CLONE_PIDFD) as u64;
     // SAFETY: the stack is fresh and outlives the child's use of it, as does `argument`; `child_main` never returns.
     unsafe {
         if strategy == Strategy::Clone3 {
-            let mut request: libc::clone_args = std::mem::zeroed();
-            request.flags = flags;
-            request.pidfd = ptr::from_mut(pidfd) as u64;
-            request.exit_signal = libc::SIGCHLD as u64;
+            let mut request = request(flags, pidfd, cgroup);
             request.stack = stack.base as u64;
             request.stack_size = Stack::SIZE as u64;
             let size = size_of::<libc::clone_args>();
@@ -318,15 +347,34 @@ fn clone_sharing(strategy: Strategy, stack: &Stack, pidfd: &mut RawFd, argument:
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn clone_sharing(_: Strategy, _: &Stack, _: &mut RawFd, _: *mut u8) -> isize {
+fn clone_sharing(_: Strategy, _: &Stack, _: &mut RawFd, _: *mut u8, _: Option<RawFd>) -> isize {
     -(libc::ENOSYS as isize)
 }
 
-fn clone_copy(pidfd: &mut RawFd, argument: *mut u8) -> isize {
-    let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as usize;
+/// What `clone3` is asked for, but for a stack.
+fn request(flags: u64, pidfd: &mut RawFd, cgroup: Option<RawFd>) -> libc::clone_args {
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    // SAFETY: a plain structure, in which zero asks for nothing.
+    let mut request: libc::clone_args = unsafe { std::mem::zeroed() };
+    request.flags = flags | cgroup.map_or(0, |_| CLONE_INTO_CGROUP);
+    request.cgroup = cgroup.unwrap_or(0) as u64;
+    request.pidfd = ptr::from_mut(pidfd) as u64;
+    request.exit_signal = libc::SIGCHLD as u64;
+    request
+}
+
+fn clone_copy(pidfd: &mut RawFd, argument: *mut u8, cgroup: Option<RawFd>) -> isize {
     // SAFETY: like fork; the child makes raw system calls only and never returns.
     unsafe {
-        match raw::call(libc::SYS_clone, flags, 0, ptr::from_mut(pidfd) as usize, 0) {
+        let result = if cgroup.is_some() {
+            let mut request = request(libc::CLONE_PIDFD as u64, pidfd, cgroup);
+            let size = size_of::<libc::clone_args>();
+            raw::call(libc::SYS_clone3, ptr::from_mut(&mut request) as usize, size, 0, 0)
+        } else {
+            let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as usize;
+            raw::call(libc::SYS_clone, flags, 0, ptr::from_mut(pidfd) as usize, 0)
+        };
+        match result {
             0 => child_main(argument),
             result => result,
         }
