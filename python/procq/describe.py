@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import strerror
 
 from procq.events import (
     Attached,
@@ -26,7 +25,7 @@ from procq.events import (
 )
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
-from procq.state import Resting
+from procq.state import LogTrouble, Resting
 from procq.text import count, duration
 
 _RESTING = {
@@ -63,10 +62,8 @@ def describe(event: Event, life: Life = UNKNOWN) -> Description | None:
             return Description("killed", f"{count(killed, 'process', 'processes')} had to be killed", worker)
         case Refused(worker, _, why, _):
             return Description("refused", f"the keeper refused: {why}", worker)
-        case LogProblem(worker, path, 0, dropped):
-            return Description("log_trouble", f"{path} takes data again, {count(dropped, 'byte')} lost", worker)
-        case LogProblem(worker, path, errno, _):
-            return Description("log_trouble", f"{path} takes no data: {strerror(errno)}", worker)
+        case LogProblem(worker, path, errno, dropped, failure):
+            return Description("log_trouble", str(LogTrouble(path, errno, dropped, failure)), worker)
         case _:
             return _describe_decision(event)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from procq.model import WorkerId
-from procq.state import Doom, ExitStatus, Report, Resting, Settings, SpawnFailure, WorkerState
+from procq.state import Doom, ExitStatus, LogFailure, Report, Resting, Settings, SpawnFailure, WorkerState
 
 # --- the conversation with the keeper ---------------------------------------------------------------------------
 
@@ -171,12 +171,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class LogProblem:
-    """A log file takes no data, or takes it again (`errno` 0); `dropped` bytes were lost."""
+    """Something about a log file fails, or works again (`errno` 0); `dropped` bytes were lost."""
 
     worker: WorkerId
     path: str
     errno: int
     dropped: int
+    failure: LogFailure = LogFailure.DATA
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from procq.state import (
     Ended,
     ExitStatus,
     Finished,
+    LogFailure,
     LogTrouble,
     Observed,
     Outcome,
@@ -203,7 +204,7 @@ class Slots:
 
     workers: dict[int, WorkerState] = field(default_factory=dict)
     streaks: dict[int, Streak] = field(default_factory=dict)
-    trouble: dict[int, LogTrouble] = field(default_factory=dict)
+    trouble: dict[tuple[int, LogFailure], LogTrouble] = field(default_factory=dict)
     reports: dict[int, Report] = field(default_factory=dict)
 
     @classmethod
@@ -229,7 +230,7 @@ class Slots:
         if new is None:
             del self.workers[slot]
             self.streaks.pop(slot, None)
-            self.trouble.pop(slot, None)
+            self._forget_troubles(slot)
             self.reports.pop(slot, None)
             return True
         self.workers[slot] = new
@@ -251,16 +252,22 @@ class Slots:
             case Reported(report=report):
                 if state is not None and state.generation == report.generation:
                     self.reports[slot] = report
-            case LogProblem(_, path, number, dropped):
+            case LogProblem(_, path, number, dropped, failure):
                 if number and state is not None:
-                    self.trouble[slot] = LogTrouble(path, number, dropped)
+                    self.trouble[slot, failure] = LogTrouble(path, number, dropped, failure)
                 else:
-                    self.trouble.pop(slot, None)
+                    self.trouble.pop((slot, failure), None)
+
+    def _forget_troubles(self, slot: int) -> None:
+        for key in [key for key in self.trouble if key[0] == slot]:
+            del self.trouble[key]
 
     def replace_all(self, found: Mapping[int, WorkerState], last_generation: int, at: float) -> None:
         """What a snapshot of `at` says, and our own requests that the keeper had not yet seen."""
         on_their_way = {s: w for s, w in self.workers.items() if w.generation > last_generation}
         merged = {s: _merged(self.workers.get(s), new, at) for s, new in found.items()}
+        # The troubles that there are now are told after it.
+        self.trouble.clear()
         self.workers.clear()
         self.workers.update(merged)
         self.workers.update(on_their_way)

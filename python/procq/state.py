@@ -35,11 +35,13 @@ from os import strerror
 from typing import Final
 
 from procq.model import LogLine, LogPolicy, Queue, Readiness, StopPolicy
+from procq.text import count
 
 MOST_FAILURES: Final = 100
 """How many failures of a slot are remembered with their times."""
 HEALTHY_AFTER: Final = 10.0
 """Seconds for which a worker has to be ready before earlier crashes of its slot no longer count."""
+_FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Resting(StrEnum):
@@ -359,13 +361,53 @@ class Streak:
 CALM: Final = Streak()
 
 
+class LogFailure(StrEnum):
+    """What fails about a log file."""
+
+    DATA = "data"
+    """It takes no data."""
+    ROTATION = "rotation"
+    """It cannot be rotated, and goes on growing."""
+    COMPRESSION = "compression"
+    """A closed one cannot be compressed."""
+    REMOVAL = "removal"
+    """Closed ones that are too much cannot be removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogTrouble:
-    """A log file takes no data (`errno`); `dropped` bytes were lost so far."""
+    """Something about a log file fails (`errno`); `dropped` bytes were lost so far."""
 
     path: str
     errno: int
     dropped: int
+    failure: LogFailure = LogFailure.DATA
+
+    def __str__(self) -> str:
+        """What is wrong, in words; that it is over where there is no `errno`."""
+        return _log_words(self.path, self.failure, self.errno, self.dropped)
+
+
+def _log_words(path: str, failure: LogFailure, number: int, dropped: int) -> str:
+    why = strerror(number)
+    match failure:
+        case LogFailure.DATA if number:
+            return f"{path} takes no data: {why}, {count(dropped, 'byte')} lost"
+        case LogFailure.DATA:
+            return f"{path} takes data again, {count(dropped, 'byte')} lost"
+        case LogFailure.ROTATION if number:
+            remedy = "; its directory must be writable" if number in _FORBIDDEN else ""
+            return f"{path} cannot be rotated and goes on growing: {why}{remedy}"
+        case LogFailure.ROTATION:
+            return f"{path} is rotated again"
+        case LogFailure.COMPRESSION if number:
+            return f"closed files of {path} cannot be compressed and stay as they are: {why}"
+        case LogFailure.COMPRESSION:
+            return f"closed files of {path} are compressed again"
+        case LogFailure.REMOVAL if number:
+            return f"closed files of {path} that are too much cannot be removed: {why}"
+        case LogFailure.REMOVAL:
+            return f"closed files of {path} that are too much are removed again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +433,7 @@ class QueueState:
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)
     streaks: Mapping[int, Streak] = field(default_factory=dict)
-    trouble: Mapping[int, LogTrouble] = field(default_factory=dict)
+    trouble: Mapping[tuple[int, LogFailure], LogTrouble] = field(default_factory=dict)
     reports: Mapping[int, Report] = field(default_factory=dict)
 
 

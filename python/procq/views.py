@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from os import strerror
 from typing import TYPE_CHECKING, Any, assert_never
 
 from procq.details import detail
@@ -34,8 +33,8 @@ from procq.state import (
     Stopping,
     WorkerState,
 )
-from procq.text import count, listing
 from procq.text import duration as duration_in_words
+from procq.text import listing
 from procq.wire import QueueView, WorkerView
 
 if TYPE_CHECKING:
@@ -267,7 +266,7 @@ def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> 
             wait = duration_in_words(state.until - now)
             return f"{end}, {_failures(observed, slot, state.attempt)}, next try in {wait}"
     for trouble in observed.trouble.values():
-        return f"{trouble.path} takes no data: {strerror(trouble.errno)}, {count(trouble.dropped, 'byte')} lost"
+        return str(trouble)
     if desired is None:
         return "removed from the manifest"
     return None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,119 @@ def test_who_changes_his_mind_is_let_go(keeper: Keeper, tmp_path: Path) -> None:
     keeper.send(message)
     keeper.of(generation, "gone")
     assert written(progress) == LINES
+
+
+def lines_of(content: bytes) -> list[int]:
+    """The numbers in a file of whole lines."""
+    assert content.endswith(b"\n") or not content
+    return [int(line) for line in content.splitlines()]
+
+
+def test_faults_34_a_directory_that_is_removed_is_made_again_and_no_line_after_that_is_missing(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    folder, progress = tmp_path / "logs", tmp_path / "progress"
+    file = folder / "w.log"
+    removed: list[int] = []
+    generation = keeper.spawn(writer(progress), log={"path": os.fsencode(file), "rotate": 200_000, "keep": 100})
+    while "gone" not in keeper.kinds(generation):
+        if file.exists() and len(removed) < 20:
+            # Out of the way first: what was removed is then known for certain.
+            grave = tmp_path / f"grave-{len(removed)}"
+            fds = [os.open(path, os.O_RDONLY) for path in folder.iterdir() if path.suffix != ".idx"]
+            folder.rename(grave)
+            shutil.rmtree(grave)
+            before = max((n for fd in fds for n in lines_of(os.pread(fd, 1 << 20, 0))), default=-1)
+            removed.append(before)
+            for fd in fds:
+                os.close(fd)
+        keeper.pump()
+    keeper.answers()
+    assert keeper.of(generation, "exited")["status"]["code"] == 0, "the worker did not notice"
+    assert len(removed) > 3
+
+    def found() -> list[int]:
+        files = [path for path in folder.iterdir() if path.suffix != ".idx"]
+        return sorted(n for path in files for n in lines_of(path.read_bytes()))
+
+    until(lambda: found()[-1:] == [LINES - 1], "the last line")
+    rest = found()
+    assert rest == list(range(rest[0], LINES))
+    assert rest[0] <= removed[-1] + 1, "what was written after the last removal is there from its first line"
+    assert not troubles(keeper, file)
+
+
+def obstructed(path: Path) -> Callable[[], None]:
+    path.mkdir(parents=True)
+    return path.rmdir
+
+
+def looped(path: Path) -> Callable[[], None]:
+    path.symlink_to(path)
+    return path.unlink
+
+
+def unread(path: Path) -> Callable[[], None]:
+    os.mkfifo(path)
+    return path.unlink
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "why"), [(obstructed, errno.EISDIR), (looped, errno.ELOOP), (unread, errno.ENXIO)]
+)
+def test_faults_34_what_stands_in_the_place_of_a_log_file_is_told_and_costs_no_worker(
+    keeper: Keeper, tmp_path: Path, obstacle: Callable[[Path], Callable[[], None]], why: int
+) -> None:
+    file = tmp_path / "w.log"
+    out_of_the_way = obstacle(file)
+    generation = keeper.spawn(["/bin/echo", "hello"], log=file)
+    assert keeper.of(generation, "exited")["status"]["code"] == 0
+    keeper.of(generation, "gone")
+    until(lambda: troubles(keeper, file), "the trouble")
+    assert (troubles(keeper, file)[0]["errno"], troubles(keeper, file)[0]["problem"]) == (why, "data")
+    out_of_the_way()
+    until(lambda: file.is_file() and file.read_bytes() == b"hello\n", "the line, once it can be written")
+    until(lambda: troubles(keeper, file)[-1]["errno"] == 0, "the end of the trouble")
+    assert troubles(keeper, file)[-1]["dropped"] == 0
+
+
+def test_faults_34_a_disk_that_becomes_writable_again_gets_what_waited(
+    keeper: Keeper, tmp_path: Path, disk: Path
+) -> None:
+    file = disk / "w.log"
+    assert mount("-o", "remount,ro", disk)
+    generation = keeper.spawn(["/bin/echo", "hello"], log=file)
+    keeper.of(generation, "gone")
+    until(lambda: troubles(keeper, file), "the trouble")
+    assert troubles(keeper, file)[0]["errno"] == errno.EROFS
+    assert mount("-o", "remount,rw", disk)
+    until(lambda: file.exists() and file.read_bytes() == b"hello\n", "the line")
+
+
+def test_faults_34_a_limit_on_the_size_of_files_ends_nobody(keeper: Keeper, tmp_path: Path) -> None:
+    """SIGXFSZ would end the keeper; EFBIG is a refusal like others, as a full quota is."""
+    file, progress = tmp_path / "w.log", tmp_path / "progress"
+    soft, hard = resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE)
+    # A worker takes the limits of procq unless it has its own; this one writes nothing but its progress.
+    resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (1 << 20, hard))
+    generation = keeper.spawn(writer(progress), log=file)
+    keeper.of(generation, "gone")
+    until(lambda: troubles(keeper, file), "the trouble")
+    assert troubles(keeper, file)[0]["errno"] == errno.EFBIG
+    resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    until(lambda: troubles(keeper, file)[-1]["errno"] == 0, "the end of the trouble")
+    lost = troubles(keeper, file)[-1]["dropped"]
+    until(lambda: file.stat().st_size == LINES * LINE - lost, "all that was not dropped")
+    numbers = lines_of(file.read_bytes())
+    assert numbers == sorted(set(numbers))
+
+
+def test_troubles_with_log_files_are_told_to_a_control_plane_that_comes_later(keeper: Keeper, tmp_path: Path) -> None:
+    file = tmp_path / "w.log"
+    file.mkdir()
+    keeper.spawn(["/bin/sh", "-c", "echo hello; sleep 1000"], log=file)
+    until(lambda: troubles(keeper, file), "the trouble")
+    count = len(troubles(keeper, file))
+    keeper.send({"t": "hello", "oldest": 1, "newest": 1})
+    until(lambda: len(troubles(keeper, file)) > count, "the same again")
+    assert troubles(keeper, file)[-1] == troubles(keeper, file)[0]

@@ -36,6 +36,21 @@ def test_faults_35_every_line_is_in_one_file_and_the_live_follower_whatever_othe
     assert all(count > 0 for count in outcome.deeds.values()), outcome.deeds
 
 
+def test_faults_35_every_line_is_in_one_file_while_closed_files_are_compressed(
+    procqs: Procqs, keepers: Keepers, tmp_path: Path
+) -> None:
+    project = procqs("").project
+    project.prepare()
+    keeper = keepers(run_dir=project.run_dir, keeper_socket=project.keeper_socket)
+    outcome: Outcome = rotation_trial(
+        keeper, project.keeper_socket, tmp_path, chunks=120, rate=20e6, every=0.02, seed=SEED, compress=True
+    )
+    print(outcome)
+    assert outcome.files > 100
+    assert outcome.compressed > 10
+    assert all(count > 0 for count in outcome.deeds.values()), outcome.deeds
+
+
 def python(code: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", f"import os\n{code}"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ from tests.process.support.keeper import Keeper
 from tests.process.support.oracle import Oracle
 from tests.process.support.rotating import rotation_trial
 from tests.process.support.trials import SEED, SOAK, bound
+from tests.process.support.waiting import until
 from tests.process.test_control_plane import KILLS, WORKERS, prove_that_a_control_plane_may_die
 from tests.process.test_endings import down_leaves_nothing
 from tests.process.test_exits import spawn_many, stop_at_once
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.process]
 GRACE = 0.3
 BATCHES = 20
 SECONDS = 10
+TAILS = 10_000
 LEAK = 0.5
 """Bytes a spawn: what a keeper that forgets nothing would show after a year."""
 
@@ -84,9 +87,40 @@ def slope(values: list[int]) -> float:
     )
 
 
-def test_rotation_at_50_mb_a_second(procqs: Procqs, keepers: Keepers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", [False, True])
+def test_faults_35_rotation_at_50_mb_a_second(procqs: Procqs, keepers: Keepers, tmp_path: Path, compress: bool) -> None:
     project = procqs("").project
     project.prepare()
     keeper = keepers(run_dir=project.run_dir, keeper_socket=project.keeper_socket)
     chunks = SECONDS * 50_000_000 // (LINE * LINES)
-    print(rotation_trial(keeper, project.keeper_socket, tmp_path, chunks=chunks, rate=50e6, every=0.05, seed=SEED))
+    outcome = rotation_trial(
+        keeper,
+        project.keeper_socket,
+        tmp_path,
+        chunks=chunks,
+        rate=50e6,
+        every=0.05,
+        seed=SEED,
+        compress=compress,
+    )
+    print(outcome)
+
+
+def test_faults_28_the_tail_of_what_a_terminal_holds_when_its_worker_ends(keeper: Keeper, tmp_path: Path) -> None:
+    """4,643 bytes, more than a terminal hands out at once, then the end."""
+    wanted = bytes(97 + n % 26 for n in range(4642)) + b"\n"
+    code = f"import os\nos.write(1, {wanted!r})"
+    log = tmp_path / "log"
+    generations = []
+    for number in range(TAILS):
+        generations.append(
+            keeper.spawn([sys.executable, "-I", "-S", "-c", code], f"w.{number % 20}", tty=True, log=log)
+        )
+        if len(generations) == 20:
+            for generation in generations:
+                keeper.of(generation, "gone")
+            generations.clear()
+            written = (number + 1) * len(wanted)
+            until(lambda written=written: log.stat().st_size == written, "every byte")  # type: ignore[misc]
+    assert log.read_bytes() == wanted * TAILS
+    print(f"the tail of a terminal: {bound(TAILS)}")

@@ -42,6 +42,7 @@ from procq.state import (
     Ended,
     ExitStatus,
     Finished,
+    LogFailure,
     Observed,
     Refusal,
     Report,
@@ -208,8 +209,26 @@ def test_new_settings_are_remembered() -> None:
 
 def test_a_log_trouble_is_remembered_until_it_ends() -> None:
     trouble = after(SPAWN, LogProblem(EMAILS_1, "/full/log", 28, 10))
-    assert trouble.queues["emails"].trouble[1].dropped == 10
+    assert trouble.queues["emails"].trouble[1, LogFailure.DATA].dropped == 10
     assert fold(trouble, LogProblem(EMAILS_1, "/full/log", 0, 10)).queues["emails"].trouble == {}
+
+
+def test_troubles_of_different_kinds_are_remembered_apart() -> None:
+    full, stuck = LogProblem(EMAILS_1, "/log", 28, 10), LogProblem(EMAILS_1, "/log", 13, 0, LogFailure.ROTATION)
+    both = after(SPAWN, EXEC, EXIT, GONE, full, stuck)
+    assert [str(trouble) for trouble in both.queues["emails"].trouble.values()] == [
+        "/log takes no data: No space left on device, 10 bytes lost",
+        "/log cannot be rotated and goes on growing: Permission denied; its directory must be writable",
+    ]
+    left = fold(both, LogProblem(EMAILS_1, "/log", 0, 10)).queues["emails"].trouble
+    assert [trouble.failure for trouble in left.values()] == [LogFailure.ROTATION]
+    assert fold(both, Forgotten(EMAILS_1, 7, 15.0, "")).queues["emails"].trouble == {}
+
+
+def test_a_snapshot_ends_troubles_for_those_that_go_on_are_told_after_it() -> None:
+    trouble = after(SPAWN, EXEC, LogProblem(EMAILS_1, "/log", 13, 0, LogFailure.REMOVAL))
+    running = trouble.queues["emails"].workers[1]
+    assert fold(trouble, Snapshot(((EMAILS_1, running),), 11.0, 7)).queues["emails"].trouble == {}
 
 
 def test_a_log_trouble_of_nobody_is_not_remembered() -> None:

@@ -8,9 +8,9 @@
   procq logs --json --since 1h    a JSON object a line: time, worker, stream, line
 
 Without -n, --since, --until and --grep only memory is asked, which holds up to 64 KiB of each worker. With one of them,
-queues with `logs.file` are read from their files too, rotated ones included; where nothing runs, from the files alone.
-In a file of format `text`, times are known to a tenth of a second, and nothing tells which worker wrote a line if
-several share the file: the queue is shown instead.
+queues with `logs.file` are read from their files too, rotated and compressed ones included; where nothing runs, from
+the files alone. In a file of format `text`, times are known to a tenth of a second, and nothing tells which worker
+wrote a line if several share the file: the queue is shown instead.
 
 Lines are shown as `worker | line`. On a terminal, colours pass and every other control sequence is taken out; into a
 pipe go the bytes as they were written. --grep takes a regular expression of Python and looks at lines without colours.

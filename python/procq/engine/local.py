@@ -202,10 +202,12 @@ def _log(logs: LogPolicy, worker: WorkerId) -> Message | None:
     path = logs.path(worker)
     if path is None:
         return None
+    # Only what is closed can be removed.
+    rotate = logs.total // 4 if logs.rotate is None and logs.total is not None else logs.rotate
     return {
         "path": os.fsencode(path),
         "format": logs.format.value,
-        "rotate": logs.rotate,
+        "rotate": rotate,
         "keep": logs.keep,
         "block": logs.full is WhenFull.BLOCK,
         "rotate_every": None if logs.rotate_every is None else round(logs.rotate_every * 1000),

@@ -38,6 +38,7 @@ from procq.state import (
     End,
     Ended,
     ExitStatus,
+    LogFailure,
     Refusal,
     Report,
     Running,
@@ -189,7 +190,8 @@ def _silent(worker: WorkerId, generation: int, at: float, m: Message) -> Condemn
 
 
 def _log_problem(worker: WorkerId, generation: int, at: float, m: Message) -> LogProblem:
-    return LogProblem(worker, os.fsdecode(m["path"]), m["errno"], m["dropped"])
+    failure = LogFailure(m.get("problem", LogFailure.DATA))
+    return LogProblem(worker, os.fsdecode(m["path"]), m["errno"], m["dropped"], failure)
 
 
 _ABOUT_WORKERS: Mapping[str, Any] = {

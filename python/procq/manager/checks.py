@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SIGNALS: Final = signal.valid_signals()
 _LEAST_ROTATED: Final = 4096
+_LEAST_AGE: Final = 60
 _MOST_KEPT: Final = 1_000
 _OWN: Final = "PROCQ_"
 
@@ -124,6 +125,10 @@ def _check_logs(logs: LogPolicy) -> None:
         raise ValueError(
             f"a log file is rotated at {_LEAST_ROTATED} bytes or more, not at {logs.rotate}; None is never"
         )
+    if logs.rotate_every is not None and not _LEAST_AGE <= logs.rotate_every < math.inf:
+        raise ValueError(f"a log file is closed at an age of {_LEAST_AGE} s or more, not at {logs.rotate_every}")
+    if logs.total is not None and logs.total < max(4 * _LEAST_ROTATED, 2 * (logs.rotate or 0)):
+        raise ValueError(f"a log and its closed files take at least twice `rotate` and 16 KiB, not {logs.total} bytes")
     if not 0 <= logs.keep <= _MOST_KEPT:
         raise ValueError(f"between 0 and {_MOST_KEPT} closed log files are kept, not {logs.keep}")
 

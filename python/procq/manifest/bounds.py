@@ -11,6 +11,12 @@ from procq.manifest.units import BYTE_LIMITS, Refused
 from procq.model import Limit
 
 
+def check_total(total: int, rotate: int | None) -> None:
+    """Raises Refused for a log in which a closed file would leave no room for another one."""
+    if rotate is not None and total < 2 * rotate:
+        raise Refused("two files of the size that `rotate` allows do not fit", f"at least twice that: {2 * rotate}B")
+
+
 def check_nice(value: int) -> None:
     """Raises Refused for a niceness that procq has no right to."""
     own = os.getpriority(os.PRIO_PROCESS, 0)

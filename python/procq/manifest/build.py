@@ -118,6 +118,9 @@ class Builder:
             logs.value(schema.KEEP, _LOGS.keep),
             logs.value(schema.FORMAT, _LOGS.format),
             logs.value(schema.FULL, _LOGS.full),
+            logs.optional(schema.ROTATE_EVERY),
+            logs.value(schema.COMPRESS, _LOGS.compress),
+            logs.optional(schema.TOTAL),
         )
 
 

@@ -11,8 +11,8 @@ from procq.manifest.fields import Fields, Found
 from procq.manifest.units import Refused
 from procq.model import LogPolicy, WorkerId
 
-_BESIDE = re.compile(r"(?P<file>.+?)(?P<closed>\.[0-9]+)?(?P<index>\.idx)?")
-"""What procq itself puts beside a log file: closed ones, and for each an index."""
+_BESIDE = re.compile(r"(?P<file>.+?)(?P<closed>\.[0-9]+(?:\.gz)?|\.gz\.tmp)?(?P<index>\.idx)?")
+"""What procq itself puts beside a log file: closed ones, compressed or not or just being so, and for each an index."""
 
 
 def check(queues: Sequence[tuple[str, Fields]], directory: str) -> None:
@@ -62,7 +62,8 @@ def _paths(queues: Sequence[tuple[str, Fields]], directory: str) -> Iterator[tup
 
 
 def _rotates(fields: Fields) -> bool:
-    return fields.section(schema.LOGS).found("rotate") is not None
+    logs = fields.section(schema.LOGS)
+    return any(logs.found(key.name) is not None for key in (schema.ROTATE, schema.ROTATE_EVERY, schema.TOTAL))
 
 
 def _user(fields: Fields) -> str | None:

@@ -9,6 +9,7 @@ from procq.manifest import units
 from procq.manifest.keys import Command, List, Nature, Section, Table, Value
 from procq.manifest.shapes import DURATION as _DURATION
 from procq.manifest.shapes import SIZE as _SIZE
+from procq.manifest.shapes import YES_NO as _YES_NO
 from procq.manifest.shapes import duration as _duration
 from procq.manifest.shapes import yes_no as _yes_no
 from procq.manifest.supervision_schema import HEALTH, LIMITS, READY, STARTS, WATCHDOG
@@ -191,6 +192,16 @@ ROTATE = Value(
     examples=("50MB", "64KiB"),
     pattern=_SIZE,
 )
+ROTATE_EVERY = Value(
+    "rotate_every",
+    units.rotate_every,
+    "a duration",
+    "expected a number with a unit, as in 1d or 12h",
+    "The age at which the file is closed and another begun, at least 1m.",
+    otherwise="never",
+    examples=("1d", "12h"),
+    pattern=_DURATION,
+)
 KEEP = Value(
     "keep",
     units.keep,
@@ -201,6 +212,27 @@ KEEP = Value(
     examples=("20",),
     pattern=r"[0-9]+",
     numeric=True,
+)
+COMPRESS = Value(
+    "compress",
+    units.yes_or_no,
+    "yes or no",
+    "expected yes or no",
+    "Whether closed files are compressed: `FILE.1.gz`.",
+    "no",
+    examples=("yes",),
+    choices=_YES_NO,
+)
+TOTAL = Value(
+    "total",
+    units.total,
+    "a size",
+    "expected a number with a unit, as in 1GB or 200MiB",
+    "What the file and its closed ones may take together, at least 16KiB: the oldest go first. Without `rotate` a file "
+    "is closed at a quarter of it.",
+    otherwise="no limit",
+    examples=("1GB", "200MiB"),
+    pattern=_SIZE,
 )
 FORMAT = Value(
     "format",
@@ -335,7 +367,9 @@ AFTER = List(
 )
 STOP = Section("stop", (SIGNAL, GRACE, TO), "How workers are stopped.")
 RESTART = Section("restart", (POLICY, BACKOFF, GIVE_UP), "When workers are replaced.", short="policy")
-LOGS = Section("logs", (FILE, ROTATE, KEEP, FORMAT, FULL), "Where output goes besides memory.")
+LOGS = Section(
+    "logs", (FILE, ROTATE, ROTATE_EVERY, KEEP, TOTAL, COMPRESS, FORMAT, FULL), "Where output goes besides memory."
+)
 UPDATE = Section("update", (SURGE, BATCH, PAUSE), "How workers are replaced when what they run has changed.")
 
 QUEUE_KEYS = (

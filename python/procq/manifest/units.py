@@ -43,6 +43,8 @@ _SIZES = {
 }
 _SIZE = re.compile(rf"([0-9]{{1,19}}(?:\.[0-9]{{1,6}})?)({'|'.join(_SIZES)})")
 _LEAST_ROTATE = 4 << 10
+_LEAST_AGE = 60
+_LEAST_TOTAL = 4 * _LEAST_ROTATE
 _MOST_KEPT = 1_000
 _MOST_FAILURES = 10_000
 _LARGEST_ID = 2**32 - 2
@@ -281,6 +283,22 @@ def rotate(value: str) -> int:
     count = size(value)
     if count < _LEAST_ROTATE:
         raise Refused(expected="at least 4KiB")
+    return count
+
+
+def rotate_every(value: str) -> float:
+    """Seconds after which a log file is closed."""
+    seconds = duration(value)
+    if seconds < _LEAST_AGE:
+        raise Refused(expected="at least 1m")
+    return seconds
+
+
+def total(value: str) -> int:
+    """Bytes of a log file and its closed ones."""
+    count = size(value)
+    if count < _LEAST_TOTAL:
+        raise Refused(expected="at least 16KiB")
     return count
 
 

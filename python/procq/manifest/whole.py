@@ -15,7 +15,7 @@ from procq.manifest.people import People
 from procq.manifest.source import Source
 from procq.manifest.units import LIMITS, Refused
 
-_FILE_ONLY = (schema.ROTATE, schema.KEEP, schema.FORMAT, schema.FULL)
+_FILE_ONLY = tuple(key for key in schema.LOGS.keys if key is not schema.FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,10 @@ def _check_bounds(fields: Fields) -> None:
 def _check_logs(queue: Written) -> None:
     """A file that is described and not named is a mistake, unless `defaults` describe those of other queues."""
     logs = queue.fields.section(schema.LOGS)
+    total = logs.found("total")
+    if total is not None:
+        with _noting(total):
+            bounds.check_total(logs.value(schema.TOTAL, 0), logs.optional(schema.ROTATE))
     own = queue.node.get("logs") if isinstance(queue.node, nodes.Mapping) else None
     if own is None or not isinstance(own[1], nodes.Mapping) or logs.found("file") is not None:
         return

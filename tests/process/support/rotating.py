@@ -1,11 +1,13 @@
 """A log file that is rotated quickly, outsiders who do to it what outsiders do, and the proof of every line.
 
 Who follows by segment opens every file of the directory that it has not seen, and keeps it open until it has been
-deleted: so it reads all that procq deletes for age as well, and no inode is taken for another.
+deleted: so it reads all that procq deletes for age as well, and no inode is taken for another. Compressed files are
+held against what they were made of; what was compressed before anybody saw it is read from there.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import time
@@ -60,6 +62,8 @@ class Directory:
         self.file = file
         self.segments: dict[int, Segment] = {}
         self.finished: list[Segment] = []
+        self.packed: dict[int, tuple[int, list[int]]] = {}
+        self.unpacked: list[list[int]] = []
         self.gaps_after: list[int] = []
         self.deeds = {"renamed": 0, "truncated": 0, "deleted": 0}
         self._credits = os.open(credits, os.O_RDWR | os.O_NONBLOCK)
@@ -70,7 +74,9 @@ class Directory:
         """One look at everything; lets the worker go on as far as we have come."""
         with os.scandir(self.file.parent) as entries:
             for entry in entries:
-                if not entry.name.endswith(".idx") and entry.inode() not in self.segments:
+                if entry.name.endswith(".gz"):
+                    self._unpack(entry)
+                elif not entry.name.endswith((".idx", ".tmp")) and entry.inode() not in self.segments:
                     self._open(entry.path)
         for inode, segment in list(self.segments.items()):
             gone = os.fstat(segment.fd).st_nlink == 0 and not segment.deleted
@@ -79,9 +85,31 @@ class Directory:
                 self.highest = max(self.highest, segment.lines[-1])
             if gone:
                 self._close(inode)
+        self._forget_removed()
         if (seen := (self.highest + 1) // LINES) > self._granted:
             os.write(self._credits, b"+" * (seen - self._granted))
             self._granted = seen
+
+    def _unpack(self, entry: os.DirEntry[str]) -> None:
+        """It has its name when it is whole. Kept open as well, so that its inode is not used again."""
+        if entry.inode() in self.packed:
+            return
+        with suppress(FileNotFoundError):
+            fd = os.open(entry.path, os.O_RDONLY)
+            data = gzip.decompress(os.pread(fd, 2 * ROTATE, 0))
+            assert len(data) % LINE == 0, "torn lines"
+            lines = [int(data[at : at + 10]) for at in range(0, len(data), LINE)]
+            self.highest = max(self.highest, *lines)
+            known = self.packed.setdefault(os.fstat(fd).st_ino, (fd, lines))
+            if known[0] != fd:
+                os.close(fd)
+
+    def _forget_removed(self) -> None:
+        for inode, (fd, lines) in list(self.packed.items()):
+            if os.fstat(fd).st_nlink == 0:
+                self.unpacked.append(lines)
+                os.close(fd)
+                del self.packed[inode]
 
     def _open(self, path: str | Path) -> Segment | None:
         try:
@@ -138,6 +166,8 @@ class Directory:
     def verify(self, lines: int) -> int:
         """Every line is in one file, once; those between copy and truncation in none. Returns how many."""
         self.finished += self.segments.values()
+        self._hold_packed_against_plain()
+        self._forget_what_came_again()
         for segment in self.finished:
             assert segment.lines == sorted(segment.lines)
             assert segment.largest <= ROTATE
@@ -154,8 +184,26 @@ class Directory:
         assert expected == lines or expected - 1 in self.gaps_after, f"the last lines are missing: {expected}"
         return lost + lines - expected
 
+    def _hold_packed_against_plain(self) -> None:
+        seen = {line: number for number, segment in enumerate(self.finished) for line in segment.lines}
+        for lines in [*self.unpacked, *(lines for _, lines in self.packed.values())]:
+            assert lines == sorted(set(lines))
+            assert len({seen[line] for line in lines if line in seen}) <= 1, "more than what it was made of"
+            # All of them, or those that came between a look at the plain file and its truncation by an outsider.
+            if unseen := [line for line in lines if line not in seen]:
+                self.finished.append(Segment(-1, largest=len(lines) * LINE, lines=unseen))
+
+    def _forget_what_came_again(self) -> None:
+        """What was written into a file that had been deleted is in the next one as well: nobody could have read it."""
+        elsewhere = {line for segment in self.finished if not segment.deleted for line in segment.lines}
+        for segment in self.finished:
+            while segment.deleted and segment.lines and segment.lines[-1] in elsewhere:
+                segment.lines.pop()
+
     def close(self) -> None:
         os.close(self._credits)
+        for fd, _ in self.packed.values():
+            os.close(fd)
         for inode in list(self.segments):
             self._close(inode)
 
@@ -205,18 +253,28 @@ class Outcome:
     lost: int
     deeds: dict[str, int]
     missing_live: int
+    compressed: int = 0
 
     def __str__(self) -> str:
         rate = self.lines * LINE / self.seconds / 1e6
         deeds = ", ".join(f"{count} × {deed}" for deed, count in self.deeds.items())
         return (
-            f"{self.lines} lines in {self.files} files of {ROTATE >> 10} KiB at {rate:.1f} MB/s, {deeds}: none lost "
-            f"but {self.lost} between copy and truncation; {self.missing_live} were told to the live follower as a gap"
+            f"{self.lines} lines in {self.files} files of {ROTATE >> 10} KiB at {rate:.1f} MB/s, {self.compressed} of "
+            f"them compressed, {deeds}: none lost but {self.lost} between copy and truncation; {self.missing_live} "
+            "were told to the live follower as a gap"
         )
 
 
 def rotation_trial(
-    keeper: Keeper, socket_path: str, folder: Path, *, chunks: int, rate: float, every: float, seed: int
+    keeper: Keeper,
+    socket_path: str,
+    folder: Path,
+    *,
+    chunks: int,
+    rate: float,
+    every: float,
+    seed: int,
+    compress: bool = False,
 ) -> Outcome:
     """A worker floods one file; each `every` seconds somebody meddles. Fails for any line that is not accounted for."""
     (folder / "logs").mkdir()
@@ -224,7 +282,7 @@ def rotation_trial(
     os.mkfifo(credits)
     directory, follower, dice = Directory(file, credits), Follower(socket_path), Random(seed)
     try:
-        log: dict[str, Any] = {"path": os.fsencode(file), "rotate": ROTATE, "keep": KEEP}
+        log: dict[str, Any] = {"path": os.fsencode(file), "rotate": ROTATE, "keep": KEEP, "compress": compress}
         began = time.monotonic()
         generation = keeper.spawn(program("flood.py", credits, chunks, rate), log=log)
         next_deed, deadline, over = began + every, began + PATIENCE + 2 * chunks * LINE * LINES / rate, False
@@ -244,7 +302,8 @@ def rotation_trial(
         seconds = time.monotonic() - began
         assert not [event for event in keeper.events if event["t"] == "log_trouble"]
         lost = directory.verify(lines)
-        return Outcome(lines, len(directory.finished), seconds, lost, directory.deeds, follower.missing)
+        packed = len(directory.packed) + len(directory.unpacked)
+        return Outcome(lines, len(directory.finished), seconds, lost, directory.deeds, follower.missing, packed)
     finally:
         follower.close()
         directory.close()

@@ -200,6 +200,13 @@ def test_a_spawn_in_other_surroundings() -> None:
     assert message["log"] == {"path": b"/w", "format": "json", "rotate": 1000, "keep": 2, **PLAIN_FILE, "block": True}
 
 
+@pytest.mark.parametrize(("rotate", "sent_size"), [(None, 250_000_000), (1000, 1000)])
+def test_with_a_total_alone_files_are_closed_at_a_quarter_of_it(rotate: int | None, sent_size: int) -> None:
+    queue = replace(QUEUE, logs=LogPolicy("/w", rotate=rotate, total=10**9))
+    (message,) = sent(SpawnWorker(EMAILS_2, 8, queue, "f", "shop"))
+    assert (message["log"]["rotate"], message["log"]["total"]) == (sent_size, 10**9)
+
+
 def test_what_makes_a_worker_ready_and_what_it_may_use() -> None:
     logs = LogPolicy("/w", rotate_every=3600.0, compress=True, total=10**9)
     limits = Limits(memory=2**29, pids=100)

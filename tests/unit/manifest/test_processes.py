@@ -222,6 +222,8 @@ def test_log_files() -> None:
     found = queue("logs:\n  file: a.log\n  rotate: 64KiB\n  keep: 0\n  format: json\n  full: block")
     assert found.logs == LogPolicy("/srv/shop/a.log", 65536, 0, LogFormat.JSON, WhenFull.BLOCK)
     assert queue("logs:\n  file: a.log\n  rotate: 1.5MB").logs.rotate == 1_500_000
+    kept = queue("logs:\n  file: a.log\n  rotate_every: 1.5h\n  total: 1GB\n  compress: yes").logs
+    assert kept == LogPolicy("/srv/shop/a.log", rotate_every=5400.0, total=10**9, compress=True)
 
 
 def test_log_files_described_in_defaults_and_named_in_a_queue() -> None:

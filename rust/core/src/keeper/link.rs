@@ -189,6 +189,7 @@ impl Keeper {
         records.sort_by_key(|record| record.generation);
         records.chunks(RECORDS).for_each(|items| self.push_records(items));
         self.push(&Event::SnapshotEnd { at: self.now, last_generation: self.last_generation });
+        self.tell_troubles();
     }
 
     /// In as many frames as it takes: long paths make records larger than the usual ones.

@@ -4,7 +4,7 @@ use super::token::Token;
 use super::worker::STREAMS;
 use super::Keeper;
 use crate::output::{Flow, Problem, Trouble};
-use crate::proto::messages::{Event, Stream};
+use crate::proto::messages::{Event, LogProblem, Stream};
 use crate::sys::{self, Interest};
 use std::io;
 use std::os::fd::AsFd;
@@ -66,24 +66,33 @@ impl Keeper {
                 }
             }
         }
-        for Trouble { problem, worker, path, errno, dropped } in self.output.take_troubles() {
-            let (file, why) = (path.display(), io::Error::from_raw_os_error(errno));
-            match problem {
-                Problem::Data => {
-                    let path = path.into_os_string().into_vec().into();
-                    self.emit(&Event::LogTrouble { worker, path, errno, dropped });
-                }
-                Problem::Rotation if errno == 0 => self.say(&format!("{file} is rotated again")),
-                Problem::Rotation => {
-                    let forbidden = matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS);
-                    let remedy = if forbidden { "its directory must be writable, " } else { "" };
-                    self.say(&format!("{file} cannot be rotated and goes on growing: {why}; {remedy}procq tries again"));
-                }
-                Problem::Rights => self.say(&format!(
-                    "{worker} writes to {file} with the rights of another user, until his last worker there has ended; give each user a file"
-                )),
-            }
+        for trouble in self.output.take_troubles() {
+            self.tell_trouble(trouble);
         }
+    }
+
+    /// What is wrong with log files now, for a control plane that has not heard of it.
+    pub(super) fn tell_troubles(&mut self) {
+        for trouble in self.output.troubles() {
+            self.tell_trouble(trouble);
+        }
+    }
+
+    fn tell_trouble(&mut self, Trouble { problem, worker, path, errno, dropped }: Trouble) {
+        let problem = match problem {
+            Problem::Data => LogProblem::Data,
+            Problem::Rotation => LogProblem::Rotation,
+            Problem::Compression => LogProblem::Compression,
+            Problem::Removal => LogProblem::Removal,
+            Problem::Rights => {
+                return self.say(&format!(
+                    "{worker} writes to {} with the rights of another user, until his last worker there has ended; give each user a file",
+                    path.display()
+                ));
+            }
+        };
+        let path = path.into_os_string().into_vec().into();
+        self.emit(&Event::LogTrouble { worker, path, problem, errno, dropped });
     }
 
     /// The last lines of the workers that ended most recently stay readable; older ones make room.

@@ -1,4 +1,6 @@
-//! A log file, as the writer thread sees it: open, write, rotate, notice that it was moved away, try again.
+//! A log file, as the writer thread sees it: open, write, notice that it was moved away, try again.
+
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,14 +9,14 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::access::{self, Way};
 use super::batch::Batch;
 use super::cut::{cut, Cut};
 use super::queue::{FileQueue, Settings};
-use super::rotation;
-use super::segment::{SavedSegment, Segment, Way};
+use super::segment::{SavedSegment, Segment};
 use crate::proto::messages::Identity;
 use crate::state::{Inherited, Luggage};
-use crate::sys;
+use upkeep::{SavedUpkeep, Upkeep};
 
 /// How often the path is compared with the open file.
 const IDENTITY_INTERVAL: Duration = Duration::from_millis(200);
@@ -47,10 +49,7 @@ pub(super) struct LogFile {
     pub batch: Batch,
     pub retry: Option<Instant>,
     pause: Duration,
-    /// Rotation has failed, and is tried again then.
-    rotate_at: Option<Instant>,
-    /// What there is to say of rotation: it fails (why), or works again (none).
-    pub rotation_news: Option<Option<Errno>>,
+    pub upkeep: Upkeep,
 }
 
 /// As an upgrade hands it on. Path, rights and settings are those of its queue.
@@ -60,19 +59,20 @@ pub(super) struct SavedFile {
     segment: Option<SavedSegment>,
     left: Option<(u64, u64)>,
     batch: Batch,
-    rotation_fails: bool,
+    upkeep: SavedUpkeep,
 }
 
 impl LogFile {
     pub fn save(&self, luggage: &mut Luggage) -> SavedFile {
         // What waits for a moment to be tried again is tried at once by who comes.
         let LogFile { path: _, user: _, settings: _, segment, checked: _, left, batch, .. } = self;
-        let LogFile { retry: _, pause: _, rotate_at, rotation_news: _, .. } = self;
+        // So is what failed beside the file: if it fails again, that is no news.
+        let LogFile { retry: _, pause: _, upkeep, .. } = self;
         SavedFile {
             segment: segment.as_ref().map(|segment| segment.save(luggage)),
             left: *left,
             batch: batch.clone(),
-            rotation_fails: rotate_at.is_some(),
+            upkeep: upkeep.save(),
         }
     }
 
@@ -81,7 +81,7 @@ impl LogFile {
             segment: saved.segment.map(|segment| Segment::restore(segment, inherited)),
             left: saved.left,
             batch: saved.batch,
-            rotate_at: saved.rotation_fails.then_some(now),
+            upkeep: Upkeep::restore(saved.upkeep, now),
             ..LogFile::new(queue, now)
         }
     }
@@ -97,15 +97,17 @@ impl LogFile {
             batch: Batch::default(),
             retry: None,
             pause: FIRST_RETRY,
-            rotate_at: None,
-            rotation_news: None,
+            upkeep: Upkeep::new(),
         }
     }
 
     /// Takes over what is said of the file by now, and what has come.
     pub fn take_over(&mut self, queue: &mut FileQueue) {
         // Also for what is under way: as it was said before it might never be written.
-        self.settings = queue.settings;
+        if self.settings != queue.settings {
+            self.upkeep.change(&self.settings, &queue.settings);
+            self.settings = queue.settings;
+        }
         if self.user != queue.user {
             self.user.clone_from(&queue.user);
             self.leave();
@@ -152,40 +154,53 @@ impl LogFile {
         };
         segment.whole &= self.left.take().is_none_or(|left| left != segment.identity);
         let result = self.write_to(&mut segment, now);
+        if let Ok(length @ 1..) = result {
+            if segment.is_gone() {
+                // These bytes went into a file that somebody had deleted before: they belong into the next one.
+                return Ok(0);
+            }
+            segment.note(length, self.batch.marks(length));
+        }
         self.segment = Some(segment);
         result
     }
 
     fn write_to(&mut self, segment: &mut Segment, now: Instant) -> Result<usize, Errno> {
-        let format = self.settings.format;
-        if self.batch.rest(format).is_empty() {
-            return Ok(0);
-        }
         if self.batch.marks(1).any(|mark| segment.is_index_due(mark.time)) {
             segment.measure();
         }
-        let may_rotate = segment.place.is_some() && self.rotate_at.is_none_or(|at| at <= now);
-        let mut limit = self.settings.rotate.filter(|_| may_rotate);
+        let mut limit = self.limit(segment, now);
         if self.is_full(segment, limit) {
             // Somebody may have made it shorter.
             segment.measure();
+            limit = self.limit(segment, now);
             if self.is_full(segment, limit) {
                 self.rotate(segment, now)?;
+                limit = self.limit(segment, now);
             }
             if self.is_full(segment, limit) {
-                // No new one could be had, or it is somebody else's.
+                // It is somebody else's.
                 limit = None;
             }
         }
-        let rest = self.batch.rest(format);
-        let Cut::Write(length) = cut(rest, segment.size, segment.whole, limit) else { return Err(Errno::AGAIN) };
-        let length = segment.write(&rest[..length])?;
-        segment.note(length, self.batch.marks(length));
-        Ok(length)
+        let format = self.settings.format;
+        if self.batch.rest(format).is_empty() {
+            self.make_room(segment, 0, now);
+            return Ok(0);
+        }
+        let Cut::Write(length) = cut(self.batch.rest(format), segment.size, segment.whole, limit) else {
+            return Err(Errno::AGAIN);
+        };
+        self.make_room(segment, length, now);
+        segment.write(&self.batch.rest(format)[..length])
     }
 
     fn is_full(&mut self, segment: &Segment, limit: Option<u64>) -> bool {
         let rest = self.batch.rest(self.settings.format);
+        if rest.is_empty() {
+            // Nothing more comes: only its age closes it.
+            return segment.whole && segment.size > 0 && limit.is_some() && self.is_aged(segment);
+        }
         cut(rest, segment.size, segment.whole, limit) == Cut::Rotate
     }
 
@@ -202,35 +217,7 @@ impl LogFile {
         }
     }
 
-    /// Goes on with the file that follows on a full one; with the same if that could not be had. An error: it cannot be gone on with either.
-    fn rotate(&mut self, segment: &mut Segment, now: Instant) -> Result<(), Errno> {
-        let keep = self.settings.keep;
-        let result = self.with_rights(|path, way| {
-            let Some(place) = &segment.place else { return Err(Errno::INVAL) };
-            // Renamed by somebody else: the new file has begun already.
-            if segment.is_at(path) {
-                rotation::shift(place, keep)?;
-            }
-            Segment::create(place, way).inspect_err(|_| rotation::restore(place, keep))
-        });
-        let failure = result.map(|next| *segment = next).err();
-        let (before, again) = (self.rotate_at, failure.map(|_| now + LAST_RETRY));
-        self.rotate_at = again;
-        if before.is_some() != again.is_some() {
-            self.rotation_news = Some(failure);
-        }
-        // Removed, because none is kept, and nothing in its place: what is written there is lost.
-        failure.filter(|_| segment.is_deleted()).map_or(Ok(()), Err)
-    }
-
     fn with_rights<T>(&self, work: impl FnOnce(&Path, Way) -> Result<T, Errno>) -> Result<T, Errno> {
-        match &self.user {
-            None => work(&self.path, Way::Follow),
-            Some(user) => {
-                let rights = sys::Rights { uid: user.uid, gid: user.gid, groups: &user.groups };
-                sys::with_rights(rights, || work(&self.path, Way::Refuse))
-                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))?
-            }
-        }
+        access::with_rights(self.user.as_deref(), |way| work(&self.path, way))
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub const STALL: Duration = Duration::from_secs(2);
 
 /// What is kept of those who cannot wait because they are dead, while nothing but waiting is wanted.
-const LEFT_BEHIND: usize = 16 * 1024 * 1024;
+pub(super) const LEFT_BEHIND: usize = 16 * 1024 * 1024;
 
 /// What a full queue means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub(super) struct Gauge {
     policy: Policy,
     /// May change while data waits.
     pub capacity: usize,
+    /// What is kept beyond that of the dead. May change as well.
+    pub left_behind: usize,
     /// Bytes admitted and not yet delivered.
     pending: usize,
     /// Bytes lost since the trouble or the congestion began.
@@ -63,6 +65,7 @@ impl Gauge {
         Gauge {
             policy,
             capacity,
+            left_behind: LEFT_BEHIND,
             pending: 0,
             lost: 0,
             lost_total: 0,
@@ -97,7 +100,7 @@ impl Gauge {
         let refused = match self.policy {
             // One chunk more than the capacity: what was read from a worker is never lost for want of room.
             Policy::Wait => self.trouble.is_some() && self.pending >= capacity,
-            Policy::Block => self.trouble.is_some() && self.pending >= capacity + LEFT_BEHIND,
+            Policy::Block => self.trouble.is_some() && self.pending >= capacity + self.left_behind,
             Policy::Drop => self.pending + length > capacity,
         };
         if refused {
@@ -179,6 +182,16 @@ impl Gauge {
 
     pub fn lost_total(&self) -> u64 {
         self.lost_total
+    }
+
+    /// Why the destination refuses data, while it does.
+    pub fn trouble(&self) -> Option<i32> {
+        self.trouble
+    }
+
+    /// Bytes lost since that began.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub fn in_trouble(&self) -> bool {

@@ -82,8 +82,21 @@ impl Index {
         }
     }
 
+    /// When the first byte of the file was read, if that is known.
+    pub fn first(&self) -> Option<u64> {
+        self.record(0).filter(|(offset, _)| *offset == 0).map(|(_, time)| time)
+    }
+
+    /// Bytes in it.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     fn last_record(&self) -> Option<(u64, u64)> {
-        let at = (self.length - self.length % RECORD).checked_sub(RECORD)?;
+        self.record((self.length - self.length % RECORD).checked_sub(RECORD)?)
+    }
+
+    fn record(&self, at: u64) -> Option<(u64, u64)> {
         let mut record = [0; RECORD as usize];
         let read = rustix::io::pread(&self.fd, &mut record, at).ok()?;
         let (offset, time) = record.split_at(8);

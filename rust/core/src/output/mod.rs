@@ -8,8 +8,10 @@
 //! What no sink gets before it ends is an unterminated line; it is kept until its newline, until
 //! [`LINE_CAP`] bytes, or until the stream ends.
 
+mod access;
 mod backlog;
 mod batch;
+mod compression;
 mod console;
 mod cut;
 mod destination;
@@ -18,9 +20,11 @@ mod format;
 mod framer;
 mod gauge;
 mod glob;
+mod gzip;
 mod index;
 mod prefix;
 mod queue;
+mod retention;
 mod ring;
 mod rings;
 mod rotation;

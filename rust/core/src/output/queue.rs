@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::gauge::{Gauge, Policy};
+use super::shared::{Problem, Trouble};
 use crate::proto::messages::{Identity, Log, LogFormat, Stream};
 
 /// Bytes waiting for one file before its workers have to wait.
@@ -23,13 +24,26 @@ pub(super) struct Settings {
     pub format: LogFormat,
     /// Bytes beyond which it is not let grow.
     pub rotate: Option<u64>,
+    /// How long after its first byte it is closed.
+    pub rotate_every: Option<Duration>,
     /// Closed files that stay.
     pub keep: u32,
+    /// Closed files are compressed.
+    pub compress: bool,
+    /// Bytes that it and its closed files may have together.
+    pub total: Option<u64>,
 }
 
 impl Settings {
     pub fn of(log: &Log) -> Settings {
-        Settings { format: log.format, rotate: log.rotate, keep: log.keep }
+        Settings {
+            format: log.format,
+            rotate: log.rotate,
+            rotate_every: log.rotate_every.map(Duration::from_millis),
+            keep: log.keep,
+            compress: log.compress,
+            total: log.total,
+        }
     }
 }
 
@@ -123,6 +137,9 @@ pub(super) struct FileQueue {
     pub pieces: Pieces,
     #[serde(default)]
     pub gauge: Gauge,
+    /// What fails beside the data, and why.
+    #[serde(default)]
+    pub failing: Vec<(Problem, i32)>,
     /// How many write here, by their rights.
     #[serde(default)]
     members: Vec<(Option<Arc<Identity>>, u32)>,
@@ -140,6 +157,7 @@ impl FileQueue {
             settings: Settings::of(log),
             pieces: Pieces::default(),
             gauge: Gauge::new(policy(log), FILE_QUEUE, Instant::now()),
+            failing: Vec::new(),
             members: Vec::new(),
             listed: false,
         }
@@ -164,6 +182,31 @@ impl FileQueue {
         }
         self.members.retain(|(_, count)| *count > 0);
         self.follow_first();
+    }
+
+    /// Notes that something fails beside the data (why), or works again (0). Gives what there is to tell.
+    pub fn upkeep(&mut self, problem: Problem, errno: i32) -> Trouble {
+        self.failing.retain(|(failing, _)| *failing != problem);
+        if errno != 0 {
+            self.failing.push((problem, errno));
+        }
+        self.trouble(problem, errno, 0)
+    }
+
+    /// Whether this is known to fail.
+    pub fn is_failing(&self, problem: Problem) -> bool {
+        self.failing.iter().any(|(failing, _)| *failing == problem)
+    }
+
+    /// All that fails now.
+    pub fn troubles(&self) -> impl Iterator<Item = Trouble> + '_ {
+        let data = self.gauge.trouble().map(|errno| self.trouble(Problem::Data, errno, self.gauge.lost()));
+        data.into_iter().chain(self.failing.iter().map(|&(problem, errno)| self.trouble(problem, errno, 0)))
+    }
+
+    /// Something to tell of this file.
+    pub fn trouble(&self, problem: Problem, errno: i32, dropped: u64) -> Trouble {
+        Trouble { problem, worker: self.owner.to_string(), path: self.path.to_path_buf(), errno, dropped }
     }
 
     /// Whether nobody writes here any more.

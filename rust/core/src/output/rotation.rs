@@ -1,4 +1,5 @@
-//! Makes place for a new file: FILE becomes FILE.1, FILE.1 becomes FILE.2 …, each with its index.
+//! Makes place for a new file: FILE becomes FILE.1, FILE.1 becomes FILE.2 …, each with its index, compressed ones
+//! (FILE.2.gz becomes FILE.3.gz) as well.
 //!
 //! Only renames, so a crash between any two leaves every byte under some name; what is missing then is one number.
 //! The next rotation moves no more files than it needs to fill that gap. Only when there is none the oldest falls away.
@@ -12,35 +13,51 @@ use super::index;
 
 /// The name of a closed file; 1 is the newest.
 pub(super) fn numbered(file: &Path, number: u32) -> PathBuf {
+    beside(file, &format!(".{number}"))
+}
+
+/// The name of a closed file that is compressed. Its index keeps the name it had.
+pub(super) fn compressed(file: &Path, number: u32) -> PathBuf {
+    beside(file, &format!(".{number}.gz"))
+}
+
+/// FILE with something behind it.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
-    name.push(format!(".{number}"));
+    name.push(suffix);
     name.into()
+}
+
+/// The names that a closed file may have. Both, where compression was cut off between its last two steps.
+pub(super) fn forms(file: &Path, number: u32) -> [PathBuf; 2] {
+    [numbered(file, number), compressed(file, number)]
 }
 
 /// Frees the name of a file and keeps at most `keep` closed ones. On an error nothing is lost and the name is still taken.
 pub(super) fn shift(file: &Path, keep: u32) -> Result<(), Errno> {
     if keep == 0 {
-        remove(file)?;
+        ignore_missing(rustix::fs::unlink(file))?;
+        let _ = rustix::fs::unlink(index::path_of(file));
     } else {
-        let gap = (1..=keep).find(|&number| is_missing(&numbered(file, number)));
-        let mut to = numbered(file, gap.unwrap_or(keep));
+        let gap = (1..=keep).find(|&number| is_vacant(file, number));
+        let last = gap.unwrap_or(keep);
         // The index first: it would be taken for that of the file that comes. And no rename over a file that is there:
         // ext4 makes it wait for the disk, to protect who replaces a file by another version.
-        ignore_missing(rustix::fs::unlink(index::path_of(&to)))?;
+        ignore_missing(rustix::fs::unlink(index::path_of(&numbered(file, last))))?;
         if gap.is_none() {
-            ignore_missing(rustix::fs::unlink(&to))?;
+            forms(file, last).iter().try_for_each(|path| ignore_missing(rustix::fs::unlink(path)))?;
         }
-        for number in (1..gap.unwrap_or(keep)).rev() {
-            let from = numbered(file, number);
-            rename(&from, &to)?;
-            to = from;
+        for number in (1..last).rev() {
+            for (from, to) in forms(file, number).iter().zip(forms(file, number + 1)) {
+                ignore_missing(rustix::fs::rename(from, to))?;
+            }
+            move_index(&numbered(file, number), &numbered(file, number + 1))?;
         }
-        rename(file, &to)?;
+        rename(file, &numbered(file, 1))?;
     }
     // Those that a larger `keep` has left.
     for number in keep.saturating_add(1).. {
-        let surplus = numbered(file, number);
-        if is_missing(&surplus) || remove(&surplus).is_err() {
+        if is_vacant(file, number) || remove(file, number).is_err() {
             break;
         }
     }
@@ -54,8 +71,19 @@ pub(super) fn restore(file: &Path, keep: u32) {
     }
 }
 
+/// Removes a closed file, in whatever form, and its index.
+pub(super) fn remove(file: &Path, number: u32) -> Result<(), Errno> {
+    forms(file, number).iter().try_for_each(|path| ignore_missing(rustix::fs::unlink(path)))?;
+    let _ = rustix::fs::unlink(index::path_of(&numbered(file, number)));
+    Ok(())
+}
+
 fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
     ignore_missing(rustix::fs::rename(from, to))?;
+    move_index(from, to)
+}
+
+fn move_index(from: &Path, to: &Path) -> Result<(), Errno> {
     let (from, to) = (index::path_of(from), index::path_of(to));
     match rustix::fs::rename(from, &to) {
         // An index of a former file of that name would be worse than none.
@@ -65,17 +93,15 @@ fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
-fn remove(file: &Path) -> Result<(), Errno> {
-    ignore_missing(rustix::fs::unlink(file))?;
-    let _ = rustix::fs::unlink(index::path_of(file));
-    Ok(())
+fn is_vacant(file: &Path, number: u32) -> bool {
+    forms(file, number).iter().all(|path| is_missing(path))
 }
 
-fn is_missing(path: &Path) -> bool {
+pub(super) fn is_missing(path: &Path) -> bool {
     rustix::fs::lstat(path).is_err_and(|errno| errno == Errno::NOENT)
 }
 
-fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
+pub(super) fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
     match result {
         Err(Errno::NOENT) => Ok(()),
         other => other,

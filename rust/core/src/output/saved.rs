@@ -62,15 +62,15 @@ struct SavedQueues {
 /// The writer: in its thread, or without one.
 #[derive(Debug)]
 pub(super) enum Hand {
-    Works(JoinHandle<Writer>),
-    Rests(Writer),
+    Works(JoinHandle<Box<Writer>>),
+    Rests(Box<Writer>),
     /// Its thread could not be waited for.
     Gone,
 }
 
 impl Hand {
     pub fn start(writer: Writer) -> io::Result<Hand> {
-        let mut hand = Hand::Rests(writer);
+        let mut hand = Hand::Rests(Box::new(writer));
         hand.go_on()?;
         Ok(hand)
     }
@@ -88,7 +88,7 @@ impl Hand {
         // The writer gets there by itself: a thread that cannot be had would take it along.
         let place = Arc::new(std::sync::Mutex::new(Some(writer)));
         let theirs = Arc::clone(&place);
-        let take = |place: &std::sync::Mutex<Option<Writer>>| {
+        let take = |place: &std::sync::Mutex<Option<Box<Writer>>>| {
             place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
         };
         let builder = std::thread::Builder::new().name("procq-writer".to_owned()).stack_size(256 * 1024);
@@ -179,7 +179,7 @@ impl Output {
         let all: Vec<u32> = state.files.iter().map(|(id, _)| id).collect();
         all.into_iter().for_each(|id| state.list(id));
         drop(state);
-        let writer = Hand::Rests(Writer::restore(Arc::clone(&shared), console, files));
+        let writer = Hand::Rests(Box::new(Writer::restore(Arc::clone(&shared), console, files)));
         Ok(Output {
             shared,
             writer,

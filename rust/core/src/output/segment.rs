@@ -4,23 +4,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::access::Way;
 use super::batch::Mark;
 use super::index::{Index, SavedIndex};
 use crate::state::{paths, Fd, Inherited, Luggage};
-
-/// How a path is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Whatever it leads to. `/dev/stdout` and logs on another disk are what people link to, and it is their own file.
-    Follow,
-    /// With the rights of a worker's user: a link at its end is refused, somebody else may have planted it.
-    Refuse,
-}
+use crate::sys;
 
 /// The writing end of one file.
 #[derive(Debug)]
@@ -34,6 +27,10 @@ pub(super) struct Segment {
     pub whole: bool,
     /// Where the file itself is, and its closed ones and indexes beside it. None for what is no file, or not ours to rename.
     pub place: Option<PathBuf>,
+    /// When its first byte was read, in nanoseconds since the machine started; none while it is empty.
+    pub began: Option<i64>,
+    /// It had a name when it was opened: without one by now it is gone. There are file systems that never tell.
+    named: bool,
     index: Option<Index>,
 }
 
@@ -45,30 +42,38 @@ pub(super) struct SavedSegment {
     size: u64,
     whole: bool,
     place: Option<ByteBuf>,
+    #[serde(default)]
+    began: Option<i64>,
+    #[serde(default)]
+    named: bool,
     index: Option<SavedIndex>,
 }
 
 impl Segment {
     pub fn save(&self, luggage: &mut Luggage) -> SavedSegment {
-        let Segment { fd, identity, size, whole, place, index } = self;
+        let Segment { fd, identity, size, whole, place, began, named, index } = self;
         SavedSegment {
             fd: luggage.pack(fd),
             identity: *identity,
             size: *size,
             whole: *whole,
             place: place.as_deref().map(paths::bytes_of),
+            began: *began,
+            named: *named,
             index: index.as_ref().map(|index| index.save(luggage)),
         }
     }
 
     pub fn restore(saved: SavedSegment, inherited: &Inherited) -> Segment {
-        let SavedSegment { fd, identity, size, whole, place, index } = saved;
+        let SavedSegment { fd, identity, size, whole, place, began, named, index } = saved;
         Segment {
             fd: inherited.take(fd),
             identity,
             size,
             whole,
             place: place.map(paths::path_of),
+            began,
+            named,
             index: index.map(|index| Index::restore(&index, inherited)),
         }
     }
@@ -99,7 +104,9 @@ impl Segment {
         let place = if regular { place_of(path, way) } else { None };
         let size = size_of(&stat);
         let index = place.as_deref().and_then(|place| Index::open(place, size));
-        Ok(Segment { fd, identity: (stat.st_dev, stat.st_ino), size, whole: true, place, index })
+        let began = (size > 0).then(|| began(&fd, &stat, index.as_ref()));
+        let named = place.is_some() && stat.st_nlink > 0;
+        Ok(Segment { fd, identity: (stat.st_dev, stat.st_ino), size, whole: true, place, began, named, index })
     }
 
     /// Whether the path still leads here. Deleted, renamed, or another file has its name: what follows belongs into that.
@@ -112,6 +119,16 @@ impl Segment {
         rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
+    /// Whether somebody has deleted it, so that what is written here is lost.
+    pub fn is_gone(&self) -> bool {
+        self.named && self.is_deleted()
+    }
+
+    /// Bytes of it and its index.
+    pub fn weight(&self) -> u64 {
+        self.size + self.index.as_ref().map_or(0, Index::length)
+    }
+
     /// Looks how much is really in it.
     pub fn measure(&mut self) {
         let Ok(stat) = rustix::fs::fstat(&self.fd) else { return };
@@ -120,6 +137,9 @@ impl Segment {
             self.index = None;
         }
         self.size = size;
+        if size == 0 {
+            self.began = None;
+        }
     }
 
     /// Whether bytes that were read at this time will be noted in the index.
@@ -136,6 +156,7 @@ impl Segment {
         if let Some(last) = bytes[..length].last() {
             self.whole = *last == b'\n';
         }
+        self.began = self.began.or_else(|| Some(sys::since_boot()));
         self.size += length as u64;
         Ok(length)
     }
@@ -151,6 +172,20 @@ impl Segment {
             self.index = None;
         }
     }
+}
+
+/// When the first byte of a file was read: as its index has it, else when the file was made, or last written. By the
+/// clock of the wall, which is all that survives a restart; a time to come is taken for now.
+fn began(fd: &OwnedFd, stat: &Stat, index: Option<&Index>) -> i64 {
+    let nanoseconds = |seconds: i64, rest: u32| u64::try_from(seconds).unwrap_or(0) * 1_000_000_000 + u64::from(rest);
+    let born = || {
+        let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+        let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        known.then(|| nanoseconds(found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
+    };
+    let told = index.and_then(Index::first).or_else(born);
+    let time = told.unwrap_or_else(|| nanoseconds(stat.st_mtime, stat.st_mtime_nsec as u32));
+    sys::since_boot() - i64::try_from(sys::wall().saturating_sub(time)).unwrap_or(i64::MAX / 2)
 }
 
 fn size_of(stat: &Stat) -> u64 {

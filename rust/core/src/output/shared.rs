@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::backlog::Backlog;
-use super::gauge::{Admission, Gauge};
+use super::gauge::{Admission, Gauge, LEFT_BEHIND};
 use super::prefix::Label;
 use super::queue::{FileQueue, FILE_QUEUE};
 use super::slab::Slab;
@@ -18,6 +20,8 @@ use crate::proto::messages::{Identity, Log, LogFormat, Stream};
 const ALL_FILE_QUEUES: usize = 32 * 1024 * 1024;
 /// The queue of a file while there is that much.
 const CROWDED_FILE_QUEUE: usize = 128 * 1024;
+/// Bytes waiting for all files together before no file keeps more of the dead than that.
+const ALL_LEFT_BEHIND: usize = 64 * 1024 * 1024;
 /// Room for procq's own lines on a console that is full.
 const OWN_LINES: usize = 256 * 1024;
 /// Spare buffers kept while data flows, so that a busy queue does not go through the allocator.
@@ -25,12 +29,16 @@ const SPARES: usize = 4;
 const SPARE_SIZE: usize = 1024 * 1024;
 
 /// What is wrong with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Problem {
     /// It refuses data, or takes it again.
     Data,
     /// It cannot be rotated and goes on growing, or it can again.
     Rotation,
+    /// A closed one cannot be compressed, or can again.
+    Compression,
+    /// Closed ones that are too much cannot be removed, or can again.
+    Removal,
     /// It is in use with the rights of somebody else than this worker's user.
     Rights,
 }
@@ -142,6 +150,11 @@ impl Shared {
         }
     }
 
+    /// Has the writer look again, from any thread and without a lock.
+    pub fn ring_writer(&self) {
+        ring_bell(&self.to_writer);
+    }
+
     pub fn wake_reactor(&self) {
         ring_bell(&self.to_reactor);
     }
@@ -244,6 +257,7 @@ impl State {
         let capacity = if self.queued < ALL_FILE_QUEUES { FILE_QUEUE } else { CROWDED_FILE_QUEUE };
         // Short lines, each read by itself: what is known of them takes more room than they do.
         file.gauge.capacity = capacity.saturating_sub(file.pieces.overhead()).max(1);
+        file.gauge.left_behind = if self.queued < ALL_LEFT_BEHIND { LEFT_BEHIND } else { 0 };
         let admission = file.gauge.offer(data.len());
         if admission != Admission::Drop {
             self.queued += data.len();
@@ -277,17 +291,23 @@ impl State {
         if !file.gauge.fail(errno) {
             return false;
         }
-        let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
-        self.troubles.push(Trouble { problem: Problem::Data, worker, path, errno, dropped: 0 });
+        let trouble = file.trouble(Problem::Data, errno, 0);
+        self.troubles.push(trouble);
         self.release(id);
         true
     }
 
-    /// A file cannot be rotated (why), or can again (none).
-    pub fn rotation_failed(&mut self, id: u32, errno: Option<i32>) {
-        let Some(file) = self.files.get(id) else { return };
-        let (worker, path, errno) = (file.owner.to_string(), file.path.to_path_buf(), errno.unwrap_or(0));
-        self.troubles.push(Trouble { problem: Problem::Rotation, worker, path, errno, dropped: 0 });
+    /// What has to be done beside a file fails (why), or works again (none).
+    pub fn upkeep_failed(&mut self, id: u32, problem: Problem, errno: Option<i32>) {
+        if let Some(file) = self.files.get_mut(id) {
+            let trouble = file.upkeep(problem, errno.unwrap_or(0));
+            self.troubles.push(trouble);
+        }
+    }
+
+    /// The file of this path, while anybody uses it.
+    pub fn file_at(&self, path: &Path) -> Option<u32> {
+        self.by_path.get(path).copied()
     }
 
     /// Whether somebody waits for this file, so that others had better wait too.
@@ -315,8 +335,7 @@ impl State {
         self.queued -= length;
         let recovered = file.gauge.deliver(length, now);
         if let Some(dropped) = recovered {
-            let (worker, path) = (file.owner.to_string(), file.path.to_path_buf());
-            self.troubles.push(Trouble { problem: Problem::Data, worker, path, errno: 0, dropped });
+            self.troubles.push(file.trouble(Problem::Data, 0, dropped));
         }
         if file.gauge.is_waited_for() && !self.waited_for.contains(&id) {
             self.waited_for.push(id);
@@ -374,6 +393,29 @@ impl State {
 mod tests {
     use super::super::gauge::Policy;
     use super::*;
+
+    #[test]
+    fn what_the_dead_leave_for_all_full_disks_together_has_a_bound() {
+        const CHUNK: usize = 64 * 1024;
+        let bell = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let shared = Shared::new(Gauge::new(Policy::Drop, 0, Instant::now()), 0, bell(), bell());
+        let mut state = shared.lock();
+        let owner = Arc::from("w.1");
+        for n in 0..200 {
+            let log = Log { block: true, ..Log::at(Path::new(&format!("/log/{n}"))) };
+            let id = state.attach(&log, None, &owner);
+            state.push_file(id, &[b'x'; CHUNK], 1, &owner, Stream::Stdout);
+            state.file_failed(id, 28);
+            // Nobody who is dead can be told to wait.
+            for _ in 0..400 {
+                state.push_file(id, &[b'x'; CHUNK], 1, &owner, Stream::Stdout);
+            }
+        }
+        let bound = ALL_LEFT_BEHIND + FILE_QUEUE + LEFT_BEHIND + 200 * (CROWDED_FILE_QUEUE + CHUNK);
+        assert!(state.queued > ALL_LEFT_BEHIND && state.queued <= bound, "{}", state.queued);
+        let lost: u64 = state.files.iter().map(|(_, file)| file.gauge.lost_total()).sum();
+        assert_eq!(state.queued as u64 + lost, 200 * 401 * CHUNK as u64, "to the byte");
+    }
 
     #[test]
     fn many_flooded_files_together_stay_within_a_bound_and_lose_nothing() {

@@ -59,6 +59,11 @@ impl Output {
         std::mem::take(&mut self.shared.lock().troubles)
     }
 
+    /// All that is wrong with files now, for who has not heard of it.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.shared.lock().files.iter().flat_map(|(_, file)| file.troubles()).collect()
+    }
+
     /// Shows lines of procq itself on the console, without a worker's prefix.
     pub fn console_line(&mut self, text: &str) {
         let mut lines = text.trim_end_matches('\n').as_bytes().to_vec();

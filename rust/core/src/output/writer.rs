@@ -12,6 +12,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::backlog::Backlog;
+use super::compression::Compressor;
 use super::console::{Console, Progress, SavedConsole};
 use super::file::{LogFile, Outcome, SavedFile};
 use super::shared::Shared;
@@ -28,17 +29,28 @@ pub(super) struct Writer {
     files: HashMap<u32, LogFile>,
     /// Files that refused data or have more to write.
     again: Vec<u32>,
+    /// When the first of the files will be too old, if nothing is written before. It may have been by then.
+    next_age: Option<Instant>,
+    compressor: Compressor,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, console: Console) -> Self {
-        Writer { shared, console, files: HashMap::new(), again: Vec::new() }
+        let compressor = Compressor::new(Arc::clone(&shared));
+        Writer { shared, console, files: HashMap::new(), again: Vec::new(), next_age: None, compressor }
     }
 
     /// Works until told to stop; what it holds by then can be gone on with.
-    pub fn run(mut self) -> Writer {
+    pub fn run(mut self: Box<Self>) -> Box<Self> {
         loop {
+            self.find_aged(Instant::now());
             let worked = self.write_files() | self.write_console();
+            if self.compressor.step(Instant::now()) {
+                self.shared.wake_reactor();
+            }
+            if self.shared.lock().stop {
+                self.compressor.give_up();
+            }
             if self.ends() {
                 self.shared.quiet.notify_all();
                 self.shared.wake_reactor();
@@ -59,13 +71,28 @@ impl Writer {
 
     /// For an upgrade, while nothing is under way: the console, and the files by number.
     pub fn save(&self, luggage: &mut Luggage) -> (SavedConsole, BTreeMap<u32, SavedFile>) {
-        // Who comes looks at every file.
-        let Writer { shared: _, console, files, again: _ } = self;
+        // Who comes looks at every file, and at what there is to compress.
+        let Writer { shared: _, console, files, again: _, next_age: _, compressor: _ } = self;
         (console.save(), files.iter().map(|(id, file)| (*id, file.save(luggage))).collect())
     }
 
     pub fn restore(shared: Arc<Shared>, console: Console, files: HashMap<u32, LogFile>) -> Writer {
         Writer { files, ..Writer::new(shared, console) }
+    }
+
+    /// Files that have become too old are due even if nothing more is written.
+    fn find_aged(&mut self, now: Instant) {
+        if self.next_age.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_age = None;
+        for (&id, file) in &self.files {
+            match file.ages_at(now) {
+                Some(at) if at <= now && !self.again.contains(&id) => self.again.push(id),
+                Some(at) if at > now => self.next_age = earlier(self.next_age, at),
+                _ => {}
+            }
+        }
     }
 
     /// One step for each file that has something to do.
@@ -103,9 +130,15 @@ impl Writer {
             Outcome::Wrote(_, done) => state.file_delivered(id, done, Instant::now()),
             Outcome::Failed(errno) => state.file_failed(id, errno.raw_os_error()),
         };
-        let rotation = file.rotation_news.take();
-        if let Some(errno) = rotation {
-            state.rotation_failed(id, errno.map(Errno::raw_os_error));
+        let news = news || !file.upkeep.news.is_empty();
+        for (problem, errno) in file.upkeep.news.drain(..) {
+            state.upkeep_failed(id, problem, errno.map(Errno::raw_os_error));
+        }
+        if let Some(request) = file.compression() {
+            self.compressor.want(request);
+        }
+        if let Some(at) = file.ages_at(now) {
+            self.next_age = earlier(self.next_age, at);
         }
         let more = !done || file.retry.is_some();
         if more {
@@ -118,7 +151,7 @@ impl Writer {
             state.recycle(file.batch.give_back());
         }
         drop(state);
-        if news || rotation.is_some() {
+        if news {
             self.shared.wake_reactor();
         }
         matches!(outcome, Outcome::Wrote(length, _) if length > 0)
@@ -193,6 +226,7 @@ impl Writer {
 
     fn timeout(&self, relaxing: bool) -> Option<Timespec> {
         let retries = self.again.iter().filter_map(|id| self.files.get(id)?.retry).chain(self.console.retry);
+        let retries = retries.chain(self.next_age).chain(self.compressor.wakes_at());
         let now = Instant::now();
         let wait = retries.map(|at| at.saturating_duration_since(now)).chain(relaxing.then_some(RELAX)).min()?;
         // Rounded up, so that a retry is due when the wait ends.
@@ -223,6 +257,10 @@ impl Writer {
         }
         usize::from(rung) + usize::from(ready)
     }
+}
+
+fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(known.map_or(other, |known| known.min(other)))
 }
 
 fn silence(bell: &OwnedFd) {

@@ -304,10 +304,12 @@ pub enum Event {
         generation: u64,
         why: String,
     },
-    /// A log file takes no data, or takes it again (`errno` 0); `dropped` bytes were lost.
+    /// Something about a log file fails, or works again (`errno` 0); `dropped` bytes were lost.
     LogTrouble {
         worker: String,
         path: ByteBuf,
+        #[serde(default)]
+        problem: LogProblem,
         errno: i32,
         dropped: u64,
     },
@@ -323,6 +325,21 @@ pub enum Event {
     },
     #[serde(other)]
     Unknown,
+}
+
+/// What fails about a log file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogProblem {
+    /// It takes no data.
+    #[default]
+    Data,
+    /// It cannot be rotated, and goes on growing.
+    Rotation,
+    /// A closed one cannot be compressed.
+    Compression,
+    /// Closed ones that are too much cannot be removed.
+    Removal,
 }
 
 /// From a client on the keeper's own socket.

@@ -6,17 +6,6 @@ fn blocking(path: &Path) -> Log {
     Log { block: true, ..Log::at(path) }
 }
 
-/// A small disk, or none where this user may not mount.
-fn small_disk(scratch: &Scratch, test: &str) -> bool {
-    let options = std::ffi::CString::new("size=1m").expect("no NUL");
-    let mounted =
-        rustix::mount::mount("procq-test", &scratch.0, "tmpfs", rustix::mount::MountFlags::empty(), &*options);
-    if let Err(error) = &mounted {
-        eprintln!("SKIPPED {test}: no tmpfs can be mounted here ({error})");
-    }
-    mounted.is_ok()
-}
-
 /// Offers lines until told to wait, or until there are enough.
 fn offer(fixture: &mut Fixture, id: StreamId, numbers: &mut usize, enough: usize) {
     while *numbers < enough && fixture.output.may_read(id) {

@@ -1,6 +1,8 @@
 //! The whole of it, with real files, pipes, sockets and terminals.
 
+mod aging;
 mod blocking;
+mod compression;
 mod console;
 mod files;
 mod formats;
@@ -8,6 +10,7 @@ mod index;
 mod readers;
 mod rights;
 mod rotation;
+mod total;
 
 use std::fs::File;
 use std::io::Read;
@@ -116,13 +119,42 @@ fn beside(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
     PathBuf::from(format!("{}.{suffix}", path.display()))
 }
 
-/// A file and its closed ones, oldest first.
+/// A file and its closed ones, oldest first, compressed or not.
 fn segments(path: &Path) -> Vec<Vec<u8>> {
-    let closed = (1..).map(|number| beside(path, number)).take_while(|path| path.exists());
-    let mut all: Vec<PathBuf> = closed.collect();
+    let form =
+        |number| [beside(path, number), beside(path, format!("{number}.gz"))].into_iter().find(|path| path.exists());
+    let mut all: Vec<PathBuf> = (1..).map_while(form).collect();
     all.reverse();
     all.push(path.to_path_buf());
-    all.iter().map(|path| read(path)).collect()
+    all.iter()
+        .map(|path| if path.extension().is_some_and(|end| end == "gz") { gunzip(path) } else { read(path) })
+        .collect()
+}
+
+fn gunzip(path: &Path) -> Vec<u8> {
+    let mut content = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(File::open(path).expect("opened"));
+    decoder.read_to_end(&mut content).expect("a whole gzip file");
+    content
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// A disk of a megabyte, or none where this user may not mount.
+fn small_disk(scratch: &Scratch, test: &str) -> bool {
+    let options = std::ffi::CString::new("size=1m").expect("no NUL");
+    let mounted =
+        rustix::mount::mount("procq-test", &scratch.0, "tmpfs", rustix::mount::MountFlags::empty(), &*options);
+    if let Err(error) = &mounted {
+        eprintln!("SKIPPED {test}: no tmpfs can be mounted here ({error})");
+    }
+    mounted.is_ok()
 }
 
 /// `line 0`, `line 1` …, each of `LINE` bytes.

@@ -180,3 +180,56 @@ fn rights_follow_when_the_last_one_who_had_others_leaves_as_in_a_roll_out() {
     arrives(&path, &numbered(1..2));
     assert_eq!(owner(&path), (NOBODY, NOBODY + 1));
 }
+
+#[test]
+fn compressed_files_belong_to_the_user_and_what_he_may_not_read_is_left_alone() {
+    if !is_root("compressed_files_belong_to_the_user_and_what_he_may_not_read_is_left_alone") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (path, victim) = (home(&scratch).join("w.log"), scratch.path("victim"));
+    std::fs::write(&victim, b"precious").expect("written");
+    std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).expect("forbidden");
+    std::fs::hard_link(&victim, beside(&path, 1)).expect("linked");
+    let mut fixture = Fixture::silent();
+    let log = Log { compress: true, ..rotated(&path, LINE as u64, 9) };
+    let id = fixture.output.open("w.1", 1, Some(&log), Some(&identity(NOBODY)));
+    fixture.feed(id, &numbered(0..4));
+    fixture.flush();
+    let gz = |number| beside(&path, format!("{number}.gz"));
+    wait_until("all of his to be compressed", || {
+        (1..4).all(|number| gz(number).exists() && !beside(&path, number).exists())
+    });
+    assert_eq!((1..4).map(|number| owner(&gz(number))).collect::<Vec<_>>(), [(NOBODY, NOBODY + 1); 3]);
+    assert_eq!((read(&beside(&path, 4)), gz(4).exists()), (b"precious".to_vec(), false));
+    assert!(fixture.output.take_troubles().is_empty());
+}
+
+#[test]
+fn faults_34_what_may_not_be_removed_is_told_for_as_long_as_it_is_too_much() {
+    if !is_root("faults_34_what_may_not_be_removed_is_told_for_as_long_as_it_is_too_much") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = home(&scratch).join("w.log");
+    std::fs::write(&path, b"").expect("written");
+    chown(&path, Some(NOBODY), Some(NOBODY + 1)).expect("given away");
+    std::fs::write(beside(&path, 1), numbered(0..100)).expect("written");
+    chown(scratch.path("home"), Some(0), Some(0)).expect("taken back");
+    let mut fixture = Fixture::silent();
+    let log = Log { total: Some(3_000), ..rotated(&path, 1_000, 9) };
+    let id = fixture.output.open("w.1", 1, Some(&log), Some(&identity(NOBODY)));
+    let trouble = fixture.trouble();
+    assert_eq!((trouble.problem, trouble.errno, &trouble.path), (Problem::Removal, libc::EACCES, &path));
+    assert_eq!(fixture.output.troubles(), [trouble]);
+    chown(scratch.path("home"), Some(NOBODY), Some(NOBODY + 1)).expect("given back");
+    wait_until("it to be removed", || {
+        fixture.feed(id, b"x\n");
+        fixture.flush();
+        fixture.output.troubles().is_empty()
+    });
+    let recovery = fixture.trouble();
+    assert_eq!((recovery.problem, recovery.errno), (Problem::Removal, 0));
+    let lines = numbered(0..1);
+    assert!(!segments(&path).iter().any(|content| content.starts_with(&lines)));
+}

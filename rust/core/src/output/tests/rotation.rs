@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_file_never_grows_beyond_its_size_and_no_line_is_lost_or_divided() {
     let scratch = Scratch::new();
@@ -178,7 +170,7 @@ fn renamed_truncated_or_deleted_by_somebody_else_it_goes_on() {
     std::fs::remove_file(&path).expect("removed");
     fixture.feed(id, &numbered(21..24));
     fixture.flush();
-    assert_eq!(segments(&path), [numbered(22..24)], "the last line that fitted went with the deleted file");
+    assert_eq!(segments(&path), [numbered(21..24)], "what was written after that has not gone with it");
     assert!(fixture.output.take_troubles().is_empty());
 }
 
@@ -270,4 +262,33 @@ fn where_rotation_fails_the_file_grows_and_it_is_told_and_tried_again() {
     assert_eq!((recovery.problem, recovery.errno), (Problem::Rotation, 0));
     assert!(segments(&path).concat() == numbered(0..next), "nothing was lost");
     assert_eq!(fixture.stop().log_dropped, 0);
+}
+
+#[test]
+fn what_nobody_wants_any_more_does_not_fail_either() {
+    let scratch = Scratch::new();
+    let path = scratch.path("w.log");
+    std::fs::create_dir(beside(&path, 1)).expect("created");
+    let mut fixture = Fixture::silent();
+    let id = fixture.output.open("w.1", 1, Some(&rotated(&path, LINE as u64, 1)), None);
+    fixture.feed(id, &numbered(0..3));
+    assert_eq!(fixture.trouble().problem, Problem::Rotation);
+    fixture.output.configure(id, Some(&Log::at(&path)));
+    let end = fixture.trouble();
+    assert_eq!((end.problem, end.errno, fixture.output.troubles().len()), (Problem::Rotation, 0, 0));
+}
+
+#[test]
+fn faults_34_lines_written_after_their_file_was_deleted_are_in_the_next_one() {
+    let scratch = Scratch::new();
+    let path = scratch.path("logs/w.log");
+    let mut fixture = Fixture::silent();
+    let id = fixture.output.open("w.1", 1, Some(&Log::at(&path)), None);
+    for number in 0..40 {
+        fixture.feed(id, &numbered(number..number + 1));
+        fixture.flush();
+        assert_eq!(read(&path), numbered(number..number + 1), "no moment in which a line is lost");
+        std::fs::remove_dir_all(scratch.path("logs")).expect("removed");
+    }
+    assert!(fixture.output.take_troubles().is_empty());
 }

@@ -1,5 +1,6 @@
 //! Linux 5.4 and later: pidfds, epoll, signalfd, `/proc`.
 
+mod background;
 mod capabilities;
 pub mod cgroup;
 mod child;
@@ -16,6 +17,7 @@ mod spawn;
 mod stack;
 mod terminal;
 
+pub use background::step_back;
 pub use child::{Child, Exit, SavedChild};
 pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
 pub use limits::{resource_name, MARK};
@@ -82,4 +84,10 @@ pub fn read_memory_file(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
 /// How many threads this process has; none where `/proc` does not tell.
 pub fn threads() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+/// Nanoseconds since the machine started, those in which it slept included. No clock that anybody sets.
+pub fn since_boot() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec as i64
 }
