@@ -1,0 +1,48 @@
+"""Follows the events of a procq, over every death of its control plane, and keeps what was told of ends."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+from procq import wire
+from procq.client import Client
+from procq.errors import ProcqError
+
+_STATUS = re.compile(r"exit code \d+|SIG\w+|signal \d+")
+_PAUSE = 0.02
+
+
+class Witness(threading.Thread):
+    """`told`: worker, pid and status of each end whose beginning was told as well."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(daemon=True)
+        self.told: list[tuple[str, int, str]] = []
+        self._client = client
+        self._over = threading.Event()
+        self._last: int | None = None
+        self._running: dict[str, int] = {}
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                for event in self._client.events(after=self._last):
+                    self._last = event.id
+                    self._hear(event)
+            except (ProcqError, OSError, ValueError):
+                time.sleep(_PAUSE)
+
+    def finish(self) -> None:
+        """To be called once the procq has ended: that ends the conversation."""
+        self._over.set()
+        self.join(10)
+
+    def _hear(self, event: wire.EventView) -> None:
+        worker = event.worker or ""
+        if event.kind == "started":
+            self._running[worker] = int(re.findall(r"pid (\d+)", event.text)[0])
+        elif event.kind in ("exited", "left") and worker in self._running:
+            status = _STATUS.match(event.text)
+            self.told.append((worker, self._running.pop(worker), status[0] if status else event.text))
