@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from procq.events import (
     Attached,
     BecameReady,
+    Condemned,
     ConfigureRequested,
     Delayed,
     Event,
@@ -22,10 +23,11 @@ from procq.events import (
     SpawnFailed,
     StopRequested,
     Stray,
+    Stuck,
 )
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
-from procq.state import LogTrouble, Resting
+from procq.state import Doomed, LogTrouble, Resting, ending
 from procq.text import count, duration
 
 _RESTING = {
@@ -49,21 +51,34 @@ class Description:
 def describe(event: Event, life: Life = UNKNOWN) -> Description | None:
     """The words for `event`; None for those that say nothing to a person. `life` is what an exit ended."""
     match event:
-        case BecameReady(worker=worker):
-            return Description("ready", "ready", worker)
         case Executing(worker, _, pid, _):
             return Description("started", f"started, pid {pid}", worker)
         case SpawnFailed(worker, _, failure, _):
             return Description("start_failed", f"cannot start: {failure}", worker)
         case Exited(worker, _, status, _):
             lived = "" if life.seconds is None else f" after {duration(life.seconds)}"
-            return Description("left" if life.asked else "exited", f"{status}{lived}", worker)
+            why = f": {ending(status, True, life.fault, life.limit)}" if life.fault or life.limit else ""
+            kind = "left" if life.asked and not life.fault else "exited"
+            return Description(kind, f"{ending(status, life.asked)}{lived}{why}", worker)
         case Gone(worker, _, killed, _) if killed:
             return Description("killed", f"{count(killed, 'process', 'processes')} had to be killed", worker)
         case Refused(worker, _, why, _):
             return Description("refused", f"the keeper refused: {why}", worker)
         case LogProblem(worker, path, errno, dropped, failure):
             return Description("log_trouble", str(LogTrouble(path, errno, dropped, failure)), worker)
+        case _:
+            return _describe_finding(event)
+
+
+def _describe_finding(event: Event) -> Description | None:
+    match event:
+        case BecameReady(worker=worker):
+            return Description("ready", "ready", worker)
+        case Condemned(worker, _, why, detail, at):
+            what = "it is stopped" if why.fault else "replaced when its turn comes"
+            return Description("condemned", f"{Doomed(why, detail, at)}: {what}", worker)
+        case Stuck(worker, _, what, _):
+            return Description("unkillable", f"SIGKILL does not end it: {what}", worker)
         case _:
             return _describe_decision(event)
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
+from procq.plan.dooms import doom_of
 from procq.plan.readiness import Deadline, awaited, outlook, unready
-from procq.state import Backoff, Draining, Running, Stopping, WorkerState
+from procq.state import Backoff, Doomed, Draining, Running, Stopping, WorkerState
 from procq.text import duration
 
 
 def detail(desired: DesiredQueue | None, worker: WorkerId, state: WorkerState | None, now: float) -> str | None:
     """Why it is not ready, what it leaves for, when the next one comes; None where there is nothing to add."""
     match state:
+        case Running() if (doomed := _doomed(desired, worker, state, now)) is not None:
+            return f"to be recycled: {doomed}"
         case Stopping(stuck=stuck) | Draining(stuck=stuck) if stuck:
             return f"SIGKILL does not end it: {stuck}"
         case Running() if desired is not None and unready(desired, state):
             return waits_for(desired, worker, state, now)
-        case Stopping(fault=fault) if fault:
-            return fault
+        case Stopping(fault=fault, limit=limit) if fault or limit:
+            return fault or f"recycled: {limit}"
         case Backoff(until=until) if until > now:
             return f"next try in {duration(until - now)}"
         case _:
             return None
+
+
+def _doomed(desired: DesiredQueue | None, worker: WorkerId, state: Running, now: float) -> Doomed | None:
+    return state.doomed if desired is None else doom_of(desired, worker.slot, state, now)
 
 
 def waits_for(desired: DesiredQueue, worker: WorkerId, state: Running, now: float) -> str:

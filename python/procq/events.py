@@ -236,6 +236,8 @@ class StopRequested:
     reason: str
     fault: str = ""
     """What it is to leave for, where that is its own fault."""
+    limit: str = ""
+    """And where it has reached a limit."""
 
 
 @dataclass(frozen=True, slots=True)

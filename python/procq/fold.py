@@ -94,8 +94,8 @@ def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
             return replace(state, doomed=_worse(state.doomed, Doomed(why, detail, at)))
         case ConfigureRequested(settings=settings):
             return _told(state, settings)
-        case StopRequested(deadline=deadline, reason=reason, fault=fault):
-            return _asked(state, deadline, reason, fault)
+        case StopRequested(deadline=deadline, reason=reason, fault=fault, limit=limit):
+            return replace(_asked(state, deadline, reason), fault=fault, limit=limit)
         case StopSignalled(deadline=deadline):
             return _asked(state, deadline, "the keeper stops it")
         case Exited(_, generation, status, at):
@@ -116,10 +116,10 @@ def _told(state: Starting | Running, settings: Settings | None) -> Starting | Ru
     return replace(state, settings=settings)
 
 
-def _asked(state: Starting | Running, deadline: float, reason: str, fault: str = "") -> Stopping:
+def _asked(state: Starting | Running, deadline: float, reason: str) -> Stopping:
     pid, ready = (state.pid, state.ready) if isinstance(state, Running) else (0, None)
     generation, fingerprint, wave = state.generation, state.fingerprint, _wave(state)
-    return Stopping(generation, fingerprint, pid, state.at, deadline, reason, wave, fault, ready=ready)
+    return Stopping(generation, fingerprint, pid, state.at, deadline, reason, wave, ready=ready)
 
 
 def _knowing(state: WorkerState, end: End) -> End:
@@ -128,9 +128,10 @@ def _knowing(state: WorkerState, end: End) -> End:
         case Running(settings=settings, ready=ready):
             ready = end.ready if ready is None else ready
             return replace(end, ready=ready, unready=ready is None and settings is not None)
-        case Stopping(fault=fault, ready=ready):
+        case Stopping(fault=fault, limit=limit, ready=ready):
             ready = end.ready if ready is None else ready
-            return replace(end, asked=True, fault=fault, ready=ready, unready=ready is None and bool(fault))
+            unready = ready is None and bool(fault)
+            return replace(end, asked=True, fault=fault, limit=limit, ready=ready, unready=unready)
         case _:
             return end
 
@@ -289,7 +290,7 @@ def _merged(old: WorkerState | None, new: WorkerState, at: float) -> WorkerState
             return _merged_alive(old, new)
         case Stopping() if isinstance(old, Stopping):
             ready = new.ready if old.ready is None else old.ready
-            return replace(new, reason=old.reason, fault=old.fault, stuck=old.stuck, ready=ready)
+            return replace(new, reason=old.reason, fault=old.fault, limit=old.limit, stuck=old.stuck, ready=ready)
         case Stopping() if isinstance(old, Running):
             return replace(new, ready=new.ready if old.ready is None else old.ready)
         case Draining() if isinstance(old, Draining):

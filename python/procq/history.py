@@ -11,7 +11,7 @@ from procq.describe import describe
 from procq.events import Attached, Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
-from procq.state import Draining, Ended, ExitStatus, SpawnFailure, WorkerState
+from procq.state import Draining, Ended, ExitStatus, SpawnFailure, WorkerState, ending
 from procq.wire import EventView
 
 LENGTH = 2_000
@@ -55,7 +55,7 @@ class History:
                 for worker, state in workers:
                     self._learn(worker, state)
             case Exited(worker, generation, outcome, _) | SpawnFailed(worker, generation, outcome, _):
-                self._last_exits[worker] = str(outcome)
+                self._last_exits[worker] = ending(outcome, life.asked, life.fault, life.limit)
                 self._ends[worker] = generation
             case SpawnRequested(worker=worker, fresh=False) if worker in self._last_exits:
                 self._restarts[worker] = self._restarts.get(worker, 0) + 1
@@ -71,7 +71,7 @@ class History:
         """An end that came while nobody was there to be told, or whose event was lost."""
         if not isinstance(state, Draining | Ended) or state.generation <= self._ends.get(worker, 0):
             return
-        end, life = state.end, Life(state.end.ran, state.end.asked)
+        end, life = state.end, Life(state.end.ran, state.end.asked, state.end.fault, state.end.limit)
         match end.outcome:
             case ExitStatus() as status:
                 self.record(Exited(worker, state.generation, status, end.at), life)

@@ -29,7 +29,7 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from os import strerror
 from typing import Final
@@ -83,6 +83,9 @@ class Doomed:
     detail: str
     at: float
 
+    def __str__(self) -> str:
+        return f"{self.why}: {self.detail}" if self.why.fault else f"{self.why}, {self.detail}"
+
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
@@ -100,6 +103,12 @@ class ExitStatus:
         return self.code == 0
 
     def __str__(self) -> str:
+        if self.oom:
+            return (
+                "killed: out of memory"
+                if self.code == -signal.SIGKILL
+                else f"{replace(self, oom=False)}: out of memory"
+            )
         if self.code >= 0:
             return f"exit code {self.code}"
         try:
@@ -174,12 +183,24 @@ class Refusal:
 Outcome = ExitStatus | SpawnFailure | Refusal
 
 
+def ending(outcome: Outcome, asked: bool, fault: str = "", limit: str = "") -> str:
+    """How a worker ended, in words: what it was told to leave for, where that says more than how it left."""
+    if fault:
+        return fault
+    if limit:
+        return f"recycled: {limit}"
+    if outcome == ExitStatus(-signal.SIGKILL) and not asked:
+        return "SIGKILL, sender unknown"
+    return str(outcome)
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """How and when a worker ended; it executed, or was requested, at `began`; `asked` when we had told it to leave.
 
-    `fault` says what we told it to leave for, where that was its own fault; else it is empty. `ready` is since when it
-    was ready, as far as that is known; `unready`: it is known that it never was.
+    `fault` says what we told it to leave for, where that was its own fault; else it is empty. `limit` says which limit
+    it had reached, where it left for that. `ready` is since when it was ready, as far as that is known; `unready`: it
+    is known that it never was.
     """
 
     outcome: Outcome
@@ -189,9 +210,10 @@ class End:
     fault: str = ""
     ready: float | None = None
     unready: bool = False
+    limit: str = ""
 
     def __str__(self) -> str:
-        return self.fault or str(self.outcome)
+        return ending(self.outcome, self.asked, self.fault, self.limit)
 
     @property
     def ran(self) -> float:
@@ -279,7 +301,8 @@ class Running:
 class Stopping:
     """Executes since `at` and was asked to leave; SIGKILL comes at `deadline`. `pid` is 0 before exec is reported.
 
-    `fault` and `ready` as in `End`. `stuck` says what SIGKILL does not end, and where in the kernel that hangs.
+    `fault`, `limit` and `ready` as in `End`. `stuck` says what SIGKILL does not end, and where in the
+    kernel that hangs.
     """
 
     generation: int
@@ -292,6 +315,7 @@ class Stopping:
     fault: str = ""
     stuck: str = ""
     ready: float | None = None
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

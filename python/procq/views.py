@@ -15,7 +15,7 @@ from procq.meter import Load
 from procq.model import Queue, WorkerId
 from procq.plan import rollout
 from procq.plan.readiness import unready
-from procq.plan.rollout import is_old, survey
+from procq.plan.rollout import is_old, is_outdated, survey
 from procq.plan.waves import Known, waits_for
 from procq.plan.wording import duration
 from procq.state import (
@@ -27,6 +27,7 @@ from procq.state import (
     Ended,
     Finished,
     QueueState,
+    Report,
     Resting,
     Running,
     Starting,
@@ -106,7 +107,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         manifest_most=desired.queue.most if desired else None,
         override=desired.adjustment.workers if desired else None,
         starting=states["starting"],
-        stopping=states["stopping"],
+        stopping=states["stopping"] + states["unkillable"],
         waiting=states["waiting"],
         stopped=states["stopped"],
         restarts=view.restarts.get(name, 0),
@@ -131,10 +132,17 @@ def _surroundings(queue: Queue) -> dict[str, Any]:
 
 
 def worker_view(
-    worker: WorkerId, desired: DesiredQueue | None, state: WorkerState | None, now: float, about: About
+    worker: WorkerId,
+    desired: DesiredQueue | None,
+    state: WorkerState | None,
+    now: float,
+    about: About,
+    report: Report | None = None,
 ) -> WorkerView:
-    """One slot. `state` is None where it is vacant."""
+    """One slot. `state` is None where it is vacant; `report` is what its worker last said of itself."""
     end = _end(state)
+    if state is None or (report is not None and report.generation != state.generation):
+        report = None
     since = _since(state)
     load = about.loads.get(worker)
     return WorkerView(
@@ -150,6 +158,10 @@ def worker_view(
         retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
         ready=_is_ready(desired, state) if isinstance(state, Running) else None,
         detail=detail(desired, worker, state, now),
+        doomed=str(state.doomed) if isinstance(state, Running) and state.doomed is not None else None,
+        jobs=report.jobs if report is not None else None,
+        jobs_failed=report.failed if report is not None else None,
+        says=report.status or None if report is not None else None,
         cpu=load.cpu if load else None,
         memory=load.memory if load else None,
         wanted=desired is not None and worker.slot <= desired.workers and not desired.stopped(worker.slot),
@@ -164,8 +176,8 @@ def _worker_state(desired: DesiredQueue | None, slot: int, state: WorkerState | 
             return "starting"
         case Running():
             return "running" if _is_ready(desired, state) else "starting"
-        case Stopping() | Draining():
-            return "stopping"
+        case Stopping(stuck=stuck) | Draining(stuck=stuck):
+            return "unkillable" if stuck else "stopping"
         case Ended() | Backoff():
             return "waiting"
         case Finished(why=why):
@@ -206,39 +218,39 @@ def _queue_state(desired: DesiredQueue | None, observed: QueueState, states: Cou
         return "failing"
     if _crashing(observed, now):
         return "crashing"
-    return _calm_state(desired, observed, states)
+    return _calm_state(desired, observed, states, now)
 
 
 def _ending(states: Counter[str]) -> str:
     """Once everything is stopped: nobody takes the place of those who leave, who have left, or whose turn comes yet."""
-    if states["stopping"]:
+    if states["stopping"] or states["unkillable"]:
         return "shrinking"
     return "steady" if states["running"] + states["starting"] else "stopped"
 
 
-def _calm_state(desired: DesiredQueue, observed: QueueState, states: Counter[str]) -> str:
-    alive = states["running"] + states["starting"] + states["stopping"] + states["waiting"]
+def _calm_state(desired: DesiredQueue, observed: QueueState, states: Counter[str], now: float) -> str:
+    alive = states["running"] + states["starting"] + states["stopping"] + states["unkillable"] + states["waiting"]
     if not alive and states["stopped"]:
         return "stopped"
     if not alive and states["finished"]:
         return "finished"
-    if any(slot <= desired.workers and _replaced(desired, slot, w) for slot, w in observed.workers.items()):
+    if any(slot <= desired.workers and _replaced(desired, slot, w, now) for slot, w in observed.workers.items()):
         return "replacing"
     if any(slot > desired.workers for slot in observed.workers):
         return "shrinking"
-    if states["stopping"]:
+    if states["stopping"] or states["unkillable"]:
         return "shrinking"
     return "growing" if states["starting"] or states["waiting"] else "steady"
 
 
-def _replaced(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
+def _replaced(desired: DesiredQueue, slot: int, state: WorkerState, now: float) -> bool:
     if desired.stopped(slot):
         return False
     match state:
         case Stopping() | Draining():
             return True
         case Starting() | Running():
-            return is_old(desired, slot, state)
+            return is_old(desired, slot, state, now)
         case _:
             return False
 
@@ -265,6 +277,8 @@ def _problem(desired: DesiredQueue | None, observed: QueueState, now: float) -> 
         if isinstance(state, Backoff) and state.until > now and end:
             wait = duration_in_words(state.until - now)
             return f"{end}, {_failures(observed, slot, state.attempt)}, next try in {wait}"
+        if isinstance(state, Stopping | Draining) and state.stuck and desired is not None:
+            return f"{WorkerId(desired.queue.name, slot)} is unkillable: {state.stuck}"
     for trouble in observed.trouble.values():
         return str(trouble)
     if desired is None:
@@ -282,7 +296,7 @@ def _known(view: StateView, name: str) -> Known:
 
 def halt(desired: DesiredQueue, observed: QueueState, now: float, last_exits: Mapping[WorkerId, str]) -> str | None:
     """Why the roll-out of a queue does not go on, in words; None where it does, or there is none."""
-    if all(not is_old(desired, slot, worker) for slot, worker in observed.workers.items()):
+    if all(not is_outdated(desired, slot, worker) for slot, worker in observed.workers.items()):
         return None
     found = survey(desired, observed, now)
     if not found.halted:

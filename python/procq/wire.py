@@ -25,7 +25,7 @@ _NO_UNICODE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One slot of a queue. `state` is starting, running, stopping, waiting, stopped, finished or failed.
+    """One slot of a queue. `state` is starting, running, stopping, unkillable, waiting, stopped, finished or failed.
 
     A worker that executes is starting until it is ready; then it is running.
     """
@@ -55,6 +55,12 @@ class WorkerView:
     """Whether it is ready, while it executes."""
     detail: str | None = None
     """What else there is to know: why it is not ready, what it leaves for, when the next try comes."""
+    doomed: str | None = None
+    """Why another one has to take its place, where that is so and it still executes."""
+    jobs_failed: int | None = None
+    """Of its `jobs`, as it says."""
+    says: str | None = None
+    """What it last said of itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ from procq.state import (
     Backoff as BackoffState,
 )
 from procq.state import (
+    Doom,
+    Doomed,
     Draining,
     End,
     Ended,
@@ -160,16 +162,24 @@ def intents(draw: st.DrawFn) -> Intent:
     return Intent(manifest, {name: draw(adjustments) for name in manifest.queues if draw(st.booleans())})
 
 
+doomed = st.none() | st.builds(Doomed, st.sampled_from(Doom), st.just("3 of 2"), st.just(NOW))
+
+
 @st.composite
 def worker_states(draw: st.DrawFn, generation: int, fingerprints: st.SearchStrategy[str]) -> WorkerState:
     fingerprint = draw(fingerprints)
-    settings = draw(st.none() | st.builds(Settings, stops, logs))
+    settings = draw(st.none() | st.builds(Settings, stops, logs, ready=readies))
     began = draw(st.floats(900, NOW))
-    end = End(draw(outcomes), began, draw(st.floats(began, NOW)), draw(st.booleans()))
+    asked, ready = draw(st.booleans()), draw(st.sampled_from([None, began, NOW]))
+    fault = draw(st.sampled_from(["", "", "unhealthy: bad"])) if asked else ""
+    end = End(draw(outcomes), began, draw(st.floats(began, NOW)), asked, fault, ready)
     options: list[WorkerState] = [
         Starting(generation, fingerprint, began, settings),
-        Running(generation, fingerprint, 4711, began, settings),
-        Stopping(generation, fingerprint, 4711, began, NOW + 10, "test"),
+        *(
+            Running(generation, fingerprint, 4711, began, settings, 0, ready, draw(doomed), found)
+            for found in (None, NOW)
+        ),
+        Stopping(generation, fingerprint, 4711, began, NOW + 10, "test", fault=fault, ready=ready),
         Draining(generation, fingerprint, end),
         Ended(generation, fingerprint, end),
         BackoffState(generation, fingerprint, end, draw(st.floats(end.at, NOW + 40)), 2),

@@ -290,5 +290,6 @@ def test_what_the_survey_says_agrees_with_who_is_old() -> None:
     desired = desired_queue(view.intent, "emails")
     assert desired is not None
     found = survey(desired, view.queue("emails"), watched.rig.clock.now)
-    old = tuple(s for s, w in view.queue("emails").workers.items() if isinstance(w, Running) and is_old(desired, s, w))
+    workers, now = view.queue("emails").workers, watched.rig.clock.now
+    old = tuple(s for s, w in workers.items() if isinstance(w, Running) and is_old(desired, s, w, now))
     assert found.old == old

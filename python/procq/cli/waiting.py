@@ -37,8 +37,8 @@ class Goal:
 
     def missed(self, worker: wire.WorkerView) -> bool:
         """Whether it failed instead. An end that nobody has looked at yet may still be answered."""
-        gave_up = worker.state == "failed" or (worker.state == "waiting" and worker.retry_in is not None)
-        return gave_up and worker.state not in self.until
+        waits = worker.state == "waiting" and worker.retry_in is not None
+        return (waits or worker.state in {"failed", "unkillable"}) and worker.state not in self.until
 
     def undone(self, worker: wire.WorkerView) -> bool:
         """Whether somebody has asked for the opposite."""

@@ -17,11 +17,12 @@ from procq.events import (
     ShuttingDown,
     SpawnFailed,
     SpawnRequested,
+    Stuck,
 )
 from procq.lives import Life
 from procq.model import Manifest, WorkerId
 from procq.plan.diff import QueueDiff
-from procq.state import Resting
+from procq.state import Resting, ending
 from procq.text import Style, count, duration, plain
 
 _MOST_LINES = 20
@@ -90,9 +91,13 @@ class Console:
         if self._quiet:
             return
         match event:
-            case Exited(worker=worker, status=status) if not life.asked:
+            case Exited(worker=worker, status=status) if not life.asked or life.fault or life.limit:
                 lived = "" if life.seconds is None else f"after {duration(life.seconds)}, "
-                self._ended[worker] = ("↻" if status.success else "✗", f"{status}    {lived}")
+                calm = bool(life.limit) or (status.success and not life.fault)
+                told = plain(ending(status, life.asked, life.fault, life.limit))
+                self._ended[worker] = ("↻" if calm else "✗", f"{told}    {lived}")
+            case Stuck(worker=worker, what=what):
+                yield self._line(str(worker), "✗", "red", f"SIGKILL does not end it: {plain(what)}")
             case SpawnFailed(worker=worker, failure=failure):
                 self._ended[worker] = ("✗", f"cannot start: {plain(str(failure))}    ")
             case ShuttingDown():

@@ -26,6 +26,7 @@ from procq.engine.port import (
     SaveIntent,
 )
 from procq.engine.requests import translate
+from procq.engine.room import Room
 from procq.engine.view import StateView
 from procq.engine.wakes import Wakes
 from procq.events import (
@@ -79,6 +80,7 @@ class Engine:
         self._desired: dict[str, DesiredQueue | None] = {}
         self._wakes = Wakes()
         self._order = Order(self._known)
+        self._room = Room(self._known)
         self._outbox: list[Command] = []
         self._news: list[Event] = []
         self._subscribers: list[Subscriber] = []
@@ -349,20 +351,23 @@ class Engine:
         commands: list[Command] = []
         again: set[str] = set()
         self._order.prepare(self._dirty)
+        self._room.prepare(intent)
         for name in self._dirty if len(self._dirty) == 1 else self._in_order(intent):
             desired, observed = self._known(name)
             later = self._order.start_later(name), self._order.stop_later(name)
-            planned = plan_queue(name, desired, observed, now, *later)
+            planned = plan_queue(name, desired, observed, now, *later, self._room.left(name))
             for action in planned.actions:
                 self._record(action, now, commands, intent.manifest.name)
             self._wakes.set(name, planned.wake_at)
             self._order.planned(name, planned.held)
             self._tell_halt(name, planned.halted, now)
+            self._room.planned(name, planned.short)
             if any(isinstance(action, MarkReady | Retire) for action in planned.actions):
                 again.add(name)
             if desired is None and not self._slots(name).workers:
                 self._drop(name)
         self._dirty.clear()
+        again |= self._room.freed()
         if again:
             # Others may have waited for them.
             self._dirty.update(again)
@@ -394,6 +399,7 @@ class Engine:
         self._frozen.pop(name, None)
         self._restarts.pop(name, None)
         self._halted.discard(name)
+        self._room.drop(name)
 
     def _record(self, action: Action, now: float, commands: list[Command], project: str) -> None:
         """Folds the request as an event, then queues its commands."""

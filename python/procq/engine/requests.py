@@ -29,8 +29,9 @@ def translate(
             event = SpawnRequested(worker, generation, fingerprint, settings, now, reason, attempt == 0)
             spawn = SpawnWorker(worker, generation, queue, fingerprint, project)
             return event, (spawn,) if old is None else (ForgetWorker(worker, old.generation), spawn)
-        case Stop(_, generation, grace, _, fault):
-            requested = StopRequested(worker, generation, now + grace, now, reason, fault)
+        case Stop(_, generation, grace, _, fault, limit):
+            why = f"{reason}: {fault or limit}" if fault or limit else str(reason)
+            requested = StopRequested(worker, generation, now + grace, now, why, fault, limit)
             return requested, (StopWorker(worker, generation),)
         case MarkReady(_, generation, at):
             ready = BecameReady(worker, generation, at, by_keeper=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from procq.events import Stray
 from procq.intent import Intent
 from procq.model import WorkerId
-from procq.state import EMPTY_QUEUE, Observed, QueueState, Streak, WorkerState
+from procq.state import EMPTY_QUEUE, Observed, QueueState, Report, Streak, WorkerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ class StateView:
     def worker(self, worker: WorkerId) -> WorkerState | None:
         """The state of one slot, None for a vacant one."""
         return self.queue(worker.queue).workers.get(worker.slot)
+
+    def report(self, worker: WorkerId) -> Report | None:
+        """What its worker last said of itself."""
+        return self.queue(worker.queue).reports.get(worker.slot)
 
     def streak(self, worker: WorkerId) -> Streak:
         """Its failures in a row."""

@@ -176,7 +176,9 @@ class Team:
         workers = self.workers(names)
         view, now, about = self._engine.snapshot(), self._engine.now, self._about_workers(loads)
         desired = {name: self._desired(name) for name in {worker.queue for worker in workers}}
-        return [worker_view(each, desired[each.queue], view.worker(each), now, about) for each in workers]
+        return [
+            worker_view(each, desired[each.queue], view.worker(each), now, about, view.report(each)) for each in workers
+        ]
 
     def view(self, worker: WorkerId, loads: Mapping[WorkerId, Load] = _NO_LOADS) -> WorkerView:
         """One worker, also one that is not there any more."""

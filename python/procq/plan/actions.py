@@ -51,7 +51,8 @@ class Spawn:
 class Stop:
     """Ask this generation to leave within `grace` seconds.
 
-    `fault` says what it is to leave for, where that is its own fault; then its end counts as a failure.
+    `fault` says what it is to leave for, where that is its own fault; then its end counts as a failure. `limit` says
+    which limit it has reached, where it leaves for that.
     """
 
     worker: WorkerId
@@ -59,6 +60,7 @@ class Stop:
     grace: float
     reason: Reason
     fault: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class QueuePlan:
     """What to do about one queue, and when to look again though nothing happened (None: no need).
 
     `old` are the slots whose workers are to be replaced in batches and work on, those among them that this plan stops
-    included. `held`: something waits for another queue. `halted` says why a roll-out does not go on.
+    included. `held`: something waits for another queue. `halted` says why a roll-out does not go on. `short`: it would
+    have more extra workers if the machine bore them.
     """
 
     actions: tuple[Action, ...] = ()
@@ -127,6 +130,7 @@ class QueuePlan:
     old: tuple[int, ...] = ()
     held: bool = False
     halted: str = ""
+    short: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from procq.intent import DesiredQueue, Intent, desired_queue
 from procq.plan.actions import NOTHING, Configure, QueuePlan, Reason, Spawn, Stop
+from procq.plan.budget import spare
 from procq.plan.planner import grace, plan_queue
 from procq.plan.rollout import batch, surge
 from procq.plan.values import Change, changes
@@ -105,23 +106,24 @@ def compare(old: Intent | None, new: Intent, observed: Observed, only: Collectio
     if only is not None:
         chosen = set(only)
         names = {name: None for name in names if name in chosen}
-    return Difference(tuple(_compare_queue(name, old, new, observed) for name in names))
+    room = spare(new)
+    return Difference(tuple(_compare_queue(name, old, new, observed, room) for name in names))
 
 
-def _compare_queue(name: str, old: Intent | None, new: Intent, observed: Observed) -> QueueDiff:
+def _compare_queue(name: str, old: Intent | None, new: Intent, observed: Observed, room: int | None) -> QueueDiff:
     before = None if old is None else desired_queue(old, name)
     after = desired_queue(new, name)
     state = observed.queues.get(name, EMPTY_QUEUE)
     # As if no other queue held it back: what is told is what becomes of it, not its first step.
-    planned = NOTHING if observed.shutting_down else plan_queue(name, after, state, observed.now)
+    planned = NOTHING if observed.shutting_down else plan_queue(name, after, state, observed.now, room=room)
     counts = _count(after, state, planned)
     changed = () if before is None or after is None else tuple(changes(before, after))
     mark = _mark(before, after, changed, counts)
     wave = before.queue.wave if after is None and before is not None else 0
-    seconds = _seconds(after, state, planned)
+    seconds = _seconds(after, state, planned, room)
     if after is None or not planned.old:
         return QueueDiff(name, mark, changed, counts, seconds=seconds, wave=wave)
-    return QueueDiff(name, mark, changed, counts, min(batch(after), len(planned.old)), surge(after), seconds)
+    return QueueDiff(name, mark, changed, counts, min(batch(after), len(planned.old)), surge(after, room), seconds)
 
 
 def _mark(before: DesiredQueue | None, after: DesiredQueue | None, changes: tuple[Change, ...], counts: Counts) -> Mark:
@@ -152,13 +154,16 @@ def _count(desired: DesiredQueue | None, state: QueueState, planned: QueuePlan) 
     )
 
 
-def _seconds(desired: DesiredQueue | None, state: QueueState, planned: QueuePlan) -> tuple[float, float]:
+def _seconds(
+    desired: DesiredQueue | None, state: QueueState, planned: QueuePlan, room: int | None
+) -> tuple[float, float]:
     old = {slot: grace(state.workers[slot]) for slot in planned.old}
     stops = (a.grace for a in planned.actions if isinstance(a, Stop) and a.worker.slot not in old)
     at_once = max(stops, default=0.0)
     if desired is None or not old:
         return 0.0, at_once
     batches = -(-len(old) // batch(desired))
-    least = (batches + bool(surge(desired))) * desired.queue.update.pause
-    extra = desired.queue.stop.grace if surge(desired) else 0.0
+    surges = bool(surge(desired, room))
+    least = (batches + surges) * desired.queue.update.pause
+    extra = desired.queue.stop.grace if surges else 0.0
     return least, max(least + batches * max(old.values()) + extra, at_once)

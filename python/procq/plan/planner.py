@@ -30,9 +30,11 @@ from procq.plan.actions import (
     Spawn,
     Stop,
 )
+from procq.plan.budget import above, spare
+from procq.plan.dooms import doom_of, end_of_age, youngest_end
 from procq.plan.readiness import Deadline, Due, outlook, slowest_start
 from procq.plan.restarts import Rest, StartAgain, verdict
-from procq.plan.rollout import Standing, halted, is_old, standing, surge, survey
+from procq.plan.rollout import Standing, halted, is_old, is_outdated, standing, surge, survey
 from procq.plan.waves import NO_SUCH, anew, leaving, stops_later, waits_for
 from procq.state import (
     CALM,
@@ -61,10 +63,14 @@ def plan(desired: Intent, observed: Observed) -> Plan:
     names = dict.fromkeys(chain(desired.manifest.queues, observed.queues))
     known = {name: (desired_queue(desired, name), observed.queues.get(name, EMPTY_QUEUE)) for name in names}
     left = {name: wave for name, pair in known.items() if (wave := leaving(*pair)) is not None}
+    extra, bears = {name: above(*pair) for name, pair in known.items()}, spare(desired)
     plans = []
     for name, (queue, state) in known.items():
         after = () if queue is None else waits_for(queue, state, lambda other: known.get(other, NO_SUCH))
-        plans.append(plan_queue(name, queue, state, observed.now, bool(after), stops_later(left.get(name), left)))
+        later = bool(after), stops_later(left.get(name), left)
+        room = None if bears is None else bears - sum(extra.values()) + extra[name]
+        plans.append(plan_queue(name, queue, state, observed.now, *later, room))
+        extra[name] += spawned_above(queue, plans[-1])
     wakes = [p.wake_at for p in plans if p.wake_at is not None]
     return Plan(tuple(chain.from_iterable(p.actions for p in plans)), min(wakes, default=None))
 
@@ -76,20 +82,22 @@ def plan_queue(
     now: float,
     start_later: bool = False,
     stop_later: bool = False,
+    room: int | None = None,
 ) -> QueuePlan:
     """What to do about one queue at `now`; `desired` is None for one that should not be.
 
-    `start_later` and `stop_later` when other queues hold it back, as `procq.plan.waves` finds out.
+    `start_later` and `stop_later` when other queues hold it back, as `procq.plan.waves` finds out. The machine has
+    `room` for so many workers more than are wanted.
     """
     if desired is None:
         return _remove(name, observed, stop_later)
-    look = _Look(desired, observed, now, start_later, stop_later)
+    look = _Look(desired, observed, now, start_later, stop_later, room)
     workers, fingerprint, settings = observed.workers, desired.fingerprint, desired.settings
     for slot in range(1, desired.workers + 1):
         state = workers.get(slot)
         # The quick way for nearly all slots of nearly all looks; `look.slot` would find nothing to do either.
         settled = type(state) is Running and state.settings is settings and state.fingerprint == fingerprint
-        if not (settled and look.hands_off and state.ready is not None):  # type: ignore[union-attr]
+        if not (settled and look.hands_off and state.ready is not None and state.doomed is None):  # type: ignore[union-attr]
             look.slot(slot, state)
     surplus = _surplus(observed, desired.workers)
     if look.old or surplus:
@@ -98,7 +106,7 @@ def plan_queue(
         look.actions.extend(_take_out(WorkerId(name, slot), observed.workers[slot], Reason.SURPLUS))
     if not look.actions and look.wake_at is None and not look.old and not look.held:
         return NOTHING
-    return QueuePlan(tuple(look.actions), look.wake_at, tuple(look.old), look.held, look.halted)
+    return QueuePlan(tuple(look.actions), look.wake_at, tuple(look.old), look.held, look.halted, look.short)
 
 
 @dataclass(slots=True)
@@ -110,17 +118,19 @@ class _Look:
     now: float
     start_later: bool = False
     stop_later: bool = False
+    room: int | None = None
     actions: list[Action] = field(default_factory=list)
     wake_at: float | None = None
     old: list[int] = field(default_factory=list)
     held: bool = False
     halted: str = ""
+    short: bool = False
     hands_off: bool = True
 
     def __post_init__(self) -> None:
         adjustment = self.desired.adjustment
         by_hand = adjustment.stopped or adjustment.stopped_slots or adjustment.restart or adjustment.roll
-        self.hands_off = not by_hand
+        self.hands_off = not by_hand and self.desired.queue.limits.age is None
 
     def slot(self, slot: int, state: WorkerState | None) -> None:
         worker = WorkerId(self.desired.queue.name, slot)
@@ -149,24 +159,30 @@ class _Look:
         self._wake(self.now + slowest_start(desired))
 
     def _alive(self, worker: WorkerId, state: Starting | Running) -> None:
-        if self.desired.stopped(worker.slot):
-            if self.stop_later:
-                self.held = True
-            else:
-                self.actions.append(_stop(worker, state, Reason.STOPPED))
+        stopped = self.desired.stopped(worker.slot)
+        if stopped and not self.stop_later:
+            self.actions.append(_stop(worker, state, Reason.STOPPED))
         elif self.desired.adjustment.restart.covers(worker.slot, state.generation):
             self.actions.append(_stop(worker, state, Reason.ASKED))
-        elif not self._late(worker, state):
-            if worker.slot <= self.desired.workers and is_old(self.desired, worker.slot, state):
-                self.old.append(worker.slot)
-            elif state.settings != self.desired.settings:
+        elif self._failed(worker, state):
+            pass
+        elif stopped:
+            self.held = True
+        elif worker.slot <= self.desired.workers and is_old(self.desired, worker.slot, state, self.now):
+            self.old.append(worker.slot)
+        else:
+            self._wake_for_age(worker, state)
+            if state.settings != self.desired.settings:
                 self._configure(worker, state)
 
-    def _late(self, worker: WorkerId, state: Starting | Running) -> bool:
-        """Stops a worker that is not ready in time, marks one that time alone has made ready."""
+    def _failed(self, worker: WorkerId, state: Starting | Running) -> bool:
+        """Stops a worker that has failed or is not ready in time, marks one that time alone has made ready."""
+        if (fault := fault_of(state)) is not None:
+            self.actions.append(fault_stop(worker, state, fault))
+            return True
         match outlook(self.desired, worker, state):
             case Deadline(at, fault) if at <= self.now:
-                self.actions.append(Stop(worker, state.generation, grace(state), Reason.FAULTY, fault))
+                self.actions.append(fault_stop(worker, state, fault))
                 return True
             case Due(at) if at <= self.now:
                 self.actions.append(MarkReady(worker, state.generation, at, Reason.READY))
@@ -174,16 +190,25 @@ class _Look:
                 self._wake(at)
         return False
 
+    def _wake_for_age(self, worker: WorkerId, state: Starting | Running) -> None:
+        age = self.desired.queue.limits.age
+        if age is None or not isinstance(state, Running) or worker.slot > self.desired.workers:
+            return
+        # The exact time costs more to find out than most of them are worth.
+        if self.wake_at is None or youngest_end(age, state) < self.wake_at:
+            self._wake(end_of_age(age, worker, state))
+
     def _configure(self, worker: WorkerId, state: Starting | Running) -> None:
         reason = Reason.UNKNOWN_SETTINGS if state.settings is None else Reason.SETTINGS
         self.actions.append(Configure(worker, state.generation, self.desired.settings, reason))
 
     def roll_out(self, above: list[int]) -> list[int]:
         """Takes out the old workers whose turn it is; returns which of the slots `above` the count are surplus."""
-        wanted, extra = self.desired.workers, surge(self.desired)
+        wanted, extra = self.desired.workers, surge(self.desired, self.room)
+        self.short = bool(self.old) and extra < surge(self.desired)
         if not self.old and not extra:
             return above
-        found = survey(self.desired, self.observed, self.now, self.start_later)
+        found = survey(self.desired, self.observed, self.now, self.start_later, self.room)
         if found.halted:
             self.halted = halted(self.desired, self.observed, found)
         self._wake(found.wake_at)
@@ -204,7 +229,11 @@ class _Look:
         state, worker = self.observed.workers[slot], WorkerId(self.desired.queue.name, slot)
         assert isinstance(state, Starting | Running)
         changed = state.fingerprint != self.desired.fingerprint
-        if now:
+        doomed = doom_of(self.desired, slot, state, self.now)
+        if now and doomed is not None and not is_outdated(self.desired, slot, state):
+            limit = str(doomed)
+            self.actions.append(Stop(worker, state.generation, grace(state), Reason.LIMIT, limit=limit))
+        elif now:
             self.actions.append(_stop(worker, state, Reason.CHANGED if changed else Reason.ASKED))
         elif not changed and state.settings != self.desired.settings:
             # Another program keeps the settings it was started with: a new stop signal need not mean the same to it.
@@ -245,14 +274,15 @@ def _surplus(observed: QueueState, workers: int) -> list[int]:
 def _remove(name: str, observed: QueueState, stop_later: bool) -> QueuePlan:
     slots = sorted(observed.workers, reverse=True)
     takes = (_take_out(WorkerId(name, slot), observed.workers[slot], Reason.REMOVED) for slot in slots)
-    actions = tuple(a for a in chain.from_iterable(takes) if not (stop_later and isinstance(a, Stop)))
+    actions = tuple(a for a in chain.from_iterable(takes) if not (stop_later and isinstance(a, Stop) and not a.fault))
     return QueuePlan(actions, held=stop_later)
 
 
 def _take_out(worker: WorkerId, state: WorkerState, reason: Reason) -> Iterator[Action]:
     match state:
         case Starting() | Running():
-            yield _stop(worker, state, reason)
+            fault = fault_of(state)
+            yield _stop(worker, state, reason) if fault is None else fault_stop(worker, state, fault)
         case Stopping() | Draining():
             return
         case Ended() | Backoff() | Finished():
@@ -263,6 +293,23 @@ def _take_out(worker: WorkerId, state: WorkerState, reason: Reason) -> Iterator[
 
 def _stop(worker: WorkerId, state: Starting | Running, reason: Reason) -> Stop:
     return Stop(worker, state.generation, grace(state), reason)
+
+
+def fault_of(state: Starting | Running) -> str | None:
+    """What a worker is condemned for, where that is its own fault."""
+    doomed = state.doomed if isinstance(state, Running) else None
+    return None if doomed is None or not doomed.why.fault else str(doomed)
+
+
+def fault_stop(worker: WorkerId, state: Starting | Running, fault: str) -> Stop:
+    """The stop of a worker that has failed; its end counts as a failure."""
+    return Stop(worker, state.generation, grace(state), Reason.FAULTY, fault)
+
+
+def spawned_above(desired: DesiredQueue | None, planned: QueuePlan) -> int:
+    """Workers that a plan adds to those a queue has more than it wants."""
+    wanted = 0 if desired is None else desired.workers
+    return sum(isinstance(action, Spawn) and action.worker.slot > wanted for action in planned.actions)
 
 
 def grace(state: WorkerState) -> float:

@@ -1,10 +1,11 @@
 """Rolling replacement: how the workers of a queue are replaced when what they run has changed. Pure, and no memory.
 
-A worker is *old* when it was started with another fingerprint than the queue's, or when somebody asked for a rolling
-restart of its generation; else it is *new*. Each look finds out anew how far the replacement has come: old ones that
-work on, slots on their way from an old worker to a new one ("in motion", at most a batch of them), new ones that have
-arrived (were ready for the pause), and new ones that fail. While one of the latter is there no more old ones are taken
-out, so that those that work go on working. Extra workers (the surge) are in the slots above the wanted ones.
+A worker is *old* when it was started with another fingerprint than the queue's, when somebody asked for a rolling
+restart of its generation, or when it has reached a limit; else it is *new*. Each look finds out anew how far the
+replacement has come: old ones that work on, slots on their way from an old worker to a new one ("in motion", at most a
+batch of them), new ones that have arrived (were ready for the pause), and new ones that fail. While one of the latter
+is there no more old ones are taken out, so that those that work go on working; but for those that use too much memory,
+which cannot wait. Extra workers (the surge) are in the slots above the wanted ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import assert_never
 
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
+from procq.plan.dooms import doom_of
 from procq.plan.readiness import since_ready, unready
 from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.waves import anew
@@ -23,6 +25,7 @@ from procq.state import (
     HEALTHY_AFTER,
     Backoff,
     Dead,
+    Doom,
     Draining,
     End,
     Ended,
@@ -70,7 +73,8 @@ class RollOut:
 
     `old` are the slots whose old workers work on, `take` those of them whose turn it is. `arrived` counts the wanted
     slots with new workers that work, `missing` those that lack one meanwhile. `failing` are the slots of new workers
-    that fail. `wake_at` is when time alone changes that.
+    that fail. `halted`: old workers stay because new ones fail; of those that have merely reached a limit it is not
+    told. `wake_at` is when time alone changes that.
     """
 
     old: tuple[int, ...]
@@ -79,16 +83,13 @@ class RollOut:
     missing: int
     failing: tuple[int, ...]
     wake_at: float | None
-
-    @property
-    def halted(self) -> bool:
-        """Whether old workers stay because new ones fail."""
-        return bool(self.old and self.failing)
+    halted: bool = False
 
 
-def surge(desired: DesiredQueue) -> int:
-    """How many extra workers run during a roll-out: never more than there are wanted ones."""
-    return min(desired.queue.update.surge.of(desired.workers), desired.workers)
+def surge(desired: DesiredQueue, room: int | None = None) -> int:
+    """How many extra workers run during a roll-out: no more than there are wanted ones, nor than there is room for."""
+    extra = min(desired.queue.update.surge.of(desired.workers), desired.workers)
+    return extra if room is None else max(0, min(extra, room))
 
 
 def batch(desired: DesiredQueue) -> int:
@@ -96,14 +97,22 @@ def batch(desired: DesiredQueue) -> int:
     return max(1, desired.queue.update.batch.of(desired.workers))
 
 
-def is_old(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
-    """Whether the worker is one that a roll-out replaces."""
+def is_outdated(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
+    """Whether the worker is not what the queue runs now, or somebody asked for another one."""
     return state.fingerprint != desired.fingerprint or desired.adjustment.roll.covers(slot, state.generation)
 
 
-def survey(desired: DesiredQueue, observed: QueueState, now: float, held: bool = False) -> RollOut:
-    """Where the replacement stands; `held`: vacant slots are not to be filled yet."""
-    wanted, extra = desired.workers, surge(desired)
+def is_old(desired: DesiredQueue, slot: int, state: WorkerState, now: float) -> bool:
+    """Whether the worker is one that a roll-out replaces."""
+    doomed = doom_of(desired, slot, state, now)
+    return is_outdated(desired, slot, state) or (doomed is not None and not doomed.why.fault)
+
+
+def survey(
+    desired: DesiredQueue, observed: QueueState, now: float, held: bool = False, room: int | None = None
+) -> RollOut:
+    """Where the replacement stands; `held`: vacant slots are not to be filled yet. `room` is that for extra workers."""
+    wanted, extra = desired.workers, surge(desired, room)
     of: dict[Standing, list[int]] = {standing: [] for standing in Standing}
     ready, wake_at = True, None
     for slot in range(1, wanted + extra + 1):
@@ -119,15 +128,23 @@ def survey(desired: DesiredQueue, observed: QueueState, now: float, held: bool =
                 of[standing].append(slot)
     old, failing = of[Standing.OLD], of[Standing.FAILING]
     moving = sum(len(of[standing]) for standing in _IN_MOTION)
-    allowed = batch(desired) - moving if ready and not failing else 0
+    allowed = batch(desired) - moving
+    turn = old if ready and not failing else _urgent(observed, old) if failing else []
     return RollOut(
         old=tuple(old),
-        take=_turn(desired, observed, old, allowed),
+        take=_turn(desired, observed, turn, allowed),
         arrived=len(of[Standing.ARRIVED]),
         missing=sum(len(of[standing]) for standing in _MISSING),
         failing=tuple(failing),
         wake_at=wake_at,
+        halted=bool(failing) and any(is_outdated(desired, slot, observed.workers[slot]) for slot in old),
     )
+
+
+def _urgent(observed: QueueState, old: list[int]) -> list[int]:
+    """Those that a halt does not hold up."""
+    states = ((slot, observed.workers[slot]) for slot in old)
+    return [s for s, w in states if isinstance(w, Running) and w.doomed is not None and w.doomed.why is Doom.MEMORY]
 
 
 def _turn(desired: DesiredQueue, observed: QueueState, old: list[int], allowed: int) -> tuple[int, ...]:
@@ -162,10 +179,10 @@ def _standing(
         case Starting() | Running():
             return _alive(desired, slot, state, streak, now)
         case Stopping():
-            fails = bool(state.fault) and not is_old(desired, slot, state)
+            fails = bool(state.fault) and not is_outdated(desired, slot, state)
             return Standing.FAILING if fails else Standing.LEAVING, None
         case Draining(end=end):
-            fails = streak.failed and not is_old(desired, slot, state) and (not end.asked or bool(end.fault))
+            fails = streak.failed and not is_outdated(desired, slot, state) and (not end.asked or bool(end.fault))
             return Standing.FAILING if fails else Standing.LEAVING, None
         case Ended() | Backoff() | Finished():
             return _dead(desired, slot, state, streak, now), None
@@ -178,7 +195,9 @@ def _alive(
 ) -> tuple[Standing, float | None]:
     if desired.adjustment.restart.covers(slot, state.generation):
         return Standing.LEAVING, None
-    if is_old(desired, slot, state):
+    if isinstance(state, Running) and state.doomed is not None and state.doomed.why.fault:
+        return (Standing.LEAVING if is_outdated(desired, slot, state) else Standing.FAILING), None
+    if is_old(desired, slot, state, now):
         return Standing.OLD, None
     ready = since_ready(desired, state) if isinstance(state, Running) else None
     if streak.failed:

@@ -24,7 +24,9 @@ from procq.testing.script import (
     exits,
     hangs,
     never_ready,
+    reaches,
     runs,
+    unkillable,
 )
 
 __all__ = [
@@ -43,5 +45,7 @@ __all__ = [
     "exits",
     "hangs",
     "never_ready",
+    "reaches",
     "runs",
+    "unkillable",
 ]

@@ -26,6 +26,7 @@ from procq.engine.port import (
 from procq.events import (
     Attached,
     BecameReady,
+    Condemned,
     Executing,
     Exited,
     Gap,
@@ -34,10 +35,12 @@ from procq.events import (
     Probed,
     Recovered,
     Refused,
+    Reported,
     ShuttingDown,
     Snapshot,
     SpawnFailed,
     StopSignalled,
+    Stuck,
 )
 from procq.model import After, LogLine, Notify, Spawned, StopPolicy, WorkerId
 from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, Starting, Stopping, WorkerState
@@ -45,6 +48,8 @@ from procq.testing.clock import VirtualClock
 from procq.testing.script import Casting, Script
 
 _INSTANCE: Final = 0xFA4E
+_PATIENCE: Final = 2.0
+"""Seconds after SIGKILL in which a process should be gone."""
 
 
 @dataclass(slots=True)
@@ -55,6 +60,7 @@ class _Process:
     state: WorkerState
     ready: bool = False
     """Whether it has done what makes it ready, asked for or not."""
+    probed: int = 0
 
     @property
     def stop(self) -> StopPolicy:
@@ -153,9 +159,8 @@ class FakeKeeper:
                 self._if_known(worker, generation, lambda p: self._configure(p, settings))
             case MarkWorkerReady(worker, generation):
                 self._if_known(worker, generation, self._mark_ready)
-            case ProbeWorker(worker, generation):
-                self.last_generation = max(self.last_generation, generation)
-                self._tell(Probed(worker, generation, ExitStatus(0), ""))
+            case ProbeWorker():
+                self._probe(command)
             case ForgetWorker(worker, generation):
                 self._forget(worker, generation)
             case SaveIntent(data):
@@ -213,6 +218,18 @@ class FakeKeeper:
             process.state = replace(state, ready=now)
         self._tell(BecameReady(process.worker, generation, now, by_keeper))
 
+    def _probe(self, command: ProbeWorker) -> None:
+        """The health command ends as the worker's script says; one that hangs is killed for its time."""
+        self.last_generation = max(self.last_generation, command.generation)
+        process = self._processes.get(command.worker)
+        outcomes = process.script.probes if process is not None else (ExitStatus(1),)
+        outcome = outcomes[min(process.probed, len(outcomes) - 1)] if process is not None else outcomes[0]
+        if process is not None:
+            process.probed += 1
+        ended = Probed(command.worker, command.generation, outcome, "")
+        takes = command.timeout if outcome is None else 0.0
+        self._later(self.clock.now + takes, lambda: self._tell(ended))
+
     def _forget(self, worker: WorkerId, generation: int) -> None:
         process = self._processes.get(worker)
         if process is not None and process.state.generation == generation and isinstance(process.state, Ended):
@@ -255,6 +272,12 @@ class FakeKeeper:
         if isinstance(state, Starting):
             process.state = Running(generation, state.fingerprint, pid, now, None, state.wave)
         self._later(now + script.ready_after, lambda: self._ready(process, generation))
+        for after, report in script.says:
+            said = Reported(process.worker, replace(report, generation=generation))
+            self._later(now + after, lambda said=said: self._if_alive(process, generation, said))  # type: ignore[misc]
+        for after, why, detail in script.found:
+            found = Condemned(process.worker, generation, why, detail, now + after)
+            self._later(now + after, lambda found=found: self._if_alive(process, generation, found))  # type: ignore[misc]
         self._later(now + script.run_for, lambda: self._exit(process, generation, script.exit_code))
         self._later(now + script.kill_after, lambda: self._exit(process, generation, -signal.SIGKILL))
 
@@ -270,7 +293,15 @@ class FakeKeeper:
         if not process.script.ignore_term:
             leaves = min(now + process.script.leave_after, deadline)
             self._later(leaves, lambda: self._exit(process, generation, -process.stop.signal))
-        self._later(deadline, lambda: self._exit(process, generation, -signal.SIGKILL))
+        late = process.script.unkillable_for
+        if late:
+            stuck = Stuck(process.worker, generation, "pid 7 (cp) hangs in nfs_wait", deadline + _PATIENCE)
+            self._later(stuck.at, lambda: self._if_alive(process, generation, stuck))
+        self._later(deadline + late, lambda: self._exit(process, generation, -signal.SIGKILL))
+
+    def _if_alive(self, process: _Process, generation: int, event: KeeperEvent) -> None:
+        if process.state.generation == generation and isinstance(process.state, Running | Stopping):
+            self._tell(event)
 
     def _exit(self, process: _Process, generation: int, code: int) -> None:
         state, now = process.state, self.clock.now

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from procq.model import WorkerId
-from procq.state import SpawnFailure
+from procq.state import Doom, ExitStatus, Report, SpawnFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,10 @@ class Script:
     `exit_code`; `kill_after` has somebody outside kill it after so long. Asked to leave, it takes `leave_after`, or,
     with `ignore_term`, waits for SIGKILL. Its descendants outlive it by `linger`. It becomes ready, in the way that its
     queue asks for, when it has executed for `ready_after`; infinity is never.
+
+    `says` are reports of itself, and `found` what looks at it find out: each after so many seconds of execution. Its
+    health command ends with `probes`, one after the other, the last one again and again; None is one that is killed for
+    its time. SIGKILL ends it `unkillable_for` seconds late.
     """
 
     run_for: float = math.inf
@@ -30,6 +34,10 @@ class Script:
     leave_after: float = 0.01
     linger: float = 0.0
     ready_after: float = 0.0
+    says: tuple[tuple[float, Report], ...] = ()
+    found: tuple[tuple[float, Doom, str], ...] = ()
+    probes: tuple[ExitStatus | SpawnFailure | None, ...] = (ExitStatus(0),)
+    unkillable_for: float = 0.0
 
 
 Casting = Callable[[WorkerId, int], Script]
@@ -76,6 +84,16 @@ def hangs(*, linger: float = 0.0) -> Script:
     What it has started lives on for `linger` seconds.
     """
     return Script(boot=0.0, ignore_term=True, linger=linger)
+
+
+def reaches(why: Doom, detail: str = "", *, after: float = 0.0) -> Script:
+    """Runs, and is found to have failed or to have reached a limit, `after` so many seconds of execution."""
+    return Script(boot=0.0, found=((after, why, detail),))
+
+
+def unkillable(seconds: float = math.inf) -> Script:
+    """Leaves neither when it is asked to nor when it is killed, until so many `seconds` later: its disk is away."""
+    return Script(boot=0.0, ignore_term=True, unkillable_for=seconds)
 
 
 def cannot_start(why: SpawnFailure = NOT_FOUND) -> Script:

@@ -138,7 +138,7 @@ def test_somebody_kills_a_worker(test: ManifestTest) -> None:
     assert test.running("emails") == 2
     test.kill("emails.1")
     test.advance(1)
-    assert (test.running("emails"), test.worker("emails.1").last_exit) == (2, "SIGKILL")
+    assert (test.running("emails"), test.worker("emails.1").last_exit) == (2, "SIGKILL, sender unknown")
     test.stop("emails.2")
     test.advance(1)
     with pytest.raises(ValueError, match=r"no process of emails\.2 to kill: it is stopped"):

@@ -20,6 +20,7 @@ _SIGNS: dict[str, tuple[str, str]] = {
     "stopping": ("↓", "cyan"),
     "replacing": ("↻", "cyan"),
     "waiting": ("↻", "yellow"),
+    "unkillable": ("✗", "red"),
     "crashing": ("✗", "red"),
     "failing": ("✗", "red"),
     "failed": ("✗", "red"),

@@ -1,0 +1,23 @@
+"""How many extra workers the machine bears while others are replaced. Pure."""
+
+from __future__ import annotations
+
+from procq.intent import DesiredQueue, Intent
+from procq.state import Dead, QueueState
+
+
+def spare(intent: Intent) -> int | None:
+    """Workers that the budget leaves beside all that are wanted; None without a budget."""
+    budget = intent.manifest.budget
+    if budget is None:
+        return None
+    overrides = intent.overrides
+    return budget - sum(overrides.get(q.name, q.workers) for q in intent.manifest.queues.values())
+
+
+def above(desired: DesiredQueue | None, observed: QueueState) -> int:
+    """Workers of a queue that live, and are more than it wants."""
+    wanted = 0 if desired is None else desired.workers
+    if wanted and max(observed.workers, default=0) <= wanted:
+        return 0
+    return sum(slot > wanted and not isinstance(state, Dead) for slot, state in observed.workers.items())
