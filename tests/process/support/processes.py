@@ -102,6 +102,12 @@ def _kind(target: str) -> str:
     return "terminal" if target == "/dev/ptmx" or target.startswith("/dev/pts/") else target
 
 
+def ticks(pid: int) -> int:
+    """Processor time of all its threads since it began, in clock ticks."""
+    text = (_read(pid, "stat") or b"").rpartition(b")")[2].split()
+    return int(text[11]) + int(text[12]) if text else 0
+
+
 def memory(pid: int) -> int:
     """Bytes of private memory."""
     rollup = _read(pid, "smaps_rollup") or b""
