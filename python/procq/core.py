@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from procq import _core
 from procq._core import PROTOCOL, VERSION, Link, check_pattern, usage
+from procq.service import ServiceManager
 
 __all__ = ["PROTOCOL", "VERSION", "Hosting", "Link", "check_pattern", "exec_host", "start_owned", "usage"]
 
@@ -44,10 +45,10 @@ class Hosting:
 
     `control` is the command of the control plane, to which `--link-fd` and `--api-fd` are added; empty in library use.
     `keeper_fd` is a listener to serve in the place of `keeper_socket`. `ready_fd` gets a line once the control plane
-    is ready, and is closed without one when that will never be. `ping` and `silence` are seconds: between two
-    questions to the control plane, and without an answer until it is replaced. `tier` is the highest tier of
-    containment that may be used (docs/guarantees.md), PROCQ_TIER where it is None; what of it cannot be had is an error
-    where it is `tier_required`.
+    is ready, and is closed without one when that will never be. `service` is told how procq is. `ping` and `silence`
+    are seconds: between two questions to the control plane, and without an answer until it is replaced. `tier` is the
+    highest tier of containment that may be used (docs/guarantees.md), PROCQ_TIER where it is None; what of it cannot be
+    had is an error where it is `tier_required`.
     """
 
     control: Sequence[str] = ()
@@ -58,6 +59,7 @@ class Hosting:
     keeper_fd: int | None = None
     lock: str | None = None
     ready_fd: int | None = None
+    service: ServiceManager | None = None
     prefix: bool = True
     prefix_width: int = 13
     color: bool = False
@@ -78,6 +80,8 @@ class Hosting:
             "lock": self.lock,
             "ready_fd": self.ready_fd,
             "owner_fd": owner_fd,
+            "notify_socket": None if self.service is None else os.fsencode(self.service.socket),
+            "watchdog_usec": None if self.service is None else self.service.watchdog,
             "console": {
                 "prefix": self.prefix,
                 "width": self.prefix_width,

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from procq import core
+from procq import core, service
 from procq.daemon.options import Options
 from procq.paths import Project
 
@@ -18,12 +18,14 @@ PREFIX_WIDTH = 13
 
 def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: int | None = None) -> core.Hosting:
     """Everything the keeper needs to know. It writes a byte to `ready_fd` once the queues run."""
+    manager = service.own()
     options = Options(
         manifest=Path(project.manifest),
         instance=instance or "",
         since=time.monotonic(),
         prefix_width=PREFIX_WIDTH,
         color=color,
+        service=manager is not None,
     )
     return core.Hosting(
         run_dir=project.run_dir,
@@ -32,7 +34,8 @@ def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: in
         lock=project.lock,
         # -P: a file of the user's named like a module of the standard library must not be imported instead of it.
         control=[sys.executable, "-P", "-m", "procq.daemon", *options.arguments()],
-        environ=dict(os.environ),
+        environ=service.without(os.environ),
+        service=manager,
         prefix_width=PREFIX_WIDTH,
         color=color,
         ready_fd=ready_fd,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +53,8 @@ class Manifests:
         self.in_force_since: float | None = None
         """When the manifest in force was taken, seconds since the Unix epoch; None: before this process."""
         self._error: str | None = None
+        self.looked: Callable[[], None] = lambda: None
+        """Called after every look at the file, whatever came of it."""
 
     @property
     def error(self) -> str | None:
@@ -107,6 +109,7 @@ class Manifests:
                     async for contents in saves:
                         before, self._known = self._known, contents
                         await self._take(_Reader(contents), before)
+                        self.looked()
             except (OSError, RuntimeError) as error:
                 text = f"{self._path.name} cannot be watched ({error}): looking every {_WATCH_AGAIN_AFTER:g} s instead"
                 if text != told:
@@ -119,6 +122,7 @@ class Manifests:
             await self._asked.wait()
             self._asked.clear()
             await self._take(_Reader())
+            self.looked()
 
     async def _take(self, reader: _Reader, before: Contents | None = None) -> None:
         async with self._one_at_a_time:

@@ -19,6 +19,10 @@ class News:
         event, self._event = self._event, asyncio.Event()
         event.set()
 
+    async def next(self) -> None:
+        """Returns when something more has been published."""
+        await self._event.wait()
+
     async def until(self, holds: Callable[[], bool], timeout: float | None = None) -> bool:
         """Returns once `holds`; False when it did not within `timeout` seconds."""
         try:

@@ -12,7 +12,8 @@ from pathlib import Path
 class Options:
     """The command line of a control plane.
 
-    `instance` is what `--name` said, "" without; `since` is when procq was started, on the monotonic clock.
+    `instance` is what `--name` said, "" without; `since` is when procq was started, on the monotonic clock; `service`
+    whether a service manager wants to hear how procq is.
     """
 
     manifest: Path
@@ -20,6 +21,7 @@ class Options:
     since: float
     prefix_width: int
     color: bool
+    service: bool = False
     link_fd: int = -1
     api_fd: int = -1
 
@@ -31,6 +33,7 @@ class Options:
             f"--since={self.since!r}",
             f"--prefix-width={self.prefix_width}",
             *(["--color"] if self.color else []),
+            *(["--service"] if self.service else []),
         ]
 
 
@@ -44,4 +47,5 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--since", type=float, required=True)
     parser.add_argument("--prefix-width", type=int, required=True)
     parser.add_argument("--color", action="store_true")
+    parser.add_argument("--service", action="store_true")
     return Options(**vars(parser.parse_args(arguments)))

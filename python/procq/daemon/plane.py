@@ -18,12 +18,13 @@ from procq.daemon.console import Console
 from procq.daemon.manifests import Manifests
 from procq.daemon.news import News
 from procq.daemon.options import Options
+from procq.daemon.service import Service
 from procq.engine.driver import Driver, Source
 from procq.engine.loop import Engine
 from procq.engine.port import Announce, DeclareReady, ShutDown
 from procq.engine.view import StateView
 from procq.errors import ExitCode, ManifestError, ProcqError
-from procq.events import Event, Incompatible, ReloadAsked
+from procq.events import Event, Gap, Incompatible, ReloadAsked
 from procq.history import History
 from procq.intent import Intent, adopt
 from procq.lives import Lives
@@ -54,6 +55,9 @@ class ControlPlane:
         self._meter = Meter(core.usage)
         self._misfit: Incompatible | None = None
         self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
+        self._service = Service(engine, self._news, lambda: self._manifests.error) if options.service else None
+        if self._service is not None:
+            self._manifests.looked = self._service.say
         engine.subscribe(self._happened)
         engine.subscribe(self._news.publish)
 
@@ -81,6 +85,7 @@ class ControlPlane:
             listening = asyncio.Event()
             tasks.create_task(self._serve(listening))
             tasks.create_task(self._declare_ready(listening))
+            tasks.create_task(self._tell_service(listening))
             tasks.create_task(self._watch(listening))
 
     async def _take_up(self) -> bool:
@@ -125,6 +130,11 @@ class ControlPlane:
         gc.collect()
         gc.freeze()
 
+    async def _tell_service(self, listening: asyncio.Event) -> None:
+        if self._service is not None:
+            await listening.wait()
+            await self._service.run()
+
     def _all_started(self) -> bool:
         """Whether everything that is to run is ready, or has failed at least once."""
         view = self._engine.snapshot()
@@ -139,7 +149,8 @@ class ControlPlane:
             match event:
                 case Incompatible():
                     self._misfit = event
-                case ReloadAsked():
+                case ReloadAsked() | Gap():
+                    # What a gap has swallowed may have been the order to reload.
                     self._manifests.ask()
         # A subscriber of the engine may not send by itself.
         asyncio.get_running_loop().call_soon(self._announce, self._console.bounded(lines))

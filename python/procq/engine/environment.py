@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
+from procq import service
 from procq.model import Queue, User, WorkerId
 
 _MOST: Final = 2_048
@@ -17,7 +18,8 @@ class Environments:
     """Builds environments; all of one that does not depend on the slot is made once a queue, while it is in use."""
 
     def __init__(self, environ: Mapping[bytes, bytes]) -> None:
-        self._environ = dict(environ)
+        # A program that owns its manager may be a service: what its manager hears is not for its workers to say.
+        self._environ = {name: value for name, value in environ.items() if os.fsdecode(name) not in service.OURS}
         self._instance = 0
         self._templates: OrderedDict[str, tuple[Queue, str, tuple[bytes, ...]]] = OrderedDict()
 

@@ -28,6 +28,7 @@ from procq.engine.port import (
     ShutDown,
     SpawnWorker,
     StopWorker,
+    TellService,
 )
 from procq.engine.reading import Reader
 from procq.events import Attached, KeeperEvent, Refused
@@ -158,12 +159,14 @@ _SHORT = {StopWorker: "stop", MarkWorkerReady: "mark_ready", ForgetWorker: "forg
 """Kinds of messages that hold nothing but whom they are about."""
 
 
-def _about_all(command: Announce | DeclareReady | AnswerPing | ShutDown) -> Message:
+def _about_all(command: Announce | DeclareReady | TellService | AnswerPing | ShutDown) -> Message:
     match command:
         case Announce(lines):
             return {"t": "console", "lines": [_line(line) for line in lines]}
         case DeclareReady():
             return {"t": "ready"}
+        case TellService(state):
+            return {"t": "service_state", "state": state[:_LONGEST_LINE].encode("utf-8", "replace").decode()}
         case AnswerPing(number):
             return {"t": "pong", "n": number}
         case ShutDown(reason, fast, exit_code):

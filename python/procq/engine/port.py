@@ -93,6 +93,13 @@ class DeclareReady:
 
 
 @dataclass(frozen=True, slots=True)
+class TellService:
+    """For the service manager that procq runs under: lines as in sd_notify(3)."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerPing:
     """Proof of life."""
 
@@ -118,6 +125,7 @@ Command = (
     | SaveIntent
     | Announce
     | DeclareReady
+    | TellService
     | AnswerPing
     | ShutDown
 )

@@ -22,6 +22,7 @@ from procq.engine.port import (
     ShutDown,
     SpawnWorker,
     StopWorker,
+    TellService,
 )
 from procq.events import (
     Attached,
@@ -167,7 +168,7 @@ class FakeKeeper:
                 self.saved = data
             case ShutDown(reason, fast):
                 self.shut_down(reason, fast)
-            case Announce() | DeclareReady() | AnswerPing():
+            case Announce() | DeclareReady() | TellService() | AnswerPing():
                 pass
             case _:
                 assert_never(command)

@@ -3,6 +3,7 @@
 use crate::contain::{launcher, Allowed, Base, Place};
 use crate::keeper::{random_instance, Keeper, Setting, Watch};
 use crate::sentinel;
+use crate::service::Manager;
 use crate::sys::{self, process, Child, Exit, Forked};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -39,6 +40,12 @@ pub struct Config {
     /// Gets the line `ready` once the control plane works; closed without a word when that will never be.
     #[serde(default)]
     pub ready_fd: Option<i32>,
+    /// `NOTIFY_SOCKET` of the service manager that procq runs under, and `WATCHDOG_USEC`.
+    #[serde(default)]
+    pub notify_socket: Option<ByteBuf>,
+    #[serde(default)]
+    #[allow(missing_docs)]
+    pub watchdog_usec: Option<u64>,
     /// How the terminal looks.
     #[serde(default)]
     pub console: Console,
@@ -106,11 +113,12 @@ fn become_both(config: Config) -> io::Result<()> {
     let instance = random_instance();
     let base = control_groups(&config, instance)?;
     sys::become_subreaper()?;
-    let (sentinel, link) = sys::socket_pair()?;
+    let (sentinel, link) = sys::packet_pair()?;
+    let manager = config.notify_socket.as_ref().map(|address| Manager::at(address)).transpose()?;
     let sentinel_pid = sys::own_pid();
     match sys::fork()? {
         Forked::Child => {
-            drop(link);
+            drop((link, manager));
             let base = base.clone();
             keep(Setting { config, lock, sentinel, sentinel_pid, listener, api, announce, descriptors, instance, base })
         }
@@ -120,7 +128,7 @@ fn become_both(config: Config) -> io::Result<()> {
             drop((sentinel, listener, api, announce, owner));
             sys::set_name(c"procq-sentinel");
             let keeper = Child::open(pid)?;
-            sentinel::run(&keeper, &link, base.as_ref())
+            sentinel::run(&keeper, &link, instance, base.as_ref(), manager)
         }
     }
 }

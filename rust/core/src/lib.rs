@@ -10,5 +10,6 @@ pub mod output;
 pub mod pattern;
 pub mod proto;
 pub mod sentinel;
+pub mod service;
 pub mod state;
 pub mod sys;

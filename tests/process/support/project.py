@@ -186,6 +186,11 @@ class Procq:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def has_left(self) -> bool:
+        """Whether it has ended."""
+        assert self.process is not None
+        return self.process.poll() is not None
+
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code, once it has ended."""
         assert self.process is not None
@@ -199,6 +204,11 @@ class Procq:
         until(lambda: self.info().starts > before.starts and self.ready(), "another control plane")
 
     # The end
+
+    def forget_sockets(self) -> None:
+        """What a keeper that was killed could not remove."""
+        for socket in (self.project.keeper_socket, self.project.api_socket):
+            os.unlink(socket)
 
     def finish(self) -> None:
         """Teardown: nothing is left open, then nothing is left at all."""

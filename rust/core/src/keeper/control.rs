@@ -208,6 +208,11 @@ impl Control {
         self.start_at = None;
     }
 
+    /// Whether there is one that works and has not been silent for too long.
+    pub fn answers(&self, now: u64) -> bool {
+        self.ready && self.process.is_some() && now < self.silent_at()
+    }
+
     /// Asks it to leave, at the end of everything.
     pub fn ask(&self) {
         if let Some(process) = &self.process {

@@ -143,6 +143,7 @@ impl Keeper {
             Command::Blob { part, parts, crc, data } => self.take_blob(part, parts, crc, &data),
             Command::Console { lines } => lines.iter().for_each(|line| self.output.console_line(line)),
             Command::Ready {} => self.control_ready(),
+            Command::ServiceState { state } => self.tell_state(&state),
             Command::Pong { .. } => {}
             Command::Shutdown { fast, exit_code, reason } => self.shut_down(&reason, Haste::of(fast), exit_code),
             Command::Unknown => {}
@@ -247,6 +248,10 @@ impl Keeper {
 
     /// SIGHUP reached the sentinel.
     pub(super) fn reload(&mut self) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        self.tell_service_manager(&format!("RELOADING=1\nMONOTONIC_USEC={}", sys::monotonic() / 1_000));
         self.emit(&Event::Reload {});
     }
 

@@ -9,6 +9,7 @@ mod groups;
 mod lifecycle;
 mod link;
 mod saved;
+mod service;
 mod shutdown;
 mod stopping;
 mod streams;
@@ -22,7 +23,8 @@ mod worker;
 
 pub use control::Watch;
 pub use saved::Saved;
-pub(crate) use shutdown::end_all_children;
+pub(crate) use shutdown::{end_all_children, end_children};
+pub(crate) use tree::instance_of;
 
 use crate::contain::Base;
 use crate::host::Config;
@@ -34,6 +36,7 @@ use crate::sys::{self, Poller, Ready, SignalSource, Spawner};
 use clients::Client;
 use control::Control;
 use link::Link;
+use service::Service;
 use shutdown::{Haste, Shutdown};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
@@ -53,7 +56,7 @@ pub struct Setting {
     pub config: Config,
     /// Held for life, and beyond an exec.
     pub lock: Option<OwnedFd>,
-    /// Conversation with the sentinel: single bytes, and its end.
+    /// Conversation with the sentinel: packets of a byte or a little more, and its end.
     pub sentinel: OwnedFd,
     /// Its process id, for people.
     pub sentinel_pid: i32,
@@ -98,6 +101,7 @@ pub struct Keeper {
     degraded: bool,
     /// Those of workers that are gone, to be removed.
     empty_groups: VecDeque<Cgroup>,
+    service: Service,
 
     workers: HashMap<u64, Worker>,
     slots: HashMap<String, u64>,
@@ -139,6 +143,7 @@ impl Keeper {
             (None, Some(api)) => Control::command(config.control_command()?, api, config.watch),
             _ => Control::owner(),
         };
+        let service = Service::of(config);
         let now = sys::monotonic();
         Ok(Keeper {
             lock: setting.lock,
@@ -161,6 +166,7 @@ impl Keeper {
             base: setting.base,
             degraded: false,
             empty_groups: VecDeque::new(),
+            service,
             workers: HashMap::new(),
             slots: HashMap::new(),
             leaders: HashMap::new(),
@@ -197,6 +203,7 @@ impl Keeper {
         let mut ready = Vec::new();
         loop {
             self.attend_control();
+            self.attend_watchdog();
             self.attend_listener();
             self.reap_some();
             self.run_timers();
@@ -258,20 +265,21 @@ impl Keeper {
         let settling = self.unsettled.then_some(self.settle_at);
         let stalled =
             self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
-        let others = [settling, stalled, self.listen_again];
+        let others = [settling, stalled, self.listen_again, self.service.next_timer()];
         let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer()].into_iter().chain(others);
         timers.flatten().min().map(|at| at.saturating_sub(sys::monotonic()))
     }
 
     /// The sentinel passes a signal on, or has died.
     fn hear_sentinel(&mut self) {
-        let mut words = [0; 64];
-        match sys::recv(self.sentinel.as_fd(), &mut words) {
+        // A packet at a time: the next one is reported again.
+        let mut word = [0; 1];
+        match sys::recv(self.sentinel.as_fd(), &mut word) {
             Ok(0) => {
                 self.poller.remove(self.sentinel.as_fd());
                 self.shut_down("the sentinel has died", Haste::AtOnce, 1);
             }
-            Ok(n) => words[..n].iter().filter_map(|byte| Word::from_byte(*byte)).for_each(|word| self.heed(word)),
+            Ok(_) => Word::from_byte(word[0]).into_iter().for_each(|word| self.heed(word)),
             Err(_) => {}
         }
     }
@@ -289,6 +297,7 @@ impl Keeper {
                 let _ = sys::send(self.sentinel.as_fd(), &[Word::Pause.byte()]);
             }
             Word::Continue => self.output.pause_console(false),
+            Word::Tell => {}
         }
     }
 

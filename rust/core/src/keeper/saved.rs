@@ -6,6 +6,7 @@
 use super::clients::{Client, SavedClient};
 use super::control::{Control, SavedControl};
 use super::link::{Link, SavedLink};
+use super::service::Service;
 use super::token::Token;
 use super::tree::{Orphan, SavedOrphan};
 use super::worker::{SavedWorker, Worker, STREAMS};
@@ -65,8 +66,8 @@ impl Keeper {
         // Made anew: they are about this image, or about this moment.
         let Keeper { poller: _, signals: _, spawner: _, null: _, buffer: _, output_wake: _, now: _, .. } = self;
         let Keeper { output, started, instance, workers, draining, orphans, .. } = self;
-        // Follow from the workers.
-        let Keeper { slots: _, leaders: _, timers: _, .. } = self;
+        // Follow from the workers and the configuration.
+        let Keeper { slots: _, leaders: _, timers: _, service: _, .. } = self;
         // Whoever comes looks at everything once.
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
@@ -129,6 +130,7 @@ impl Keeper {
             listener: inherited.take_some(listener),
             announce: inherited.take_some(announce),
             descriptors: limit,
+            service: Service::of(&config),
             config,
             poller,
             signals,

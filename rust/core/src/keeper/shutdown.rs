@@ -73,6 +73,7 @@ impl Keeper {
             Some(shutdown) if haste > shutdown.haste || haste == Haste::Now => shutdown.haste = haste,
             Some(_) => return,
         }
+        self.tell_of_the_end(reason);
         self.emit(&Event::ShuttingDown { reason: reason.to_owned(), fast: haste == Haste::Now });
         match haste {
             Haste::InOrder => self.stop_next_wave(),
@@ -102,7 +103,7 @@ impl Keeper {
     }
 
     /// When everything has ended at the latest: with waves, what is not asked yet begins where the one above has ended.
-    fn end_of_all(&self) -> u64 {
+    pub(super) fn end_of_all(&self) -> u64 {
         let in_order = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.haste == Haste::InOrder);
         // By wave: the latest deadline of those who have one, the longest grace period of those who have not.
         let mut waves: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
@@ -205,15 +206,25 @@ impl Keeper {
 }
 
 /// SIGKILL to every child, and to those that become ours by it, until there is none or the time is over. Returns how many it took.
+pub(crate) fn end_all_children(until: Option<u64>) -> u32 {
+    end_children(until, |_| true)
+}
+
+/// The same for those that are `meant`; the others are left alone, and not waited for.
 ///
 /// Holds one descriptor at a time: there may be more children than descriptors.
-pub(crate) fn end_all_children(until: Option<u64>) -> u32 {
+pub(crate) fn end_children(until: Option<u64>, meant: impl Fn(i32) -> bool) -> u32 {
     const LOOK_AGAIN: u32 = 10_000_000;
     let mut killed = HashSet::new();
     loop {
         // Without a list of them they cannot be killed, but those that end are reaped all the same.
-        let children = process::own_children().unwrap_or_default();
-        killed.extend(children.into_iter().filter(|pid| kill_child(*pid)));
+        let children = process::own_children();
+        let ours: Vec<i32> = children.iter().flatten().copied().filter(|pid| meant(*pid)).collect();
+        if children.is_ok() && ours.is_empty() {
+            while matches!(process::reap_any(), Ok(Some(_))) {}
+            return killed.len() as u32;
+        }
+        killed.extend(ours.into_iter().filter(|pid| kill_child(*pid)));
         loop {
             match process::reap_any() {
                 Ok(Some(_)) => {}

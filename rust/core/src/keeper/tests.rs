@@ -13,7 +13,7 @@ pub(super) fn keeper() -> (Keeper, Channel) {
     sys::block_all();
     let (ours, theirs) = sys::socket_pair().unwrap();
     let config = Config { owner_fd: Some(theirs.into_raw_fd()), ..Config::default() };
-    let (sentinel, _) = sys::socket_pair().unwrap();
+    let (sentinel, _) = sys::packet_pair().unwrap();
     let descriptors = sys::descriptor_limit();
     let (listener, api, announce) = (None, None, None);
     let (lock, instance, base) = (None, 1, None);

@@ -55,6 +55,11 @@ const REAPED_AT_ONCE: u32 = 64;
 /// Nanoseconds between two looks at our children where looking takes long, or there is no descriptor left for it.
 const LONGEST_PAUSE: u64 = 20_000_000;
 
+/// The keeper that a process is marked as coming from; none where it carries no mark, or is gone.
+pub(crate) fn instance_of(pid: i32) -> Option<u64> {
+    process::mark(pid).map(|mark| mark >> GENERATION_BITS)
+}
+
 impl Keeper {
     /// What a worker's tree carries in its soft RLIMIT_LOCKS.
     pub(super) fn mark_of(&self, generation: u64) -> u64 {

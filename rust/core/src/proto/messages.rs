@@ -63,6 +63,10 @@ pub enum Command {
     },
     /// The control plane works: `procq up -d` may return.
     Ready {},
+    /// For the service manager that procq runs under: lines as in sd_notify(3).
+    ServiceState {
+        state: String,
+    },
     Pong {
         n: u64,
     },

@@ -35,6 +35,33 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
+/// Two connected sockets that keep the bounds of what is sent, closed on exec.
+pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Where datagrams may be sent to.
+pub type DatagramAddress = SocketAddrUnix;
+
+/// The address of a socket by its absolute path, or by `@` and its abstract name.
+pub fn datagram_address(text: &[u8]) -> io::Result<DatagramAddress> {
+    match text {
+        [b'/', _, ..] => Ok(SocketAddrUnix::new(text)?),
+        [b'@', name @ ..] if !name.is_empty() => Ok(SocketAddrUnix::new_abstract_name(name)?),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// A socket without a name, for sending datagrams; closed on exec.
+pub fn datagram_socket() -> io::Result<OwnedFd> {
+    Ok(net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends one datagram, without waiting and without SIGPIPE.
+pub fn send_to(fd: BorrowedFd<'_>, bytes: &[u8], address: &DatagramAddress) -> io::Result<usize> {
+    Ok(net::sendto(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, address)?)
+}
+
 /// Sends without waiting and without SIGPIPE; returns how many bytes were taken.
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)

@@ -67,8 +67,8 @@ fn play_sentinel() -> ! {
     };
     let keeper = spawn(&["sleep", "98765"]);
     drop(spawn(&["sleep", "0.1"]));
-    let (link, _other) = sys::socket_pair().unwrap();
-    procq_core::sentinel::run(&keeper, &link, None)
+    let (link, _other) = sys::packet_pair().unwrap();
+    procq_core::sentinel::run(&keeper, &link, 1, None, None)
 }
 
 /// This program again, in a process group of its own, as one of the parts. Whatever a scene that fails leaves of it is ended.

@@ -28,7 +28,7 @@ pub use spawn::{Image, SavedStarting, SpawnError, Spawner, Starting, Strategy, V
 pub use terminal::{open_terminal, window_of, Window};
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// A pipe, closed on exec: (read end, write end).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -48,7 +48,18 @@ pub fn grow_pipe(fd: BorrowedFd<'_>, bytes: usize) {
 
 /// User id of the process at the other end of a unix socket.
 pub fn peer_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(rustix::net::sockopt::socket_peercred(fd)?.uid.as_raw())
+    // libc, because rustix takes 0 for no pid, and that is what a process outside of our PID namespace has here.
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `peer`.
+    let outcome = unsafe {
+        let place = (&raw mut peer).cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut length)
+    };
+    match outcome {
+        0 => Ok(peer.uid),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// This process's effective user id.
