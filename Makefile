@@ -3,6 +3,7 @@
 PROFILE ?= dev
 SECONDS ?= 60
 SUITE   ?= bookworm
+TIMES   ?= 10
 MINUTES ?= 60
 BIN     := .venv/bin
 LOCK    := requirements-dev.lock
@@ -61,8 +62,8 @@ bench: build  ## time procq beside a bare spawn loop, print ratios (BENCH=name f
 	$(BIN)/python benches/run.py $(BENCH)
 
 soak: PROFILE = release
-soak: build  ## the long trials: hundreds of kills, 100,000 spawns
-	$(BIN)/pytest tests/soak -m soak --timeout 0 -s
+soak: build  ## the long trials: hundreds of kills, 100,000 spawns (TIMES=50 for thousands; ONLY=reloads for some)
+	PROCQ_TEST_TIMES=$(TIMES) $(BIN)/pytest tests/soak -m soak --timeout 0 -s $(if $(ONLY),-k "$(ONLY)")
 
 vm: PROFILE = release
 vm: build  ## the trials that need another kernel, systemd and cgroups, in a virtual machine (as root; SUITE=trixie)

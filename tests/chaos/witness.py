@@ -12,18 +12,25 @@ from procq.errors import ProcqError
 
 _STATUS = re.compile(r"exit code \d+|SIG\w+|signal \d+")
 _PAUSE = 0.02
+_IDS = 1_000_000_000
+"""Each control plane counts its events from another multiple of this."""
 
 
 class Witness(threading.Thread):
-    """`told`: worker, pid and status of each end whose beginning was told as well."""
+    """`told`: worker, pid and status of each end whose beginning was told as well.
+
+    Those that began before a control plane died are in `unsure`: it may have heard of their end, and of their
+    successor's beginning, and have told nobody.
+    """
 
     def __init__(self, client: Client) -> None:
         super().__init__(daemon=True)
         self.told: list[tuple[str, int, str]] = []
+        self.unsure: list[tuple[str, int, str]] = []
         self._client = client
         self._over = threading.Event()
         self._last: int | None = None
-        self._running: dict[str, int] = {}
+        self._running: dict[str, tuple[int, int]] = {}
 
     def run(self) -> None:
         while not self._over.is_set():
@@ -41,8 +48,10 @@ class Witness(threading.Thread):
 
     def _hear(self, event: wire.EventView) -> None:
         worker = event.worker or ""
+        epoch = event.id // _IDS
         if event.kind == "started":
-            self._running[worker] = int(re.findall(r"pid (\d+)", event.text)[0])
+            self._running[worker] = (epoch, int(re.findall(r"pid (\d+)", event.text)[0]))
         elif event.kind in ("exited", "left") and worker in self._running:
             status = _STATUS.match(event.text)
-            self.told.append((worker, self._running.pop(worker), status[0] if status else event.text))
+            began, pid = self._running.pop(worker)
+            (self.told if began == epoch else self.unsure).append((worker, pid, status[0] if status else event.text))

@@ -24,7 +24,7 @@ STATES = {kind.__name__ for union in get_args(state.WorkerState) for kind in (ge
 
 
 def manifest(command: list[str], more: str = "") -> str:
-    return f"queues:\n  w:\n    command: {' '.join(command)}\n    stop:\n      grace: 20s\n{more}"
+    return f"queues:\n  w:\n    command: {' '.join(command)}\n    stop:\n      grace: 5s\n{more}"
 
 
 def seen(procq: Procq) -> str:

@@ -22,6 +22,9 @@ class Trials:
     garbage: int
     cut_offs: int
     reloads: int
+    shutdowns: int
+    fuzzed: int
+    crowds: int
 
     def times(self, factor: int) -> Trials:
         """The same, more often."""
@@ -38,6 +41,9 @@ CI = Trials(
     garbage=200,
     cut_offs=300,
     reloads=100,
+    shutdowns=100,
+    fuzzed=1_000,
+    crowds=1,
 )
 
 
@@ -46,5 +52,7 @@ def bound(trials: int) -> str:
     return f"{trials} trials, 0 failures: at most {3 / trials:.2%} fail (95 % confidence)"
 
 
-SOAK = CI.times(10)
+TIMES = int(os.environ.get("PROCQ_TEST_TIMES", "10"))
+"""How often tests/soak does what every run does once: 50 makes it a thousand kills."""
+SOAK = CI.times(TIMES)
 """What tests/soak repeats."""
