@@ -46,11 +46,13 @@ class Link:
     def close(self) -> None:
         """Closes the socket; every later call raises ValueError."""
 
-def usage(pids: Sequence[int]) -> list[tuple[float, int, int]]:
-    """What each of these processes uses, everything below it included.
+def usage(roots: Sequence[tuple[int, int]]) -> list[tuple[float, int, int, int]]:
+    """What each of these workers uses: everything below its leader, and what has left that and still carries its mark.
 
-    Seconds of processor time since their start, bytes of resident memory (shared pages count for each), and how many
-    processes they are: 0 where the pid is gone. Reads every process of the machine once, without the interpreter lock.
+    Each is given by its leader's pid and a limit in bytes. Seconds of processor time since their start, bytes of
+    memory, how many processes they are (0 where the pid is gone), and how many threads. Shared pages count for each
+    process, unless that would be more than the limit: then in parts, one for each process that has them. Reads every
+    process of the machine once, without the interpreter lock.
     """
 
 def check_pattern(text: str) -> tuple[str, tuple[int, int] | None] | None:

@@ -137,8 +137,8 @@ def _knowing(state: WorkerState, end: End) -> End:
 
 
 def _worse(old: Doomed | None, new: Doomed) -> Doomed:
-    """The first one stays, unless a fault comes on top of a limit."""
-    return new if old is None or (new.why.fault and not old.why.fault) else old
+    """The first one stays, unless what comes on top of it is more urgent."""
+    return new if old is None or new.why.urgency > old.why.urgency else old
 
 
 def _wave(state: Starting | Running) -> int:

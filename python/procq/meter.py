@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from procq.model import WorkerId
 from procq.state import QueueState, Running, Stopping
 
 _SHORTEST = 0.5
 """Seconds between two looks that are enough for a rate: the kernel counts in hundredths."""
+NO_LIMIT: Final = 2**64 - 1
+"""More bytes than there are."""
 
-Read = Callable[[Sequence[int]], Sequence[tuple[float, int, int]]]
+Used = tuple[float, int, int, int]
+"""Seconds of processor time, bytes of memory, processes, threads."""
+Read = Callable[[Sequence[tuple[int, int]]], Sequence[Used]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,8 @@ class Meter:
         }
         loads: dict[WorkerId, Load] = {}
         looks: dict[WorkerId, _Look] = {}
-        used = self._read([pid for pid, _ in workers.values()])
-        for (worker, (pid, since)), (seconds, memory, processes) in zip(workers.items(), used, strict=True):
+        used = self._read([(pid, NO_LIMIT) for pid, _ in workers.values()])
+        for (worker, (pid, since)), (seconds, memory, processes, _) in zip(workers.items(), used, strict=True):
             if processes:
                 look = looks[worker] = self._look(self._looks.get(worker), pid, since, seconds, now)
                 loads[worker] = Load(look.rate, memory)

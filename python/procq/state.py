@@ -71,6 +71,11 @@ class Doom(StrEnum):
         """Whether it has failed: it is stopped at once, and its end counts as a failure."""
         return self in _FAULTS
 
+    @property
+    def urgency(self) -> int:
+        """What is found on top of something else counts where this is higher: memory that grows does not wait."""
+        return 2 if self.fault else int(self is Doom.MEMORY)
+
 
 _FAULTS: Final = frozenset((Doom.NOT_READY, Doom.UNHEALTHY, Doom.WATCHDOG, Doom.JOB_TIMEOUT))
 

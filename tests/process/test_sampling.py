@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from procq import core
+from procq.meter import NO_LIMIT
 from tests.process.support.keeper import Keeper
 from tests.process.test_exits import spawn_many
 
@@ -22,11 +23,11 @@ def test_faults_17_what_stays_is_measured_whatever_comes_and_goes_beside_it(keep
     def sample() -> None:
         while not enough.is_set():
             try:
-                still, busy, absent = core.usage([stays, parent, 0x7FFFFFFF])
+                still, busy, absent = core.usage([(pid, NO_LIMIT) for pid in (stays, parent, 0x7FFFFFFF)])
             except Exception as error:
                 return faults.append(error)
             looks[0] += 1
-            if still[2] != 1 or still[1] <= 0 or busy[2] < 1 or absent != (0.0, 0, 0):
+            if still[2] != 1 or still[1] <= 0 or busy[2] < 1 or absent != (0.0, 0, 0, 0):
                 faults.append((still, busy, absent))
 
     sampler = threading.Thread(target=sample)

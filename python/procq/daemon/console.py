@@ -84,6 +84,12 @@ class Console:
         text = f"{plain(change.queue):<9} {plain(change.what):<28} {impact(diff, started)}"
         return self._line(file, change.sign, _SIGN_COLOURS[change.sign], text)
 
+    # --- health -------------------------------------------------------------------------------------------------
+
+    def unasked(self, worker: WorkerId, why: str) -> list[str]:
+        """A question about a worker that says nothing of it: it goes on."""
+        return [self._line(str(worker), "✗", "red", f"{plain(why)}; it goes on")]
+
     # --- crashes ------------------------------------------------------------------------------------------------
 
     def happened(self, event: Event, life: Life) -> Iterator[str]:

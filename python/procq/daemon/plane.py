@@ -29,6 +29,8 @@ from procq.history import History
 from procq.intent import Intent, adopt
 from procq.lives import Lives
 from procq.meter import Meter
+from procq.model import WorkerId
+from procq.monitor import Prober, Sampler
 from procq.plan.diff import compare
 from procq.views import About, starting
 from procq.wire import PlanView
@@ -53,6 +55,8 @@ class ControlPlane:
         self._news = News()
         self._lives = Lives()
         self._meter = Meter(core.usage)
+        self._prober = Prober(engine, self._unasked)
+        self._sampler = Sampler(engine, core.usage)
         self._misfit: Incompatible | None = None
         self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
         self._service = Service(engine, self._news, lambda: self._manifests.error) if options.service else None
@@ -83,6 +87,8 @@ class ControlPlane:
             await asyncio.Event().wait()
         async with asyncio.TaskGroup() as tasks:
             listening = asyncio.Event()
+            tasks.create_task(self._prober.run())
+            tasks.create_task(self._sampler.run())
             tasks.create_task(self._serve(listening))
             tasks.create_task(self._declare_ready(listening))
             tasks.create_task(self._tell_service(listening))
@@ -154,6 +160,10 @@ class ControlPlane:
                     self._manifests.ask()
         # A subscriber of the engine may not send by itself.
         asyncio.get_running_loop().call_soon(self._announce, self._console.bounded(lines))
+
+    def _unasked(self, worker: WorkerId, why: str) -> None:
+        self.history.note("unasked", why, worker)
+        self._announce(self._console.unasked(worker, why))
 
     def _announce(self, lines: Sequence[str]) -> None:
         if lines:

@@ -30,7 +30,7 @@ from procq.manager.errors import ManagerClosed, NoSuchQueue, NotStarted, StillRu
 from procq.manager.lines import Line
 from procq.manager.options import check_neighbours
 from procq.manager.reading import Outputs
-from procq.meter import Load, Meter
+from procq.meter import NO_LIMIT, Load, Meter
 from procq.model import Manifest, Queue, WorkerId
 from procq.state import Outcome, QueueState, Refusal, Running, SpawnFailure, Starting, Stopping
 from procq.views import About, worker_view
@@ -196,7 +196,7 @@ class Team:
     @staticmethod
     def memory(pid: int) -> int:
         """Resident bytes of the tree below a process. Takes milliseconds: not for a loop."""
-        ((_, memory, _),) = core.usage([pid])
+        ((_, memory, _, _),) = core.usage([(pid, NO_LIMIT)])
         return memory
 
     def observed(self) -> Mapping[str, QueueState]:

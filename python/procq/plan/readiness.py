@@ -35,7 +35,7 @@ class Deadline:
 
 def since_ready(desired: DesiredQueue, state: Running) -> float | None:
     """Since when the worker is ready; None where it is not, or not yet marked."""
-    if state.ready is None and (own := _own(desired, state)) is not None and isinstance(own.check, Spawned):
+    if state.ready is None and (own := expected(desired, state)) is not None and isinstance(own.check, Spawned):
         return state.at
     return state.ready
 
@@ -44,7 +44,7 @@ def unready(desired: DesiredQueue, state: Starting | Running) -> bool:
     """Whether it is known that nobody may rely on the worker yet."""
     if isinstance(state, Starting):
         return True
-    return _own(desired, state) is not None and since_ready(desired, state) is None
+    return expected(desired, state) is not None and since_ready(desired, state) is None
 
 
 def outlook(desired: DesiredQueue, worker: WorkerId, state: Starting | Running) -> Due | Deadline | None:
@@ -52,7 +52,7 @@ def outlook(desired: DesiredQueue, worker: WorkerId, state: Starting | Running) 
 
     That is one of another program, started before this control plane: what it promised is not known any more.
     """
-    readiness = _own(desired, state)
+    readiness = expected(desired, state)
     if isinstance(state, Starting):
         patience = slowest_start(desired)
         return Deadline(state.at + patience, _fault(f"it did not execute within {duration(patience)}"))
@@ -92,7 +92,7 @@ def awaited(readiness: Readiness, worker: WorkerId) -> str:
             assert_never(readiness.check)
 
 
-def _own(desired: DesiredQueue, state: Starting | Running) -> Readiness | None:
+def expected(desired: DesiredQueue, state: Starting | Running) -> Readiness | None:
     """What the worker itself is asked for: a program that is to be replaced is held to what it was started with."""
     if state.fingerprint == desired.fingerprint:
         return desired.queue.ready

@@ -2,7 +2,7 @@
 
 use procq_core::proto::messages::{Identity, Limit, Stage};
 use procq_core::sys::cgroup::Cgroup;
-use procq_core::sys::{self, process, Child, Exit, Image, Poller, Spawner, Starting, Strategy, Verdict};
+use procq_core::sys::{self, process, usage, Child, Exit, Image, Poller, Root, Spawner, Starting, Strategy, Verdict};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -360,11 +360,28 @@ fn a_tree_is_found_by_walking() {
 #[test]
 fn usage_is_of_the_whole_tree_and_nothing_for_who_is_gone() {
     let (started, tree) = family(&mut Spawner::default());
-    let found = process::usage(&[started.child.pid(), tree[1], i32::MAX]);
+    let root = |pid| Root { pid, limit: u64::MAX };
+    let found = usage(&[root(started.child.pid()), root(tree[1]), root(i32::MAX)]);
     assert_eq!((found[0].processes as usize, found[2].processes), (tree.len(), 0));
+    assert_eq!(found[0].threads as usize, tree.len());
     assert!(found[0].memory > found[1].memory && found[1].memory > 0, "{found:?}");
     tree.iter().for_each(|pid| assert!(Child::open(*pid).unwrap().signal(libc::SIGKILL)));
     finish(started);
+}
+
+#[test]
+fn what_has_left_a_tree_counts_to_the_worker_whose_mark_it_carries() {
+    let mut spawner = Spawner::default();
+    let marks = [1 << 40 | 1, 1 << 40 | 2, 1 << 40 | 1, 1 << 40];
+    let started = marks.map(|mark| start(&mut spawner, Image { mark, ..shell("exec sleep 100") }, &[]));
+    let pids: Vec<i32> = started.iter().map(|started| started.child.pid()).collect();
+    // Of the four children of this process two are leaders, the third carries the mark of the first, the last one that of nobody.
+    let found = usage(&[Root { pid: pids[0], limit: u64::MAX }, Root { pid: pids[1], limit: u64::MAX }]);
+    assert_eq!((found[0].processes, found[1].processes), (2, 1), "{found:?}");
+    for started in started {
+        assert!(started.child.signal(libc::SIGKILL));
+        finish(started);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod link;
 
-use procq_core::{host as hosting, pattern, proto::messages, sys::process};
+use procq_core::{host as hosting, pattern, proto::messages, sys};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -17,9 +17,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn usage(py: Python<'_>, pids: Vec<i32>) -> Vec<(f64, u64, u32)> {
-    let found = py.detach(|| process::usage(&pids));
-    found.into_iter().map(|usage| (usage.cpu, usage.memory, usage.processes)).collect()
+fn usage(py: Python<'_>, roots: Vec<(i32, u64)>) -> Vec<(f64, u64, u32, u64)> {
+    let roots: Vec<_> = roots.into_iter().map(|(pid, limit)| sys::Root { pid, limit }).collect();
+    let found = py.detach(|| sys::usage(&roots));
+    found.into_iter().map(|usage| (usage.cpu, usage.memory, usage.processes, usage.threads)).collect()
 }
 
 #[pyfunction]

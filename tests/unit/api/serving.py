@@ -44,7 +44,7 @@ class RigControl:
         self.manifest_error: str | None = None
         self.planned: str | None = None
         self._lives = Lives()
-        self._meter = Meter(lambda pids: [(1.0, 1 << 20, 1) for _ in pids])
+        self._meter = Meter(lambda roots: [(1.0, 1 << 20, 1, 1) for _ in roots])
         rig.engine.subscribe(self._record)
 
     def _record(self, events: Sequence[Event]) -> None:

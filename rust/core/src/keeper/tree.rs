@@ -9,6 +9,7 @@ use super::token::Token;
 use super::Keeper;
 use crate::proto::messages::Event;
 use crate::state::{Inherited, Luggage};
+use crate::sys::process::GENERATION_BITS;
 use crate::sys::{self, process, Child, Poller, SavedChild};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -45,8 +46,6 @@ impl Orphan {
     }
 }
 
-/// Bits of the mark that carry the generation; the rest carry the instance.
-const GENERATION_BITS: u32 = 33;
 /// The largest generation that a mark, and therefore a keeper, can tell apart.
 pub(super) const LAST_GENERATION: u64 = (1 << GENERATION_BITS) - 1;
 

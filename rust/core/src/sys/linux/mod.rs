@@ -16,6 +16,7 @@ mod signals;
 mod spawn;
 mod stack;
 mod terminal;
+mod usage;
 
 pub use background::step_back;
 pub use child::{Child, Exit, SavedChild};
@@ -26,6 +27,7 @@ pub use rights::{with_rights, Rights};
 pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};
 pub use spawn::{Image, SavedStarting, SpawnError, Spawner, Starting, Strategy, Verdict};
 pub use terminal::{open_terminal, window_of, Window};
+pub use usage::{usage, Root, Usage};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

@@ -1,6 +1,6 @@
 //! Questions about processes, answered from `/proc`. "Gone" is an ordinary answer: between any two reads a process may end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,19 +21,10 @@ pub struct Stat {
     pub session: i32,
     /// Processor time of all its threads, in clock ticks; of children only those that have been waited for.
     pub ticks: u64,
+    /// How many threads it has.
+    pub threads: u64,
     /// Resident memory, in pages.
     pub pages: u64,
-}
-
-/// What a process and everything below it use.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
-    /// Processor time since their start, in seconds.
-    pub cpu: f64,
-    /// Resident memory in bytes; pages that several of them share count for each.
-    pub memory: u64,
-    /// How many they are; 0 when the root is gone.
-    pub processes: u32,
 }
 
 /// Reads `/proc/PID/stat`; `None` when the process is gone.
@@ -44,39 +35,17 @@ pub fn stat(pid: i32) -> Option<Stat> {
     let fields: Vec<&str> = text.get(close + 2..)?.split_ascii_whitespace().collect();
     // Numbered as in proc(5), whose third field is the first behind the name.
     let field = |number: usize| fields.get(number - 3);
-    let ticks = |number: usize| field(number)?.parse::<u64>().ok();
+    let number = |number: usize| field(number)?.parse::<u64>().ok();
     Some(Stat {
         name: text[open + 1..close].to_owned(),
         state: field(3)?.chars().next()?,
         parent: field(4)?.parse().ok()?,
         group: field(5)?.parse().ok()?,
         session: field(6)?.parse().ok()?,
-        ticks: ticks(14)? + ticks(15)? + ticks(16)? + ticks(17)?,
-        pages: ticks(24)?,
+        ticks: number(14)? + number(15)? + number(16)? + number(17)?,
+        threads: number(20)?,
+        pages: number(24)?,
     })
-}
-
-/// What each of these trees uses, from one look at every process. Takes about 10 µs a process of the machine: not for the reactor.
-pub fn usage(roots: &[i32]) -> Vec<Usage> {
-    let mut below: HashMap<i32, Vec<i32>> = HashMap::new();
-    let mut known = HashMap::new();
-    for (pid, stat) in every().into_iter().flatten().filter_map(|pid| Some((pid, stat(pid)?))) {
-        below.entry(stat.parent).or_default().push(pid);
-        known.insert(pid, stat);
-    }
-    let (per_second, page) = (rustix::param::clock_ticks_per_second() as f64, rustix::param::page_size() as u64);
-    let of_tree = |root: &i32| {
-        let (mut total, mut open) = (Usage::default(), vec![*root]);
-        while let Some(pid) = open.pop() {
-            let Some(stat) = known.get(&pid) else { continue };
-            total.cpu += stat.ticks as f64 / per_second;
-            total.memory += stat.pages * page;
-            total.processes += 1;
-            open.extend(below.get(&pid).into_iter().flatten());
-        }
-        total
-    };
-    roots.iter().map(of_tree).collect()
 }
 
 /// Direct children of a process, of all its threads.
@@ -133,10 +102,14 @@ fn children_by_scan(parent: i32) -> io::Result<Vec<i32>> {
     Ok(every()?.filter(|pid| stat(*pid).is_some_and(|s| s.parent == parent)).collect())
 }
 
-fn every() -> io::Result<impl Iterator<Item = i32>> {
+/// All processes of the machine.
+pub(super) fn every() -> io::Result<impl Iterator<Item = i32>> {
     let entries = fs::read_dir("/proc")?.flatten();
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
 }
+
+/// Bits of a mark that carry the generation; the rest carry the keeper's instance.
+pub const GENERATION_BITS: u32 = 33;
 
 /// The soft RLIMIT_LOCKS that a worker's tree carries; `None` when the process is gone or carries none.
 pub fn mark(pid: i32) -> Option<u64> {
