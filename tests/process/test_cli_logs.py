@@ -77,6 +77,22 @@ def test_every_line_comes_once_from_rotated_files_and_memory(procqs: Procqs, for
     assert {each["worker"] for each in told} == {"a.1"}
 
 
+def test_every_line_comes_once_while_files_are_rotated_and_compressed(procqs: Procqs) -> None:
+    text = MANIFEST.replace("{FORMAT}", "text").replace("{FILE}", "{queue}.{slot}").replace("4000", "30000")
+    procq = procqs(text.replace("keep: 50", "keep: 200\n      compress: yes"))
+    (procq.folder / "writer.py").write_text(WRITER.replace("sleep(0.001)", "sleep(0.02)"))
+    procq.start(3)
+    looks = 0
+    while (found := numbers(procq.command("logs", "--since", "1h", "a.1"), "a.1")) != list(range(30000)):
+        assert found == list(range(len(found)))
+        looks += 1
+    logs = procq.folder / "logs"
+    until(lambda: not [*logs.glob("a.1.log.*[0-9]")] and len([*logs.glob("a.1.log.*.gz")]) > 20, "all compressed")
+    assert numbers(procq.command("logs", "--since", "1h", "a.1"), "a.1") == list(range(30000))
+    assert numbers(procq.command("logs", "-n", "29000", "a.1"), "a.1") == list(range(1000, 30000))
+    print(f"{looks} looks at files in motion")
+
+
 def test_following_goes_on_where_the_files_end(procqs: Procqs, tmp_path: Path) -> None:
     procq = writing(procqs, "text")
     with open(tmp_path / "followed", "wb") as output:

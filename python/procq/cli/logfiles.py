@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import zlib
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -130,7 +131,8 @@ class Files:
             # What stands there from a time with another format is no object of ours.
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 told = json.loads(raw)
-                return Line(_time(told["time"]), str(told["worker"]), str(told["stream"]), told["line"].encode())
+                data = b64decode(told["bytes"]) if "bytes" in told else told["line"].encode()
+                return Line(_time(told["time"]), str(told["worker"]), str(told["stream"]), data)
         return Line(at, self._place.label, None, raw)
 
     def _open(self, segment: Segment) -> tuple[Reader, Index] | None:

@@ -140,7 +140,7 @@ class History:
         memory = self._remembered.get(key, [])
         if not memory or not lines:
             return None
-        common = beginning([line.data for _, line in lines], [self._written(line) for line in memory])
+        common = beginning([self._written(line) for _, line in lines], [self._written(line) for line in memory])
         if common is not None:
             return lines[common][0]
         # Lines are missing in between, in the file or in memory.
@@ -148,7 +148,7 @@ class History:
         return next((position for position, line in lines if line.at is not None and line.at >= begins), None)
 
     def _written(self, line: Line) -> bytes:
-        """As it stands in the file."""
+        """As it stands in the file, in one of an earlier version as well, which did not have every byte."""
         return line.data.decode("utf-8", "replace").encode() if self._place.format == "json" else line.data
 
 

@@ -141,10 +141,19 @@ def test_objects_are_read_as_they_are_shown(tmp_path: Path) -> None:
     path.write_bytes(b"".join(map(line_json, lines)) + b'{"time":1}\n{"time"\n')
     found = [line for _, line in Files(place(path, "json"), pytest.fail).forward()]
     assert found == [*lines, Line(None, "a.1", None, b'{"time":1}'), Line(None, "a.1", None, b'{"time"')]
+
+
+def test_faults_37_bytes_that_are_no_text_survive_objects(tmp_path: Path) -> None:
+    path, every = tmp_path / "a.log", bytes(byte for byte in range(256) if byte != ord("\n"))
+    lines = [Line(NOW, "a.1", "stdout", data) for data in (every, b"\xff\xfe", "\ufffd".encode())]
+    path.write_bytes(b"".join(map(line_json, lines)))
+    assert [line for _, line in Files(place(path, "json"), pytest.fail).forward()] == lines
     invalid = [out(b"\xff\xfe\n")]
-    path.write_bytes(line_json(Line(NOW, "a.1", "stdout", b"\xff\xfe")))
-    history = History(place(path, "json"), invalid, frozenset(ONE), pytest.fail)
-    assert list(history.since(None)) == [], "memory holds it, as it was written"
+    now, before = line_json(lines[1]), line_json(Line(NOW, "a.1", "stdout", "\ufffd\ufffd".encode()))
+    for written in (now, before):
+        path.write_bytes(written)
+        history = History(place(path, "json"), invalid, frozenset(ONE), pytest.fail)
+        assert list(history.since(None)) == [], "memory holds it, as it was written"
 
 
 def test_a_shared_file_of_text_names_the_queue(tmp_path: Path) -> None:
@@ -221,7 +230,13 @@ def test_a_link_to_a_file_leads_to_its_closed_ones_too(tmp_path: Path) -> None:
 
 def test_an_object_a_line() -> None:
     told = json.loads(line_json(Line(NOW + 0.000001, "a.1", "stderr", b"\xffx")))
-    assert told == {"time": "2027-01-15T08:00:00.000001Z", "worker": "a.1", "stream": "stderr", "line": "\ufffdx"}
+    assert told == {
+        "time": "2027-01-15T08:00:00.000001Z",
+        "worker": "a.1",
+        "stream": "stderr",
+        "line": "\ufffdx",
+        "bytes": "/3g=",
+    }
     assert json.loads(line_json(Line(None, "a", None, b""))) == {
         "time": None,
         "worker": "a",

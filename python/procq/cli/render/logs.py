@@ -15,8 +15,12 @@ _WIDTH = 13
 
 
 def line_json(line: Line) -> bytes:
-    """A line as one JSON object; `time` and `stream` are null where nobody knows them."""
+    """A line as one JSON object; `time` and `stream` are null where nobody knows them.
+
+    What is no UTF-8 is also there as it was: in `bytes`, as base64.
+    """
     import json
+    from base64 import b64encode
 
     when = None
     if line.at is not None:
@@ -28,6 +32,8 @@ def line_json(line: Line) -> bytes:
         "stream": line.stream,
         "line": line.data.decode("utf-8", "replace"),
     }
+    if told["line"] != line.data.decode("utf-8", "surrogateescape"):
+        told["bytes"] = b64encode(line.data).decode()
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 

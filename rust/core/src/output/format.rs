@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+
 use super::prefix::append_lines;
 use crate::proto::messages::{LogFormat, Stream};
 
@@ -60,7 +63,12 @@ fn append_objects(head: &[u8], block: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(head);
         match std::str::from_utf8(line) {
             Ok(text) => escape(text, out),
-            Err(_) => escape(&String::from_utf8_lossy(line), out),
+            // To be read as far as it can be, and exactly as it was.
+            Err(_) => {
+                escape(&String::from_utf8_lossy(line), out);
+                out.extend_from_slice(b"\",\"bytes\":\"");
+                out.extend_from_slice(STANDARD.encode(line).as_bytes());
+            }
         }
         out.extend_from_slice(b"\"}\n");
     }
@@ -141,7 +149,7 @@ mod tests {
         assert_eq!(
             formatted(LogFormat::Json, Stream::Stderr, time, b"say \"\\\"\r\x01\t\xff\n\nhalf"),
             "{\"time\":\"2026-11-24T10:42:01.221345Z\",\"worker\":\"emails.1\",\"stream\":\"stderr\",\
-             \"line\":\"say \\\"\\\\\\\"\\r\\u0001\\t\u{fffd}\"}\n\
+             \"line\":\"say \\\"\\\\\\\"\\r\\u0001\\t\u{fffd}\",\"bytes\":\"c2F5ICJcIg0BCf8=\"}\n\
              {\"time\":\"2026-11-24T10:42:01.221345Z\",\"worker\":\"emails.1\",\"stream\":\"stderr\",\"line\":\"\"}\n\
              {\"time\":\"2026-11-24T10:42:01.221345Z\",\"worker\":\"emails.1\",\"stream\":\"stderr\",\"line\":\"half\"}\n"
         );
@@ -172,12 +180,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_survives_json(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let line: Vec<u8> = line.into_iter().filter(|&byte| byte != b'\n').collect();
+        fn faults_37_a_line_survives_json_to_the_byte(line in proptest::collection::vec(any::<u8>(), 0..200), ascii: bool) {
+            let line: Vec<u8> = line.into_iter().filter(|&byte| byte != b'\n' && !(ascii && byte > 127)).collect();
             let object = formatted(LogFormat::Json, Stream::Stdout, 0, &[&line[..], b"\n"].concat());
             let inside = object.split_once("\"line\":\"").expect("a line").1;
             let inside = inside.strip_suffix("\"}\n").expect("an end");
-            prop_assert_eq!(unescape(inside), String::from_utf8_lossy(&line));
+            let (text, bytes) = inside.split_once("\",\"bytes\":\"").map_or((inside, None), |(text, bytes)| (text, Some(bytes)));
+            prop_assert_eq!(unescape(text), String::from_utf8_lossy(&line));
+            let exact = bytes.map_or_else(|| unescape(text).into_bytes(), |bytes| STANDARD.decode(bytes).expect("base64"));
+            prop_assert_eq!(exact, line);
         }
     }
 }

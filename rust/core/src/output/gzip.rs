@@ -79,15 +79,18 @@ impl Task {
         let task = Arc::new(Task::default());
         let mine = Arc::clone(&task);
         let thread = std::thread::Builder::new().name("procq-gzip".to_owned()).stack_size(STACK);
-        thread.spawn(move || {
+        shared.helpers.fetch_add(1, Ordering::Relaxed);
+        let theirs = Arc::clone(&shared);
+        let started = thread.spawn(move || {
             sys::step_back();
             let result = mine.compress(&File::from(source), &File::from(target), &origin);
             let _ = mine.result.set(result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)));
-            shared.ring_writer();
+            theirs.helpers.fetch_sub(1, Ordering::Relaxed);
+            theirs.ring_writer();
             // Somebody may wait until nothing of us runs any more.
-            shared.wake_reactor();
-        })?;
-        Ok(task)
+            theirs.wake_reactor();
+        });
+        started.map(|_| task).inspect_err(|_| _ = shared.helpers.fetch_sub(1, Ordering::Relaxed))
     }
 
     /// What has come of it, if it is done.

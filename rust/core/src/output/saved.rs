@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -77,14 +78,21 @@ impl Hand {
 
     /// Waits for a thread that has finished.
     pub fn join(&mut self) {
-        if let Hand::Works(thread) = std::mem::replace(self, Hand::Gone) {
-            *self = thread.join().map_or(Hand::Gone, Hand::Rests);
-        }
+        *self = match std::mem::replace(self, Hand::Gone) {
+            Hand::Works(thread) => thread.join().map_or(Hand::Gone, Hand::Rests),
+            other => other,
+        };
     }
 
     /// Gives it a thread again.
     fn go_on(&mut self) -> io::Result<()> {
-        let Hand::Rests(writer) = std::mem::replace(self, Hand::Gone) else { return Ok(()) };
+        let writer = match std::mem::replace(self, Hand::Gone) {
+            Hand::Rests(writer) => writer,
+            other => {
+                *self = other;
+                return Ok(());
+            }
+        };
         // The writer gets there by itself: a thread that cannot be had would take it along.
         let place = Arc::new(std::sync::Mutex::new(Some(writer)));
         let theirs = Arc::clone(&place);
@@ -112,12 +120,12 @@ impl Output {
         self.shared.wake_writer(state);
     }
 
-    /// Whether it has ended, as it was asked to. `wake` is signalled when it has.
+    /// Whether it has ended, as it was asked to, and who compresses as well. `wake` is signalled when one has.
     pub fn rests(&mut self) -> bool {
         if matches!(self.writer, Hand::Works(_)) && self.shared.lock().finished {
             self.writer.join();
         }
-        matches!(self.writer, Hand::Rests(_))
+        matches!(self.writer, Hand::Rests(_)) && self.shared.helpers.load(Ordering::Relaxed) == 0
     }
 
     /// The writer goes on, whether it has come to rest or not.

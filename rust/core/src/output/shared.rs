@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -108,6 +109,8 @@ pub(super) struct Shared {
     pub quiet: Condvar,
     to_writer: OwnedFd,
     to_reactor: OwnedFd,
+    /// Threads besides the writer that still do something.
+    pub helpers: AtomicUsize,
 }
 
 impl Shared {
@@ -125,7 +128,7 @@ impl Shared {
     }
 
     pub fn with(state: State, to_writer: OwnedFd, to_reactor: OwnedFd) -> Self {
-        Shared { state: Mutex::new(state), quiet: Condvar::new(), to_writer, to_reactor }
+        Shared { state: Mutex::new(state), quiet: Condvar::new(), to_writer, to_reactor, helpers: AtomicUsize::new(0) }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {

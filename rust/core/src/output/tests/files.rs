@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_file_gets_the_bytes_as_written() {
+fn faults_37_a_file_gets_all_256_values_as_they_were_written_however_they_were_read() {
     let scratch = Scratch::new();
     let path = scratch.path("deep/er/worker.log");
     let mut fixture = Fixture::silent();

@@ -8,6 +8,7 @@ mod files;
 mod formats;
 mod index;
 mod readers;
+mod resting;
 mod rights;
 mod rotation;
 mod total;
