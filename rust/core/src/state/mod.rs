@@ -23,7 +23,8 @@ pub const READABLE_FROM: u32 = 1;
 pub const OLDEST: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"procq\0st";
-pub(crate) const HEADER: usize = 8 + 4 + 4 + 8 + 4;
+/// Bytes of the header.
+pub const HEADER: usize = 8 + 4 + 4 + 8 + 4;
 
 /// Why a state cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +54,8 @@ pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>, rmp_serde::encode::Err
     Ok(bytes)
 }
 
-/// Writes the header in front of the content.
-pub(crate) fn seal(bytes: &mut [u8]) {
+/// Writes the header of `bytes`, whose first [`HEADER`] are its place, over what stands there.
+pub fn seal(bytes: &mut [u8]) {
     let (header, body) = bytes.split_at_mut(HEADER);
     let length = body.len() as u64;
     let mut fields = [&MAGIC[..], &VERSION.to_le_bytes(), &READABLE_FROM.to_le_bytes(), &length.to_le_bytes()].concat();
