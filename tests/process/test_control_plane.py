@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from procq.cli.hosting import hosting
 from tests.process.support import processes, writers
 from tests.process.support.fixtures import Procqs
 from tests.process.support.hosted import start_hosted
@@ -177,3 +178,26 @@ def test_a_control_plane_that_cannot_start_does_not_keep_procq_for_ever(procqs: 
     assert start_hosted(procq, may_fail=True, control=control).wait() == 1
     assert "nothing works here" in procq.said()
     assert "giving up" in procq.said()
+
+
+def test_what_a_dead_control_plane_had_started_ends(procqs: Procqs) -> None:
+    """No worker is charged with it, and nobody waits for it any more."""
+    procq = procqs("queues:\n  a: sleep 1000\n")
+    script = '(sleep 12345 & exec sleep 12346) & setsid sleep 12347 & (sleep 12348 &); exec "$@"'
+    command = hosting(procq.project, None, color=False).control
+    start_hosted(procq, control=["sh", "-c", script, "sh", *command]).began()
+    procq.wait_running(1)
+    before, info = procq.workers(), procq.info()
+    assert info.control_plane is not None
+    seconds = [f"sleep {number}" for number in range(12345, 12349)]
+
+    def started() -> list[int]:
+        found = [pid for pid in procq.oracle.alive() if processes.command(pid) in seconds]
+        return found if len(found) == len(seconds) else []
+
+    first = until(started, "what it starts")
+    os.kill(info.control_plane, signal.SIGKILL)
+    until(lambda: not any(map(processes.exists, first)), "their end")
+    until(lambda: procq.info().starts > info.starts and procq.ready(), "another one")
+    assert procq.workers() == before
+    until(started, "what the next one starts")

@@ -96,7 +96,7 @@ def test_it_finds_a_file(planted: Oracle, tmp_path: Path) -> None:
 def test_it_finds_descriptors_and_zombies_of_a_keeper(keeper: Keeper) -> None:
     generation, _ = keeper.run(["sleep", "1000"])
     assert keeper_excess(keeper.pid, keeper.baseline, workers=1) == []
-    assert len(keeper_excess(keeper.pid, keeper.baseline, workers=0)) == 2, "a pidfd and two pipes"
+    assert len(keeper_excess(keeper.pid, keeper.baseline, workers=0)) == 3, "a pidfd, two pipes and a notify socket"
     os.kill(keeper.pid, signal.SIGSTOP)
     try:
         os.kill(keeper.of(generation, "executing")["pid"], signal.SIGKILL)

@@ -101,7 +101,7 @@ def test_faults_26_a_session_and_a_group_of_its_own(keeper: Keeper, tmp_path: Pa
 def test_the_environment_is_what_was_asked_for_and_nothing_else(keeper: Keeper, tmp_path: Path) -> None:
     found = look(keeper, tmp_path, env={"EMPTY": "", "EQUALS": "a=b", "UMLAUT": "ü"})["environment"]
     assert (found["EMPTY"], found["EQUALS"], found["UMLAUT"]) == ("", "a=b", "ü")
-    allowed = {"PATH", "EMPTY", "EQUALS", "UMLAUT", "PROCQ_INSTANCE", "PROCQ_GENERATION", "LC_CTYPE"}
+    allowed = {"PATH", "EMPTY", "EQUALS", "UMLAUT", "PROCQ_INSTANCE", "PROCQ_GENERATION", "LC_CTYPE", "NOTIFY_SOCKET"}
     assert set(found) == allowed | {processes.COOKIE} or set(found) == allowed - {"LC_CTYPE"} | {processes.COOKIE}
 
 

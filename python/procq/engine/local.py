@@ -32,7 +32,7 @@ from procq.engine.port import (
 )
 from procq.engine.reading import Reader
 from procq.events import Attached, KeeperEvent, Refused
-from procq.model import Limit, LogPolicy, Queue, StopPolicy, WhenFull, WorkerId
+from procq.model import Limit, LogLine, LogPolicy, Notify, Queue, Spawned, StopPolicy, WhenFull, WorkerId
 from procq.state import Settings
 
 PROTOCOL: Final = 1
@@ -155,6 +155,9 @@ class LocalKeeper:
         }
 
 
+_READY_BY: Final = {Spawned: "spawned", Notify: "notify", LogLine: "line"}
+"""What the keeper itself sees; of all else it is told."""
+
 _SHORT = {StopWorker: "stop", MarkWorkerReady: "mark_ready", ForgetWorker: "forget"}
 """Kinds of messages that hold nothing but whom they are about."""
 
@@ -195,6 +198,7 @@ def _settings(settings: Settings, worker: WorkerId) -> Message:
         "stop": _stop(settings.stop),
         "wave": settings.wave,
         "log": _log(settings.logs, worker),
+        "ready": _READY_BY.get(type(settings.ready.check), "told"),
         "ready_line": settings.ready_line,
         "memory": settings.memory,
         "pids": settings.pids,

@@ -186,7 +186,8 @@ def _probe_outcome(m: Message) -> ExitStatus | SpawnFailure | None:
 
 def _silent(worker: WorkerId, generation: int, at: float, m: Message) -> Condemned:
     seconds = m["silence"] / 1000
-    return Condemned(worker, generation, Doom.WATCHDOG, f"no WATCHDOG=1 for {seconds:g}s", at)
+    detail = f"no WATCHDOG=1 for {seconds:g}s" if seconds else "it said WATCHDOG=trigger"
+    return Condemned(worker, generation, Doom.WATCHDOG, detail, at)
 
 
 def _log_problem(worker: WorkerId, generation: int, at: float, m: Message) -> LogProblem:

@@ -6,6 +6,7 @@
 pub mod contain;
 pub mod host;
 pub mod keeper;
+pub mod notify;
 pub mod output;
 pub mod pattern;
 pub mod proto;

@@ -18,6 +18,8 @@ from tests.process.support.oracle import Oracle, keeper_excess, settled
 from tests.process.support.waiting import PATIENCE, until
 
 Event = dict[str, Any]
+_WORDS = ("ready", "ready_line")
+"""Fields of a spawn that are text; other strings are paths."""
 WORKERS = Path(__file__).resolve().parents[1] / "workers"
 
 
@@ -82,7 +84,8 @@ class Keeper:
         if "log" in more and not isinstance(more["log"], dict):
             more["log"] = {"path": os.fsencode(more["log"])}
         for name, value in more.items():
-            message[name] = os.fsencode(value) if isinstance(value, str | Path) else value
+            is_path = isinstance(value, str | Path) and name not in _WORDS
+            message[name] = os.fsencode(value) if is_path else value
         self._spawned[self._last] = worker
         self.send(message)
         return self._last

@@ -38,9 +38,8 @@ class Oracle:
 
     def leaks(self, seconds: float = _PATIENCE) -> list[str]:
         """What is left, in words; waits so long for what is just going."""
-        return settled(
-            lambda: [*self._left_processes(), *_own_zombies(), *self._left_files(), *self._left_groups()], seconds
-        )
+        kinds = (self._left_processes, _own_zombies, self._left_files, self._left_groups, self._left_sockets)
+        return settled(lambda: [leak for kind in kinds for leak in kind()], seconds)
 
     def clean_up(self) -> None:
         """Ends what is left, so that one failure does not become many. By pid, checked just before."""
@@ -78,6 +77,11 @@ class Oracle:
             if path.name.endswith(tuple(instances)) or any(project in path.name for project in projects):
                 yield path
 
+    def _left_sockets(self) -> list[str]:
+        """Notify sockets have the instance in their names."""
+        ours = tuple(f"@procq/{instance:x}/" for instance in self._instances)
+        return [f"notify socket {name}" for name in processes.abstract_sockets() if name.startswith(ours)]
+
 
 def _own_zombies() -> list[str]:
     return [f"zombie {found.pid} ({found.name})" for found in processes.zombies_of(os.getpid())]
@@ -96,7 +100,7 @@ def keeper_excess(pid: int, baseline: Counter[str], workers: int, logs: bool = F
 
     `logs`: workers run that may have a log file open each.
     """
-    allowance = {"anon_inode:[pidfd]": workers, "pipe": 2 * workers, "terminal": 2 * workers}
+    allowance = {"anon_inode:[pidfd]": workers, "pipe": 2 * workers, "terminal": 2 * workers, "socket": workers}
     extra = processes.descriptors(pid) - baseline
     excess = {kind: n - allowance.get(kind, int(logs and kind.startswith("/"))) for kind, n in extra.items()}
     found = [f"{n} × {kind} too many in the keeper" for kind, n in excess.items() if n > 0]

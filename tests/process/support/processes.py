@@ -108,6 +108,12 @@ def ticks(pid: int) -> int:
     return int(text[11]) + int(text[12]) if text else 0
 
 
+def abstract_sockets() -> list[str]:
+    """Their names, with `@` in front."""
+    fields = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    return [found[7] for found in fields if len(found) > 7 and found[7].startswith("@")]
+
+
 def memory(pid: int) -> int:
     """Bytes of private memory."""
     rollup = _read(pid, "smaps_rollup") or b""

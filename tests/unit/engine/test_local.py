@@ -130,7 +130,7 @@ def test_it_says_hello_first() -> None:
 
 
 PLAIN_FILE = {"block": False, "rotate_every": None, "compress": False, "total": None}
-UNSAID = {"ready_line": None, "memory": None, "pids": None}
+UNSAID = {"ready": "spawned", "ready_line": None, "memory": None, "pids": None}
 QUEUE = Queue(
     "emails",
     "work",
@@ -212,7 +212,7 @@ def test_what_makes_a_worker_ready_and_what_it_may_use() -> None:
     limits = Limits(memory=2**29, pids=100)
     queue = replace(QUEUE, ready=Readiness(LogLine("^up")), watchdog=1.5, limits=limits, logs=logs)
     (message,) = sent(SpawnWorker(EMAILS_2, 8, queue, "f", "shop"))
-    assert (message["ready_line"], message["watchdog"]) == ("^up", 1500)
+    assert (message["ready"], message["ready_line"], message["watchdog"]) == ("line", "^up", 1500)
     assert (message["memory"], message["pids"]) == (2**29, 100)
     assert {key: message["log"][key] for key in PLAIN_FILE} == {
         "block": False,
@@ -343,6 +343,10 @@ FAILURE = {"stage": "exec", "errno": 2, "path": b"work", "transient": False}
         (
             {"t": "watchdog_expired", "silence": 1500},
             Condemned(EMAILS_1, 8, Doom.WATCHDOG, "no WATCHDOG=1 for 1.5s", 2.5),
+        ),
+        (
+            {"t": "watchdog_expired", "silence": 0},
+            Condemned(EMAILS_1, 8, Doom.WATCHDOG, "it said WATCHDOG=trigger", 2.5),
         ),
         ({"t": "stuck", "what": "pid 5 (dd) D"}, Stuck(EMAILS_1, 8, "pid 5 (dd) D", 2.5)),
         (

@@ -4,7 +4,7 @@ use super::shutdown::Haste;
 use super::token::Token;
 use super::Keeper;
 use crate::output::{Delivery, Interest, Line, SubscriptionId};
-use crate::proto::messages::{Reply, Request, VERSION};
+use crate::proto::messages::{Phase, Reply, Request, VERSION};
 use crate::proto::{Channel, SavedChannel};
 use crate::state::{Inherited, Luggage};
 use crate::sys;
@@ -143,7 +143,7 @@ impl Keeper {
     }
 
     fn info(&self) -> Reply {
-        let running = self.workers.values().filter(|worker| worker.phase == crate::proto::messages::Phase::Running);
+        let running = self.workers.values().filter(|worker| worker.counts() && worker.phase == Phase::Running);
         Reply::Info {
             version: VERSION,
             pid: sys::own_pid(),

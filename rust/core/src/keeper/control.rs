@@ -379,6 +379,7 @@ impl Keeper {
         // What it said before it ended still counts, above all "shut down".
         self.read_link();
         self.link_lost();
+        self.end_heirs_of_control_plane();
         self.unsettled = true;
         if self.shutdown.is_none() {
             self.say(&format!("the control plane {}; workers are not touched", describe(exit)));

@@ -1,12 +1,15 @@
 //! From spawn to gone.
 
 use super::groups::Group;
+use super::hearing::Hearing;
+use super::notices::is_passed_on;
 use super::stopping::FIRST_PAUSE;
 use super::token::Token;
 use super::tree::LAST_GENERATION;
 use super::worker::{Pipes, Worker, STREAMS};
 use super::Keeper;
-use crate::proto::messages::{Event, Failure, Phase, Spawn, Stage, Status};
+use crate::pattern::compile;
+use crate::proto::messages::{Event, Failure, Phase, ReadyBy, Spawn, Stage, Status, StopPolicy};
 use crate::sys::{self, Child, Exit, Image, Interest, SpawnError, Starting, Verdict};
 use serde_bytes::ByteBuf;
 use std::collections::HashSet;
@@ -33,18 +36,19 @@ impl Keeper {
             return self.emit(&Event::Refused { worker: spawn.worker, generation: spawn.generation, why });
         }
         let generation = spawn.generation;
-        let (group, launched) = match self.make_group(&spawn) {
-            Ok(group) => {
-                let launched = self.image(&spawn, group.as_ref()).and_then(|image| self.launch(image, &[]));
-                (group, launched)
+        if spawn.probe.is_some() && !self.may_probe(&spawn) {
+            return;
+        }
+        let (ready, line) = (spawn.ready, spawn.ready_line.clone());
+        let (worker, launched) = self.begin(spawn);
+        if worker.probe.is_none() {
+            if let Some(former) = self.slots.insert(worker.id.clone(), generation) {
+                self.workers.remove(&former);
             }
-            Err(error) => (None, Err(error)),
-        };
-        let worker = self.record_of(spawn, group);
-        if let Some(former) = self.slots.insert(worker.id.clone(), generation) {
-            self.workers.remove(&former);
         }
         self.workers.insert(generation, worker);
+        self.probe_begins(generation);
+        self.expect_readiness(generation, ready, line.as_deref());
         match launched {
             Ok(launched) => self.launched(generation, launched),
             Err(error) => {
@@ -55,6 +59,7 @@ impl Keeper {
     }
 
     fn objection(&self, spawn: &Spawn) -> Option<String> {
+        let pattern = spawn.ready_line.as_deref().map_or(Ok(()), |line| compile(line).map(drop));
         let former = self.slots.get(&spawn.worker).and_then(|generation| self.workers.get(generation));
         if self.shutdown.is_some() {
             Some("everything is being stopped".into())
@@ -64,18 +69,40 @@ impl Keeper {
             Some("procq marks its workers with the limit of file locks, which kernels ignore: leave it out".into())
         } else if spawn.generation <= self.last_generation || spawn.generation > LAST_GENERATION {
             Some(format!("generation {} is not after {}", spawn.generation, self.last_generation))
+        } else if let Err(why) = pattern {
+            Some(format!("ready.log is no pattern: {why}"))
         } else {
             former.filter(|f| f.alive()).map(|f| format!("generation {} still holds the slot", f.generation))
         }
     }
 
-    fn image(&self, spawn: &Spawn, group: Option<&Group>) -> Result<Image, SpawnError> {
+    /// Makes what belongs to it, then the child, and the record of both.
+    fn begin(&mut self, spawn: Spawn) -> (Worker, Result<Launched, SpawnError>) {
+        let (mut group, mut hearing) = (None, Hearing::default());
+        let launched = self
+            .make_group(&spawn)
+            .and_then(|made| {
+                group = made;
+                // Bound before the worker runs: its first word finds an ear.
+                Hearing::open(&spawn, self.instance)
+            })
+            .and_then(|opened| {
+                hearing = opened;
+                self.image(&spawn, group.as_ref(), &hearing)
+            })
+            .and_then(|image| self.launch(image, &[]));
+        (self.record_of(spawn, group, hearing), launched)
+    }
+
+    fn image(&self, spawn: &Spawn, group: Option<&Group>, hearing: &Hearing) -> Result<Image, SpawnError> {
         let cgroup = group.map(Group::open).transpose()?;
         let text = |bytes: &ByteBuf| CString::new(bytes.to_vec());
+        let asked = spawn.env.iter().filter(|variable| is_passed_on(variable)).map(text);
+        let env = asked.chain(hearing.variables().map(CString::new));
         let image = move || -> Result<Image, std::ffi::NulError> {
             Ok(Image {
                 argv: spawn.argv.iter().map(text).collect::<Result<_, _>>()?,
-                env: spawn.env.iter().map(text).collect::<Result<_, _>>()?,
+                env: env.collect::<Result<_, _>>()?,
                 directory: spawn.directory.as_ref().map(text).transpose()?,
                 umask: spawn.umask,
                 mark: self.mark_of(spawn.generation),
@@ -90,8 +117,12 @@ impl Keeper {
         image().map_err(|nul| SpawnError { stage: Stage::Exec, source: nul.into() })
     }
 
-    fn record_of(&mut self, spawn: Spawn, group: Option<Group>) -> Worker {
-        let output = self.output.open(&spawn.worker, spawn.generation, spawn.log.as_ref(), spawn.user.as_ref());
+    fn record_of(&mut self, spawn: Spawn, group: Option<Group>, hearing: Hearing) -> Worker {
+        let probe = self.probe_of(&spawn);
+        let open = || self.output.open(&spawn.worker, spawn.generation, spawn.log.as_ref(), spawn.user.as_ref());
+        let output = probe.is_none().then(open);
+        // What a health command has started does not outlive it.
+        let stop = if probe.is_some() { StopPolicy { grace: 0, ..spawn.stop } } else { spawn.stop };
         Worker {
             id: spawn.worker,
             generation: spawn.generation,
@@ -101,21 +132,28 @@ impl Keeper {
             leader: None,
             starting: None,
             pipes: Pipes::default(),
-            output: Some(output),
+            output,
             at: self.now,
             deadline: None,
+            latest: None,
             look: None,
             pause: FIRST_PAUSE,
-            stop: spawn.stop,
+            stop,
             wave: spawn.wave,
             asked: false,
             group_asked: false,
             status: None,
             failure: None,
             ended: None,
+            ready_by: ReadyBy::default(),
+            ready_line: None,
             ready: None,
             killed: HashSet::new(),
             group,
+            doomed: false,
+            stuck: None,
+            hearing,
+            probe,
         }
     }
 
@@ -186,6 +224,9 @@ impl Keeper {
                 self.poller.add(pipe.as_fd(), Token::Output(generation, stream).into(), Interest::Read)?;
             }
         }
+        if let Some(socket) = self.workers.get(&generation).and_then(|worker| worker.hearing.socket.as_ref()) {
+            self.poller.add(socket.as_fd(), Token::Notices(generation).into(), Interest::Read)?;
+        }
         Ok(())
     }
 
@@ -214,7 +255,8 @@ impl Keeper {
                     worker.phase = Phase::Running;
                 }
                 let (worker, pid, at) = (worker.id.clone(), worker.pid, self.now);
-                self.emit(&Event::Executing { worker, generation, pid, at });
+                self.tell(generation, &Event::Executing { worker, generation, pid, at });
+                self.executes(generation);
             }
         }
     }
@@ -225,7 +267,8 @@ impl Keeper {
         worker.failure = Some(failure.clone());
         worker.ended = Some(self.now);
         let (id, at) = (worker.id.clone(), self.now);
-        self.emit(&Event::SpawnFailed { worker: id, generation, failure, at });
+        self.tell_probed(generation, None, Some(failure.clone()));
+        self.tell(generation, &Event::SpawnFailed { worker: id, generation, failure, at });
         // The child is on its way out; its end frees the slot. Without a child it is free now.
         if self.workers.get(&generation).is_some_and(|worker| worker.leader.is_none()) {
             self.gone(generation);
@@ -234,6 +277,8 @@ impl Keeper {
 
     /// The leader may have ended: reap it, take the last of its output, and see to the rest of its tree.
     pub(super) fn leader_ended(&mut self, generation: u64) {
+        // Before it is reaped: it has its number still, and what it said last counts.
+        self.hear_last(generation);
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         let Some(leader) = &worker.leader else { return };
         let Some(exit) = leader.reap().ok().flatten() else {
@@ -254,8 +299,10 @@ impl Keeper {
         if worker.failure.is_none() {
             worker.ended = Some(now);
             let event = Event::Exited { worker: worker.id.clone(), generation, status, at: now };
-            self.emit(&event);
+            self.tell(generation, &event);
         }
+        self.tell_probed(generation, Some(exit.into()), None);
+        self.end_probes(Some(generation));
         self.draining.insert(generation);
         self.unsettled = true;
     }
@@ -263,6 +310,7 @@ impl Keeper {
     /// Nothing is left of it: the slot is free.
     pub(super) fn gone(&mut self, generation: u64) {
         self.draining.remove(&generation);
+        self.close_hearing(generation);
         STREAMS.into_iter().for_each(|stream| {
             self.drain_last(generation, stream);
             self.close_stream(generation, stream);
@@ -285,8 +333,9 @@ impl Keeper {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.killed += killed;
         }
-        self.emit(&event);
+        self.tell(generation, &event);
         self.progress = true;
+        self.probe_gone(generation);
     }
 
     /// The control plane knows how this generation ended: its record may go.

@@ -88,6 +88,13 @@ impl Keeper {
         }
     }
 
+    /// The same for what happens to a worker: of a health command only its end is told.
+    pub(super) fn tell(&mut self, generation: u64, event: &Event) {
+        if self.workers.get(&generation).is_none_or(|worker| worker.probe.is_none()) {
+            self.emit(event);
+        }
+    }
+
     /// Sends what waits; once an overflow has drained, a fresh snapshot.
     pub(super) fn flush_link(&mut self) {
         let Some(link) = self.link.as_mut() else { return };
@@ -137,7 +144,9 @@ impl Keeper {
                 self.addressed(told.worker.clone(), told.generation, |keeper| keeper.configure(told));
             }
             Command::MarkReady { worker, generation } => {
-                self.addressed(worker, generation, |keeper| keeper.mark_ready(generation));
+                self.addressed(worker, generation, |keeper| {
+                    keeper.mark_ready(generation);
+                });
             }
             Command::Forget { worker, generation } => self.forget(&worker, generation),
             Command::Blob { part, parts, crc, data } => self.take_blob(part, parts, crc, &data),
@@ -186,11 +195,26 @@ impl Keeper {
     }
 
     fn send_snapshot(&mut self) {
-        let mut records: Vec<Record> = self.workers.values().map(super::worker::Worker::record).collect();
+        let workers = self.workers.values().filter(|worker| worker.probe.is_none());
+        let mut records: Vec<Record> = workers.map(super::worker::Worker::record).collect();
         records.sort_by_key(|record| record.generation);
         records.chunks(RECORDS).for_each(|items| self.push_records(items));
         self.push(&Event::SnapshotEnd { at: self.now, last_generation: self.last_generation });
         self.tell_troubles();
+        self.tell_conditions();
+    }
+
+    /// What a snapshot's records do not say, told again: events may have been lost.
+    fn tell_conditions(&mut self) {
+        let mut events = Vec::new();
+        for worker in self.workers.values().filter(|worker| worker.counts()) {
+            events.extend(worker.hearing.report.was_told().then(|| worker.report()));
+            events.extend(worker.silence(self.now));
+            events.extend(worker.stuck.clone());
+        }
+        for event in events {
+            self.push(&event);
+        }
     }
 
     /// In as many frames as it takes: long paths make records larger than the usual ones.

@@ -3,16 +3,23 @@
 //! Never runs policy, never waits for a disk or a terminal (the output's writer thread does), never runs Python.
 //! Whoever may die around it (control plane, clients, sentinel), workers are not touched, or are stopped gracefully.
 
+mod alarms;
 mod clients;
+mod closer;
 mod control;
 mod groups;
+mod hearing;
 mod lifecycle;
 mod link;
+mod notices;
+mod probe;
+mod readiness;
 mod saved;
 mod service;
 mod shutdown;
 mod stopping;
 mod streams;
+mod stuck;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -33,7 +40,9 @@ use crate::proto::Channel;
 use crate::sentinel::Word;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{self, Poller, Ready, SignalSource, Spawner};
+use alarms::Alarm;
 use clients::Client;
+use closer::Closer;
 use control::Control;
 use link::Link;
 use service::Service;
@@ -114,6 +123,10 @@ pub struct Keeper {
     /// Children may have ended that no event of their own tells of.
     unreaped: bool,
     timers: BinaryHeap<Reverse<(u64, u64)>>,
+    alarms: BinaryHeap<Reverse<(u64, u64, Alarm)>>,
+    /// Health commands that run.
+    probes: BTreeSet<u64>,
+    closer: Closer,
     last_generation: u64,
     closed_outputs: VecDeque<(String, u64)>,
 
@@ -176,6 +189,9 @@ impl Keeper {
             settle_at: 0,
             unreaped: false,
             timers: BinaryHeap::new(),
+            alarms: BinaryHeap::new(),
+            probes: BTreeSet::new(),
+            closer: Closer::default(),
             last_generation: 0,
             closed_outputs: VecDeque::new(),
             control,
@@ -207,6 +223,7 @@ impl Keeper {
             self.attend_listener();
             self.reap_some();
             self.run_timers();
+            self.run_alarms();
             self.settle();
             self.remove_some_groups();
             if self.output.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
@@ -252,6 +269,7 @@ impl Keeper {
             Token::Starting(generation) => self.exec_reported(generation),
             Token::Ended(generation) => self.leader_ended(generation),
             Token::Output(generation, stream) => self.read_stream(generation, stream),
+            Token::Notices(generation) => self.hear(generation),
             Token::Orphan(pid) => self.orphan_ended(pid as i32),
             Token::Group(generation) => self.group_changed(generation),
         }
@@ -265,7 +283,7 @@ impl Keeper {
         let settling = self.unsettled.then_some(self.settle_at);
         let stalled =
             self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
-        let others = [settling, stalled, self.listen_again, self.service.next_timer()];
+        let others = [settling, stalled, self.listen_again, self.service.next_timer(), self.next_alarm()];
         let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer()].into_iter().chain(others);
         timers.flatten().min().map(|at| at.saturating_sub(sys::monotonic()))
     }

@@ -3,7 +3,9 @@
 //! What is put together is named field by field: a new one of the keeper, a worker, the output does not compile before
 //! somebody has said here, or there, what becomes of it. Most need a line in the struct, in `save` and in `restore`.
 
+use super::alarms::Alarm;
 use super::clients::{Client, SavedClient};
+use super::closer::Closer;
 use super::control::{Control, SavedControl};
 use super::link::{Link, SavedLink};
 use super::service::Service;
@@ -43,6 +45,7 @@ pub struct Saved {
     instance: u64,
     workers: BTreeMap<u64, SavedWorker>,
     draining: BTreeSet<u64>,
+    alarms: Vec<(u64, u64, Alarm)>,
     orphans: BTreeMap<i32, SavedOrphan>,
     last_generation: u64,
     closed_outputs: VecDeque<(String, u64)>,
@@ -68,6 +71,8 @@ impl Keeper {
         let Keeper { output, started, instance, workers, draining, orphans, .. } = self;
         // Follow from the workers and the configuration.
         let Keeper { slots: _, leaders: _, timers: _, service: _, .. } = self;
+        // What waits to be closed closes with the exec.
+        let Keeper { alarms, probes: _, closer: _, .. } = self;
         // Whoever comes looks at everything once.
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
@@ -86,6 +91,7 @@ impl Keeper {
             instance: *instance,
             workers: workers.iter().map(|(generation, worker)| (*generation, worker.save(luggage_ref))).collect(),
             draining: draining.clone(),
+            alarms: sorted(alarms),
             orphans: orphans.iter().map(|(pid, orphan)| (*pid, orphan.save(luggage_ref))).collect(),
             last_generation: *last_generation,
             closed_outputs: closed_outputs.clone(),
@@ -109,7 +115,7 @@ impl Keeper {
     /// No descriptor can be had for what is made anew. Nothing inherited has been touched then.
     pub fn restore(saved: Saved, inherited: &Inherited) -> io::Result<Keeper> {
         let Saved { descriptors: _, config, lock, sentinel, sentinel_pid, listener, announce, limit, .. } = saved;
-        let Saved { output, started, instance, workers, draining, orphans, last_generation, .. } = saved;
+        let Saved { output, started, instance, workers, draining, alarms, orphans, last_generation, .. } = saved;
         let Saved { closed_outputs, control, link, blob, clients, next_client, listen_again, .. } = saved;
         let Saved { base, degraded, empty_groups, .. } = saved;
         // What can fail comes first.
@@ -121,6 +127,7 @@ impl Keeper {
         let output = Output::restore(output, console, wake, inherited)?;
         let workers: HashMap<u64, Worker> =
             workers.into_iter().map(|(generation, saved)| (generation, Worker::restore(saved, inherited))).collect();
+        let slots = workers.values().filter(|worker| worker.probe.is_none());
         let orphans = orphans.into_iter().map(|(pid, saved)| (pid, Orphan::restore(saved, inherited)));
         let clients = clients.into_iter().map(|(id, saved)| (id, Client::restore(saved, inherited)));
         Ok(Keeper {
@@ -142,11 +149,14 @@ impl Keeper {
             now: sys::monotonic(),
             started,
             instance,
-            slots: workers.values().map(|worker| (worker.id.clone(), worker.generation)).collect(),
+            slots: slots.map(|worker| (worker.id.clone(), worker.generation)).collect(),
             leaders: workers.values().filter(|w| w.alive() && w.pid > 0).map(|w| (w.pid, w.generation)).collect(),
             timers: workers.values().filter_map(|w| Some(Reverse((w.look?, w.generation)))).collect::<BinaryHeap<_>>(),
+            probes: workers.values().filter(|w| w.probe.is_some()).map(|w| w.generation).collect(),
             workers,
             draining,
+            alarms: alarms.into_iter().map(Reverse).collect(),
+            closer: Closer::default(),
             orphans: orphans.collect(),
             unsettled: true,
             settle_at: 0,
@@ -172,6 +182,7 @@ impl Keeper {
     /// # Errors
     /// No thread can be had.
     pub fn go_on(&mut self) -> io::Result<()> {
+        self.await_lines();
         for worker in self.workers.values() {
             let generation = worker.generation;
             if let Some(leader) = &worker.leader {
@@ -179,6 +190,9 @@ impl Keeper {
             }
             if let Some(starting) = &worker.starting {
                 self.watch(starting.as_fd(), Token::Starting(generation));
+            }
+            if let Some(socket) = &worker.hearing.socket {
+                self.watch(socket.as_fd(), Token::Notices(generation));
             }
             // Those for whom a file has no room are left alone again when they are looked at.
             for stream in STREAMS {
@@ -196,4 +210,11 @@ impl Keeper {
         self.watch_control();
         self.output.go_on()
     }
+}
+
+/// A state that is written twice is the same.
+fn sorted(alarms: &BinaryHeap<Reverse<(u64, u64, Alarm)>>) -> Vec<(u64, u64, Alarm)> {
+    let mut list: Vec<_> = alarms.iter().map(|Reverse(alarm)| *alarm).collect();
+    list.sort_unstable();
+    list
 }

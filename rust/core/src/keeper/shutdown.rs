@@ -1,5 +1,7 @@
 //! The end of everything: a latch, never taken back.
 
+use super::stuck::STUCK;
+use super::worker::Worker;
 use super::Keeper;
 use crate::proto::messages::{Event, Reply};
 use crate::sys::{self, process, Child};
@@ -7,8 +9,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Nanoseconds after SIGKILL from which on what has not ended holds up no other wave: it hangs in the kernel, or a debugger keeps it.
-const STUCK: u64 = 5_000_000_000;
 /// Nanoseconds that the control plane has to leave once no worker is left.
 const CONTROL_GRACE: u64 = 1_000_000_000;
 /// Nanoseconds between two SIGKILLs to a control plane that does not end.
@@ -73,6 +73,7 @@ impl Keeper {
             Some(shutdown) if haste > shutdown.haste || haste == Haste::Now => shutdown.haste = haste,
             Some(_) => return,
         }
+        self.end_probes(None);
         self.tell_of_the_end(reason);
         self.emit(&Event::ShuttingDown { reason: reason.to_owned(), fast: haste == Haste::Now });
         match haste {
@@ -85,9 +86,8 @@ impl Keeper {
     /// Asks the highest wave of which something is left that can end, unless that has been done.
     fn stop_next_wave(&mut self) {
         let now = self.now;
-        let is_stuck = |deadline: Option<u64>| deadline.is_some_and(|at| now >= at.saturating_add(STUCK));
         let Some(shutdown) = self.shutdown.as_mut().filter(|shutdown| shutdown.haste == Haste::InOrder) else { return };
-        let left = self.workers.values().filter(|worker| worker.alive() && !is_stuck(worker.deadline));
+        let left = self.workers.values().filter(|worker| can_end(worker, now));
         let highest = left.map(|worker| worker.wave).max();
         if let Some(wave) = highest.filter(|_| highest != shutdown.wave) {
             shutdown.wave = Some(wave);
@@ -96,7 +96,7 @@ impl Keeper {
     }
 
     fn stop_from(&mut self, wave: u32, grace: Option<u64>) {
-        let meant = self.workers.values().filter(|worker| worker.alive() && worker.wave >= wave);
+        let meant = self.workers.values().filter(|worker| worker.counts() && worker.wave >= wave);
         for generation in meant.map(|worker| worker.generation).collect::<Vec<_>>() {
             self.stop(generation, None, grace);
         }
@@ -107,7 +107,7 @@ impl Keeper {
         let in_order = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.haste == Haste::InOrder);
         // By wave: the latest deadline of those who have one, the longest grace period of those who have not.
         let mut waves: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for worker in self.workers.values().filter(|worker| worker.alive()) {
+        for worker in self.workers.values().filter(|worker| worker.counts()) {
             let (deadline, grace) = waves.entry(if in_order { worker.wave } else { 0 }).or_default();
             match worker.deadline {
                 Some(at) => *deadline = at.max(*deadline),
@@ -120,11 +120,16 @@ impl Keeper {
 
     /// Workers of which something may still run.
     pub(super) fn alive(&self) -> u32 {
-        self.workers.values().filter(|worker| worker.alive()).count() as u32
+        self.workers.values().filter(|worker| worker.counts()).count() as u32
     }
 
     pub(super) fn any_alive(&self) -> bool {
         self.workers.values().any(|worker| worker.alive())
+    }
+
+    /// Whether there is something to wait for: what hangs in the kernel has its SIGKILL, and may keep it for hours.
+    fn any_can_end(&self) -> bool {
+        self.workers.values().any(|worker| can_end(worker, self.now))
     }
 
     /// Goes on with the next wave, and tells those who wait for the end how far it is, if that has changed.
@@ -141,7 +146,7 @@ impl Keeper {
 
     /// Once no worker is left the control plane goes, then we do. True when it is time to leave.
     pub(super) fn shutdown_complete(&mut self) -> bool {
-        if self.shutdown.is_none() || self.any_alive() {
+        if self.shutdown.is_none() || self.any_can_end() {
             return false;
         }
         if self.control.pid().is_none() {
@@ -166,11 +171,12 @@ impl Keeper {
     /// When the end needs attention next: at once where it was only just asked for and there is nobody whose end could wake us.
     pub(super) fn shutdown_timer(&self) -> Option<u64> {
         let shutdown = self.shutdown.as_ref()?;
-        shutdown.control_deadline.or_else(|| (!self.any_alive()).then_some(0))
+        shutdown.control_deadline.or_else(|| (!self.any_can_end()).then_some(0))
     }
 
     /// Ends what hid from every worker's tree, writes the last lines, answers those who wait, and is no more.
     pub(super) fn leave(mut self) -> ! {
+        self.name_the_stuck();
         self.empty_groups.drain(..).for_each(|group| {
             let _ = group.remove();
         });
@@ -205,7 +211,12 @@ impl Keeper {
     }
 }
 
-/// SIGKILL to every child, and to those that become ours by it, until there is none or the time is over. Returns how many it took.
+fn can_end(worker: &Worker, now: u64) -> bool {
+    worker.alive() && worker.deadline.is_none_or(|at| now < at.saturating_add(STUCK))
+}
+
+/// SIGKILL to every child, and to those that become ours by it, until there is none or the time is over: without one, until for a while
+/// nobody has ended and nobody new was found, because what is left hangs in the kernel. Returns how many it took.
 pub(crate) fn end_all_children(until: Option<u64>) -> u32 {
     end_children(until, |_| true)
 }
@@ -215,8 +226,9 @@ pub(crate) fn end_all_children(until: Option<u64>) -> u32 {
 /// Holds one descriptor at a time: there may be more children than descriptors.
 pub(crate) fn end_children(until: Option<u64>, meant: impl Fn(i32) -> bool) -> u32 {
     const LOOK_AGAIN: u32 = 10_000_000;
-    let mut killed = HashSet::new();
+    let (mut killed, mut progress) = (HashSet::new(), sys::monotonic());
     loop {
+        let before = killed.len();
         // Without a list of them they cannot be killed, but those that end are reaped all the same.
         let children = process::own_children();
         let ours: Vec<i32> = children.iter().flatten().copied().filter(|pid| meant(*pid)).collect();
@@ -227,12 +239,16 @@ pub(crate) fn end_children(until: Option<u64>, meant: impl Fn(i32) -> bool) -> u
         killed.extend(ours.into_iter().filter(|pid| kill_child(*pid)));
         loop {
             match process::reap_any() {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => progress = sys::monotonic(),
                 Ok(None) => break,
                 Err(_) => return killed.len() as u32,
             }
         }
-        if until.is_some_and(|until| sys::monotonic() >= until) {
+        let now = sys::monotonic();
+        if killed.len() > before {
+            progress = now;
+        }
+        if now >= until.unwrap_or(progress + STUCK) {
             return killed.len() as u32;
         }
         sys::wait_for_child(LOOK_AGAIN);

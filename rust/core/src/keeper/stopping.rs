@@ -44,9 +44,10 @@ impl Keeper {
             Phase::Stopping | Phase::Draining => {}
         }
         worker.deadline = Some(deadline);
+        worker.latest = Some(deadline.saturating_add(grace.saturating_mul(1_000_000)));
         let id = worker.id.clone();
         self.look_at(generation, deadline);
-        self.emit(&Event::Stopping { worker: id, generation, deadline, at: now });
+        self.tell(generation, &Event::Stopping { worker: id, generation, deadline, at: now });
     }
 
     /// SIGKILL comes then. An earlier appointment of this worker is void.
@@ -72,13 +73,7 @@ impl Keeper {
         if let Some(output) = worker.output {
             self.output.configure(output, told.log.as_ref());
         }
-    }
-
-    /// The control plane has found out that it is ready. The first time counts.
-    pub(super) fn mark_ready(&mut self, generation: u64) {
-        if let Some(worker) = self.workers.get_mut(&generation) {
-            worker.ready.get_or_insert(self.now);
-        }
+        self.expect_readiness(told.generation, told.ready, told.ready_line.as_deref());
     }
 
     /// Runs the deadlines that have come; a great many in several turns.
@@ -134,9 +129,13 @@ impl Keeper {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
         let before = worker.killed.len();
         worker.killed.extend(killed);
+        let first = !std::mem::replace(&mut worker.doomed, true);
         worker.pause = if worker.killed.len() > before { FIRST_PAUSE } else { (worker.pause * 2).min(LONGEST_PAUSE) };
         let next = self.now + worker.pause;
         self.look_at(generation, next);
+        if first {
+            self.expect_end(generation);
+        }
     }
 }
 
@@ -174,13 +173,21 @@ pub(super) fn ask_tree(root: &Child, asked: Option<i32>) {
     }
 }
 
+/// SIGKILL to a process and everything below it.
+pub(super) fn kill_with_all_below(root: &Child) {
+    let below = hold(root.pid(), &process::tree(root.pid())[1..]);
+    below.iter().chain([root]).for_each(|process| {
+        process.signal(libc::SIGKILL);
+    });
+}
+
 /// What was found below an unreaped child of ours, each held by its pidfd. A number may have changed hands between
 /// the walk and the hold, so the ancestry is checked once more after it. For more than there are descriptors: as many as possible.
 fn hold(root: i32, found: &[i32]) -> Vec<Child> {
     found.iter().filter_map(|pid| Child::open(*pid).ok()).filter(|child| descends_from(child.pid(), root)).collect()
 }
 
-fn descends_from(pid: i32, root: i32) -> bool {
+pub(super) fn descends_from(pid: i32, root: i32) -> bool {
     const DEEPEST: usize = 256;
     let parents = std::iter::successors(Some(pid), |pid| process::stat(*pid).map(|stat| stat.parent));
     parents.take(DEEPEST).skip(1).take_while(|pid| *pid > 1).any(|pid| pid == root)

@@ -1,7 +1,7 @@
 //! Reading what workers write.
 
 use super::token::Token;
-use super::worker::STREAMS;
+use super::worker::{Worker, STREAMS};
 use super::Keeper;
 use crate::output::{Flow, Problem, Trouble};
 use crate::proto::messages::{Event, LogProblem, Stream};
@@ -43,7 +43,9 @@ enum Outcome {
 impl Keeper {
     /// A worker has written something, or closed its end.
     pub(super) fn read_stream(&mut self, generation: u64, stream: Stream) {
-        match self.read_some(generation, stream, TURN, Manners::Ask) {
+        let outcome = self.read_some(generation, stream, TURN, Manners::Ask);
+        self.look_for_ready_line(generation);
+        match outcome {
             Outcome::Empty | Outcome::More => {}
             Outcome::Full => {
                 if let Some(pipe) = self.workers.get(&generation).and_then(|worker| worker.pipes.get(stream)) {
@@ -107,7 +109,9 @@ impl Keeper {
 
     /// Takes what a dead writer has left.
     pub(super) fn drain_last(&mut self, generation: u64, stream: Stream) {
-        if matches!(self.read_some(generation, stream, LAST, Manners::Take), Outcome::End) {
+        let outcome = self.read_some(generation, stream, LAST, Manners::Take);
+        self.look_for_ready_line(generation);
+        if matches!(outcome, Outcome::End) {
             self.close_stream(generation, stream);
         }
     }
@@ -124,20 +128,29 @@ impl Keeper {
     }
 
     fn read_some(&mut self, generation: u64, stream: Stream, limit: usize, manners: Manners) -> Outcome {
-        let Some(worker) = self.workers.get(&generation) else { return Outcome::Empty };
-        let (Some(pipe), Some(output)) = (worker.pipes.get(stream), worker.output) else { return Outcome::Empty };
-        if manners == Manners::Ask && !self.output.may_read(output) {
+        let Some(Worker { pipes, output, probe, .. }) = self.workers.get_mut(&generation) else {
+            return Outcome::Empty;
+        };
+        let Some(pipe) = pipes.get(stream) else { return Outcome::Empty };
+        if manners == Manners::Ask && output.is_some_and(|output| !self.output.may_read(output)) {
             return Outcome::Full;
         }
         // A terminal hands out a little at a time.
-        let most_at_once = if worker.pipes.are_a_terminal() { 0 } else { PIPE };
+        let most_at_once = if pipes.are_a_terminal() { 0 } else { PIPE };
         let mut taken = 0;
         while taken < limit {
             match sys::read(pipe.as_fd(), &mut self.buffer) {
                 Ok(0) => return Outcome::End,
                 Ok(n) => {
                     taken += n;
-                    let flow = self.output.ingest(output, stream, sys::wall(), &self.buffer[..n]);
+                    let data = &self.buffer[..n];
+                    let flow = match (probe.as_mut(), *output) {
+                        (None, Some(output)) => self.output.ingest(output, stream, sys::wall(), data),
+                        (probe, _) => {
+                            probe.into_iter().for_each(|probe| probe.take_output(data));
+                            Flow::Continue
+                        }
+                    };
                     if flow == Flow::Pause && manners == Manners::Ask {
                         return Outcome::Full;
                     }

@@ -29,6 +29,8 @@ pub enum Token {
     Ended(u64),
     /// A worker's output.
     Output(u64, Stream),
+    /// A worker's notify socket.
+    Notices(u64),
     /// The end of an orphan that was reparented to us, by pid.
     Orphan(u64),
     /// The control group of a worker whose leader has ended.
@@ -58,6 +60,7 @@ impl From<Token> for u64 {
             Token::Output(n, Stream::Stderr) => (12, n),
             Token::Orphan(n) => (13, n),
             Token::Group(n) => (14, n),
+            Token::Notices(n) => (15, n),
         };
         debug_assert!(number <= LARGEST);
         kind << SHIFT | number
@@ -85,6 +88,7 @@ impl Token {
             12 => Token::Output(number, Stream::Stderr),
             13 => Token::Orphan(number),
             14 => Token::Group(number),
+            15 => Token::Notices(number),
             _ => return None,
         })
     }
@@ -102,6 +106,7 @@ mod tests {
         all.extend(streams.map(Token::ControlStream));
         for n in [0, 1, LARGEST] {
             all.extend([Token::Client(n), Token::Starting(n), Token::Ended(n), Token::Orphan(n), Token::Group(n)]);
+            all.push(Token::Notices(n));
             all.extend(streams.map(|stream| Token::Output(n, stream)));
         }
         let packed: std::collections::HashSet<u64> = all.iter().map(|token| u64::from(*token)).collect();

@@ -4,7 +4,7 @@
 //! be meant); when it has ended, they are charged to it and asked to leave. The topmost living process of what a dead leader left
 //! is always a direct child of ours, so "no child of ours is charged to it" means that its tree is empty.
 
-use super::stopping::ask_tree;
+use super::stopping::{ask_tree, kill_with_all_below};
 use super::token::Token;
 use super::Keeper;
 use crate::proto::messages::Event;
@@ -118,8 +118,9 @@ impl Keeper {
             let deadline = self.now.saturating_add(worker.stop.grace.saturating_mul(1_000_000));
             worker.deadline = Some(deadline);
             let event = Event::Stopping { worker: worker.id.clone(), generation, deadline, at: self.now };
+            worker.latest = Some(deadline);
             self.look_at(generation, deadline);
-            self.emit(&event);
+            self.tell(generation, &event);
         }
     }
 
@@ -140,7 +141,11 @@ impl Keeper {
             };
             let generation = self.owner_of(pid, stat.session);
             if generation.is_none() && stat.state != 'Z' {
-                self.emit(&Event::Stray { pid, name: stat.name });
+                if self.is_of_a_dead_control_plane(pid, stat.session) {
+                    kill_with_all_below(&child);
+                } else {
+                    self.emit(&Event::Stray { pid, name: stat.name });
+                }
             }
             self.watch(child.as_fd(), Token::Orphan(pid as u64));
             self.orphans.insert(pid, Orphan { child, generation, asked: false });
@@ -149,7 +154,7 @@ impl Keeper {
     }
 
     /// The worker a process is charged to: by its control group in T2, by its mark, then by what is easier to lose: cookie, session, output pipe.
-    fn owner_of(&self, pid: i32, session: i32) -> Option<u64> {
+    pub(super) fn owner_of(&self, pid: i32, session: i32) -> Option<u64> {
         let alive = |generation: &u64| self.workers.get(generation).is_some_and(|worker| worker.alive());
         let by_mark = || {
             let mark = process::mark(pid)?;
@@ -167,6 +172,22 @@ impl Keeper {
         let by_group = || self.base.as_ref()?.generation_of(pid);
         let first = by_group().filter(alive).or_else(|| by_mark().filter(alive)).or_else(|| by_cookie().filter(alive));
         first.or_else(|| by_session().filter(alive)).or_else(by_pipe)
+    }
+
+    /// Ends what a control plane that has just ended had started, as far as it came to us before.
+    pub(super) fn end_heirs_of_control_plane(&self) {
+        let nobodys = self.orphans.values().filter(|orphan| orphan.generation.is_none());
+        for Orphan { child, .. } in nobodys {
+            let session = process::stat(child.pid()).map_or(0, |stat| stat.session);
+            if self.is_of_a_dead_control_plane(child.pid(), session) {
+                kill_with_all_below(child);
+            }
+        }
+    }
+
+    /// It carries the mark of control planes, and is not in the session of the one that runs: nobody waits for it any more.
+    fn is_of_a_dead_control_plane(&self, pid: i32, session: i32) -> bool {
+        process::mark(pid) == Some(self.mark_of(0)) && !self.control.is(session)
     }
 
     fn is_output_of(&self, generation: u64, held: &HashSet<PathBuf>) -> bool {

@@ -7,8 +7,10 @@
 //! ```
 
 use super::groups::{Group, SavedGroup};
+use super::hearing::{Hearing, SavedHearing};
+use super::probe::Probe;
 use crate::output::StreamId;
-use crate::proto::messages::{Failure, Phase, Record, Status, StopPolicy, Stream};
+use crate::proto::messages::{Event, Failure, Phase, ReadyBy, Record, Status, StopPolicy, Stream};
 use crate::state::{Fd, Inherited, Luggage};
 use crate::sys::{Child, Exit, Starting};
 use crate::sys::{SavedChild, SavedStarting};
@@ -104,6 +106,8 @@ pub struct Worker {
     pub output: Option<StreamId>,
     pub at: u64,
     pub deadline: Option<u64>,
+    /// How far the worker itself may put that off.
+    pub latest: Option<u64>,
     /// When its tree gets SIGKILL (again), and how long the look after that one waits.
     pub look: Option<u64>,
     pub pause: u64,
@@ -117,12 +121,22 @@ pub struct Worker {
     pub status: Option<Status>,
     pub failure: Option<Failure>,
     pub ended: Option<u64>,
+    pub ready_by: ReadyBy,
+    /// What is looked for in its output.
+    pub ready_line: Option<String>,
     /// When it became ready.
     pub ready: Option<u64>,
     /// Processes of its tree that got SIGKILL.
     pub killed: HashSet<i32>,
     /// Its control group, in T2.
     pub group: Option<Group>,
+    /// SIGKILL has gone to it.
+    pub doomed: bool,
+    /// It has been told that this did not end it.
+    pub stuck: Option<Event>,
+    pub hearing: Hearing,
+    /// It is a health command.
+    pub probe: Option<Box<Probe>>,
 }
 
 impl Worker {
@@ -131,9 +145,35 @@ impl Worker {
         self.phase != Phase::Gone
     }
 
+    /// Whether it is a worker of which something may still run, and no health command.
+    pub fn counts(&self) -> bool {
+        self.alive() && self.probe.is_none()
+    }
+
     /// Whether its leader is known to lead a session and group of its own.
     pub fn leads_a_group(&self) -> bool {
         self.leader.is_some() && self.starting.is_none()
+    }
+
+    /// What it last said of its work.
+    pub fn report(&self) -> Event {
+        let report = &self.hearing.report;
+        Event::Reported {
+            worker: self.id.clone(),
+            generation: self.generation,
+            status: report.status.clone(),
+            jobs: report.jobs,
+            failed: report.failed,
+            busy: report.busy,
+            job: report.job.clone(),
+            since: report.since,
+        }
+    }
+
+    /// That its watchdog has expired, if it has.
+    pub fn silence(&self, at: u64) -> Option<Event> {
+        let silence = self.hearing.watchdog.expired?;
+        Some(Event::WatchdogExpired { worker: self.id.clone(), generation: self.generation, silence, at })
     }
 
     /// What a snapshot says of it.
@@ -179,6 +219,20 @@ pub struct SavedWorker {
     killed: HashSet<i32>,
     #[serde(default)]
     group: Option<SavedGroup>,
+    #[serde(default)]
+    latest: Option<u64>,
+    #[serde(default)]
+    ready_by: ReadyBy,
+    #[serde(default)]
+    ready_line: Option<String>,
+    #[serde(default)]
+    doomed: bool,
+    #[serde(default)]
+    stuck: Option<Event>,
+    #[serde(default)]
+    hearing: SavedHearing,
+    #[serde(default)]
+    probe: Option<Box<Probe>>,
 }
 
 impl Worker {
@@ -188,6 +242,7 @@ impl Worker {
         let Worker { wave: _, asked: _, status: _, failure: _, ended: _, ready: _, .. } = self;
         // Beside it: the others. Whoever adds a field adds it to one of the two.
         let Worker { leader, starting, pipes, output, look, pause, group_asked, killed, group, .. } = self;
+        let Worker { latest, ready_by, ready_line, doomed, stuck, hearing, probe, .. } = self;
         SavedWorker {
             record: self.record(),
             leader: leader.as_ref().map(|leader| leader.save(luggage)),
@@ -199,11 +254,20 @@ impl Worker {
             group_asked: *group_asked,
             killed: killed.clone(),
             group: group.as_ref().map(Group::save),
+            latest: *latest,
+            ready_by: *ready_by,
+            ready_line: ready_line.clone(),
+            doomed: *doomed,
+            stuck: stuck.clone(),
+            hearing: hearing.save(luggage),
+            probe: probe.clone(),
         }
     }
 
     pub fn restore(saved: SavedWorker, inherited: &Inherited) -> Worker {
-        let SavedWorker { record, leader, starting, pipes, output, look, pause, group_asked, killed, group } = saved;
+        let SavedWorker { record, leader, starting, pipes, output, look, pause, group_asked, killed, group, .. } =
+            saved;
+        let SavedWorker { latest, ready_by, ready_line, doomed, stuck, hearing, probe, .. } = saved;
         let Record { worker, generation, fingerprint, phase, pid, at, deadline, stop, .. } = record;
         Worker {
             id: worker,
@@ -229,6 +293,13 @@ impl Worker {
             ready: record.ready,
             killed,
             group: group.map(Group::restore),
+            latest,
+            ready_by,
+            ready_line,
+            doomed,
+            stuck,
+            hearing: Hearing::restore(hearing, inherited),
+            probe,
         }
     }
 }

@@ -22,6 +22,7 @@ mod gauge;
 mod glob;
 mod gzip;
 mod index;
+mod pattern;
 mod prefix;
 mod queue;
 mod retention;
@@ -55,6 +56,7 @@ pub use console::ConsoleConfig;
 pub use destination::Kind;
 pub use framer::{Framer, Piece, LINE_CAP};
 pub use gauge::STALL;
+pub use pattern::Pattern;
 pub use ring::{Record, Ring, RING_MAX, RING_MIN};
 pub use saved::Saved;
 pub use shared::{Problem, Trouble};
@@ -216,6 +218,18 @@ impl Output {
         shared.wake_writer(state);
     }
 
+    /// Looks for a line of this generation that matches, until [`Output::take_match`] has said that one came.
+    pub fn look_for(&mut self, id: StreamId, pattern: Option<Pattern>) {
+        if let Some(slot) = self.slot(id) {
+            slot.pattern = pattern;
+        }
+    }
+
+    /// Whether such a line has come; true once.
+    pub fn take_match(&mut self, id: StreamId) -> bool {
+        self.slot(id).is_some_and(|slot| std::mem::take(&mut slot.matched))
+    }
+
     /// Takes what was read from a worker at `time` (nanoseconds since the epoch). Never waits; after
     /// [`Flow::Pause`] the data has been taken all the same.
     pub fn ingest(&mut self, id: StreamId, stream: Stream, time: u64, data: &[u8]) -> Flow {
@@ -247,6 +261,7 @@ impl Output {
             } else {
                 rings.push(slot.ring, stream, time, piece);
             }
+            slot.look_at(piece);
             push_to_sinks(&mut state, slot, stream, time, piece);
             if !slot.readers.is_empty() {
                 *subscribers_dropped += slot.tell_readers(subscriptions, readable, stream, time, piece);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::framer::{Framer, Piece};
+use super::pattern::Pattern;
 use super::prefix::Label;
 use super::slab::Slab;
 use super::subscription::{Line, Subscription};
@@ -30,6 +31,9 @@ pub(super) struct Slot {
     pub log: Option<u32>,
     /// Subscriptions that follow it.
     pub readers: Vec<u32>,
+    /// What a line is looked for that tells of readiness; none once it has come.
+    pub pattern: Option<Pattern>,
+    pub matched: bool,
 }
 
 /// As an upgrade hands it on.
@@ -54,6 +58,8 @@ impl Slot {
         // The label follows from the name.
         let Slot { name, generation, epoch, is_open, user, waits_for_file, .. } = self;
         let Slot { waits_for_console, framers, label: _, ring, log, readers, .. } = self;
+        // The keeper looks for it anew.
+        let Slot { pattern: _, matched: _, .. } = self;
         SavedSlot {
             name: name.to_string(),
             generation: *generation,
@@ -84,6 +90,8 @@ impl Slot {
             ring: saved.ring,
             log: saved.log,
             readers: saved.readers.clone(),
+            pattern: None,
+            matched: false,
         }
     }
 
@@ -101,12 +109,22 @@ impl Slot {
             ring,
             log: None,
             readers,
+            pattern: None,
+            matched: false,
         }
     }
 
     pub fn reopen(&mut self, epoch: u32, generation: u64, user: Option<&Identity>) {
         self.user = user.cloned().map(Arc::new);
         (self.epoch, self.generation, self.is_open) = (epoch, generation, true);
+        (self.pattern, self.matched) = (None, false);
+    }
+
+    /// Looks for the line that is awaited, if one is.
+    pub fn look_at(&mut self, piece: Piece<'_>) {
+        if self.pattern.as_ref().is_some_and(|pattern| pattern.is_in(piece.data)) {
+            (self.pattern, self.matched) = (None, true);
+        }
     }
 
     pub fn waits(&self) -> bool {

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-pub use super::spec::{Configure, Identity, Limit, Log, LogFormat, Spawn, StopPolicy, StopTo};
+pub use super::spec::{Configure, Identity, Limit, Log, LogFormat, ReadyBy, Spawn, StopPolicy, StopTo};
 
 /// The newest protocol this build speaks.
 pub const VERSION: u32 = 1;
@@ -231,7 +231,7 @@ pub enum Event {
         generation: u64,
         at: u64,
     },
-    /// No `WATCHDOG=1` came for `silence` milliseconds. Told once.
+    /// No `WATCHDOG=1` came for `silence` milliseconds; 0 where the worker itself said `WATCHDOG=trigger`. Told once.
     WatchdogExpired {
         worker: String,
         generation: u64,

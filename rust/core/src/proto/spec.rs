@@ -110,6 +110,21 @@ impl Log {
     }
 }
 
+/// By what the keeper sees that a worker is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyBy {
+    /// It executes.
+    #[default]
+    Spawned,
+    /// `READY=1` on its notify socket.
+    Notify,
+    /// A line of its output that matches `ready_line`.
+    Line,
+    /// Nothing: the control plane finds it out, and tells by `MarkReady`.
+    Told,
+}
+
 /// Everything needed to start one worker; the keeper does not keep it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spawn {
@@ -150,10 +165,13 @@ pub struct Spawn {
     /// File that takes the worker's output, opened with the rights of `user`.
     #[serde(default)]
     pub log: Option<Log>,
+    /// What makes it ready.
+    #[serde(default)]
+    pub ready: ReadyBy,
     /// A regular expression: the first line of output that matches it makes the worker ready.
     #[serde(default)]
     pub ready_line: Option<String>,
-    /// Milliseconds without `WATCHDOG=1` after which it hangs.
+    /// Milliseconds without `WATCHDOG=1` after which it hangs; they run once it is ready.
     #[serde(default)]
     pub watchdog: Option<u64>,
     /// Bytes of memory that its queue allows the whole tree.
@@ -178,6 +196,8 @@ pub struct Configure {
     pub wave: u32,
     #[serde(default)]
     pub log: Option<Log>,
+    #[serde(default)]
+    pub ready: ReadyBy,
     #[serde(default)]
     pub ready_line: Option<String>,
     #[serde(default)]

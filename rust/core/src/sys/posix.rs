@@ -153,7 +153,7 @@ pub fn is_scarce(newest: BorrowedFd<'_>, spare: u64) -> bool {
     newest.as_raw_fd() as u64 + spare >= descriptor_limit().0
 }
 
-/// Raises the soft limit of open descriptors to the hard one; a keeper holds three per worker.
+/// Raises the soft limit of open descriptors to the hard one; a keeper holds four per worker.
 pub fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -48,6 +48,11 @@ pub fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
+/// Where in the kernel a process waits, by the name of a function; `None` where it does not wait or may not be looked at.
+pub fn wait_channel(pid: i32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).ok().filter(|name| !name.is_empty() && name != "0")
+}
+
 /// Direct children of a process, of all its threads.
 pub fn children(pid: i32) -> Vec<i32> {
     let mut found = Vec::new();

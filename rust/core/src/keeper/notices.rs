@@ -1,0 +1,162 @@
+//! Hearing what workers say of themselves through `NOTIFY_SOCKET`.
+//!
+//! Each generation has a socket of its own, made before it is started and closed when nothing of it is left: what arrives there is about
+//! nobody else. Only its own processes are believed (docs/adr/0017).
+
+use super::hearing::{Hearing, Watchdog};
+use super::stopping::descends_from;
+use super::Keeper;
+use crate::notify::Said;
+use crate::proto::messages::{Spawn, Stage};
+use crate::sys::{self, process, NotifySocket, Sender, SpawnError};
+use std::io;
+use std::os::fd::AsFd;
+
+/// Messages taken from one worker before the others get their turn: more than the kernel lets wait by default.
+const TURN: u32 = 32;
+/// Messages taken from a worker that has ended: as many as can wait.
+const LAST: u32 = 512;
+/// Variables that are about the program above, or that we set.
+const VARIABLES: [&[u8]; 3] = [b"NOTIFY_SOCKET=", b"WATCHDOG_USEC=", b"WATCHDOG_PID="];
+
+/// Whether a variable of the environment that was asked for is passed on.
+pub(super) fn is_passed_on(variable: &[u8]) -> bool {
+    !VARIABLES.iter().any(|name| variable.starts_with(name))
+}
+
+impl Hearing {
+    /// Makes the ear of a worker that is about to start. A health command has none.
+    pub fn open(spawn: &Spawn, instance: u64) -> Result<Hearing, SpawnError> {
+        let failed = |source| SpawnError { stage: Stage::Streams, source };
+        let uid = spawn.user.as_ref().map_or_else(sys::own_uid, |user| user.uid);
+        let watchdog = Watchdog::of(spawn.watchdog);
+        let socket = match spawn.probe {
+            None => {
+                let name = format!("procq/{instance:x}/{}/{:016x}", spawn.generation, random());
+                Some(NotifySocket::bind(name).map_err(failed)?)
+            }
+            Some(_) => None,
+        };
+        Ok(Hearing::new(socket, uid, watchdog))
+    }
+
+    /// What the worker finds in its environment. Not WATCHDOG_PID: a child of the leader may be the one that works.
+    pub fn variables(&self) -> impl Iterator<Item = String> + '_ {
+        let socket = self.socket.iter().map(|socket| format!("NOTIFY_SOCKET={}", socket.address()));
+        let patience = self.watchdog.patience.iter().map(|patience| format!("WATCHDOG_USEC={}", patience / 1_000));
+        socket.chain(patience)
+    }
+}
+
+impl Keeper {
+    /// Something has been said to a worker's socket.
+    pub(super) fn hear(&mut self, generation: u64) {
+        self.hear_some(generation, TURN);
+    }
+
+    /// Takes what an ended worker has left.
+    pub(super) fn hear_last(&mut self, generation: u64) {
+        self.hear_some(generation, LAST);
+        self.tell_report(generation);
+    }
+
+    fn hear_some(&mut self, generation: u64, most: u32) {
+        // Who speaks has executed: that is told first.
+        self.exec_reported(generation);
+        for _ in 0..most {
+            let Some(socket) = self.workers.get(&generation).and_then(|worker| worker.hearing.socket.as_ref()) else {
+                return;
+            };
+            let (said, sender, descriptors) = match socket.receive(&mut self.buffer) {
+                Ok(notice) if notice.cut => (None, notice.sender, notice.descriptors),
+                Ok(notice) => (Some(Said::parse(notice.text)), notice.sender, notice.descriptors),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            // What a barrier waits for; and nothing is stored here.
+            if !descriptors.is_empty() && !self.closer.close(descriptors) {
+                return self.stop_hearing(generation, "passes descriptors that do not close");
+            }
+            if !sender.as_ref().is_some_and(|sender| self.believes(generation, sender)) {
+                self.heard_stranger(generation, sender.as_ref());
+            } else if let Some(said) = said {
+                self.heed_worker(generation, said);
+            }
+        }
+    }
+
+    /// Whether the sender belongs to this worker's tree. One who has gone cannot be looked at any more: he must have been the same user.
+    fn believes(&mut self, generation: u64, sender: &Sender) -> bool {
+        let Some(worker) = self.workers.get(&generation) else { return false };
+        // The leader keeps its number until we reap it.
+        if worker.leader.is_some() && sender.pid == worker.pid || worker.hearing.knows(sender.pid, self.now) {
+            return true;
+        }
+        let leader = worker.leader.as_ref().map(|leader| leader.pid());
+        let belongs = leader.is_some_and(|leader| descends_from(sender.pid, leader))
+            || process::stat(sender.pid).is_some_and(|s| self.owner_of(sender.pid, s.session) == Some(generation));
+        let Some(worker) = self.workers.get_mut(&generation) else { return false };
+        if !sender.keeps_his_number() {
+            return sender.uid == worker.hearing.uid;
+        }
+        if belongs {
+            worker.hearing.remember(sender.pid, self.now);
+        }
+        belongs
+    }
+
+    fn heard_stranger(&mut self, generation: u64, sender: Option<&Sender>) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        worker.hearing.strangers = worker.hearing.strangers.saturating_add(1);
+        if worker.hearing.strangers == 1 {
+            let who = sender.map_or("a process outside its namespace".to_owned(), |sender| {
+                let name = process::stat(sender.pid).map_or_else(String::new, |stat| format!(" ({})", stat.name));
+                format!("process {}{name} of user {}", sender.pid, sender.uid)
+            });
+            let line =
+                format!("{}: {who}, which is none of its own, sends to its notify socket; that is ignored", worker.id);
+            self.say(&line);
+        }
+    }
+
+    /// The worker does harm with it: nothing that it says counts any more.
+    fn stop_hearing(&mut self, generation: u64, why: &str) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        if let Some(socket) = worker.hearing.socket.take() {
+            self.poller.remove(socket.as_fd());
+        }
+        let line = format!("{} {why}: procq does not listen to it any more", worker.id);
+        self.say(&line);
+    }
+
+    /// Nothing is left of it that could speak.
+    pub(super) fn close_hearing(&mut self, generation: u64) {
+        self.hear_last(generation);
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        if let Some(socket) = worker.hearing.socket.take() {
+            self.poller.remove(socket.as_fd());
+        }
+    }
+
+    fn heed_worker(&mut self, generation: u64, said: Said) {
+        let now = self.now;
+        if said.ready {
+            self.said_ready(generation);
+        }
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        worker.hearing.watchdog.heed(&said, now);
+        let extend = said.extend_usec;
+        worker.hearing.report.take(said, now);
+        self.look_at_watchdog(generation);
+        if let Some(usec) = extend {
+            self.extend_stop(generation, usec);
+        }
+        self.plan_report(generation);
+    }
+}
+
+/// What nobody can guess. Names of sockets can be read, so it is no secret: it keeps them apart.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
