@@ -12,13 +12,16 @@ import pytest
 
 from tests.process.support import processes
 from tests.process.support.keeper import Event, Keeper, program
+from tests.process.support.notifying import notify_and_exit
 from tests.process.support.speaker import Speaker
+from tests.process.support.trials import CI
 from tests.process.support.users import SOMEBODY, UID, needs_root
 
 pytestmark = pytest.mark.process
 
 LINGER = 8.0
 """Seconds that closing what lingering.py passes takes."""
+FLOOD = 100_000
 NOTIFY = shutil.which("systemd-notify")
 
 
@@ -220,3 +223,21 @@ def test_faults_54_descriptors_whose_closing_waits_keep_nobody(keeper: Keeper) -
     keeper.of(other, "gone", LINGER / 2)
     keeper.stop(generation, grace=0)
     keeper.of(generation, "gone")
+
+
+def test_faults_54_a_flood_of_messages_holds_up_nobody_and_the_totals_are_right(keeper: Keeper) -> None:
+    generation, _ = keeper.run(program("flooding.py", FLOOD), ready="notify")
+    others = 0
+    while "ready" not in keeper.kinds(generation):
+        other = keeper.spawn(["true"], "other.1")
+        keeper.of(other, "gone")
+        others += 1
+    assert others > 10, "they were started and reaped meanwhile"
+    said = reports(keeper, generation)
+    begun, ended = keeper.of(generation, "executing")["at"], keeper.of(generation, "ready")["at"]
+    assert len(said) <= 2 + (ended - begun) / 250e6, "four a second"
+    reported(keeper, generation, jobs=FLOOD, failed=FLOOD // 2)
+
+
+def test_faults_54_who_says_it_and_ends_at_once_has_said_it(keeper: Keeper) -> None:
+    notify_and_exit(keeper, CI.notices)

@@ -12,6 +12,7 @@ from tests.process.support import processes, writers
 from tests.process.support.fixtures import Keepers, Procqs
 from tests.process.support.household import kill_keeper, kill_sentinel, move_in
 from tests.process.support.keeper import Keeper
+from tests.process.support.notifying import notify_and_exit
 from tests.process.support.oracle import Oracle
 from tests.process.support.rotating import rotation_trial
 from tests.process.support.trials import SEED, SOAK, bound
@@ -65,6 +66,11 @@ def test_down(procqs: Procqs, oracle: Oracle) -> None:
 def test_stop_right_after_the_spawn(keeper: Keeper) -> None:
     stop_at_once(keeper, SOAK.early_stops)
     print(f"stop right after the spawn: {bound(SOAK.early_stops)}")
+
+
+def test_faults_54_who_says_that_it_is_ready_and_ends_at_once(keeper: Keeper) -> None:
+    notify_and_exit(keeper, SOAK.notices)
+    print(f"READY=1 and the end at once: {bound(SOAK.notices)}")
 
 
 def test_many_spawns_leave_the_keeper_as_it_was(keeper: Keeper) -> None:

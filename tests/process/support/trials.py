@@ -25,6 +25,7 @@ class Trials:
     shutdowns: int
     fuzzed: int
     crowds: int
+    notices: int
 
     def times(self, factor: int) -> Trials:
         """The same, more often."""
@@ -44,6 +45,7 @@ CI = Trials(
     shutdowns=100,
     fuzzed=1_000,
     crowds=1,
+    notices=500,
 )
 
 
