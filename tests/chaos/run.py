@@ -182,8 +182,8 @@ class Chaos:
 
     def down(self, doing: Acts) -> None:
         self.disturb(doing)
-        self.procq.command("down")
-        assert self.procq.wait() == 0
+        list(self.procq.client.stop())
+        assert self.procq.wait(PATIENCE * 2) == 0
 
     def disturb(self, doing: Acts) -> None:
         living = sorted(self.players.living())
@@ -200,7 +200,7 @@ class Chaos:
         doing.followers.clear()
         self.rest()
         self.mark("stop all", "*")
-        self.procq.command("stop", "*")
+        self.procq.client.set_running(["*"], False)
         until(lambda: not self.players.living() and not self.players.daemons(), "everybody to be stopped")
         info = self.procq.info()
         control_plane = self.procq.control_plane()
