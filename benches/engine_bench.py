@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from procq.engine.loop import Engine
 from procq.engine.port import Command, SpawnWorker
 from procq.events import Attached, Executing, Exited, Gone, KeeperEvent, Snapshot
-from procq.model import Manifest, Queue, WorkerId
+from procq.model import Manifest, Queue, StartRate, WorkerId
 from procq.state import ExitStatus, Running
 from procq.testing import VirtualClock
 
@@ -41,7 +41,7 @@ def build(queues: int, workers: int) -> tuple[Engine, Recorder, VirtualClock]:
     engine = Engine(port, clock := VirtualClock())
     engine.handle([Attached(1, 1, 0, False), Snapshot((), clock.now, 0)])
     named = {f"q{n}": Queue(f"q{n}", "work", ("work",), workers=workers) for n in range(queues)}
-    engine.adopt(Manifest("bench", named), "bench")
+    engine.adopt(Manifest("bench", named, starts=StartRate(queues * workers)), "bench")
     return engine, port, clock
 
 

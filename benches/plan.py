@@ -49,7 +49,7 @@ def _changed(engine: Engine) -> Manifest:
     assert engine.intent is not None
     queues = dict(engine.intent.manifest.queues)
     queues["q7"] = Queue("q7", "work harder", ("work", "harder"), workers=_WORKERS)
-    return Manifest("bench", queues)
+    return Manifest("bench", queues, starts=engine.intent.manifest.starts)
 
 
 def _crash(engine: Engine, port: Recorder, advance: Callable[[float], object]) -> Spread:

@@ -6,12 +6,17 @@ from procq.intent import DesiredQueue
 from procq.model import WorkerId
 from procq.plan.dooms import doom_of
 from procq.plan.readiness import Deadline, awaited, outlook, unready
-from procq.state import Backoff, Doomed, Draining, Running, Stopping, WorkerState
+from procq.state import Backoff, Doomed, Draining, Ended, Running, Stopping, WorkerState
 from procq.text import duration
 
 
-def detail(desired: DesiredQueue | None, worker: WorkerId, state: WorkerState | None, now: float) -> str | None:
-    """Why it is not ready, what it leaves for, when the next one comes; None where there is nothing to add."""
+def detail(
+    desired: DesiredQueue | None, worker: WorkerId, state: WorkerState | None, now: float, held: bool = False
+) -> str | None:
+    """Why it is not ready, what it leaves for, when the next one comes; None where there is nothing to add.
+
+    `held`: workers of its queue cannot start before others.
+    """
     match state:
         case Running() if (doomed := _doomed(desired, worker, state, now)) is not None:
             return f"to be recycled: {doomed}"
@@ -23,6 +28,10 @@ def detail(desired: DesiredQueue | None, worker: WorkerId, state: WorkerState | 
             return fault or f"recycled: {limit}"
         case Backoff(until=until) if until > now:
             return f"next try in {duration(until - now)}"
+        case Backoff():
+            return "waits for its turn"
+        case None | Ended() if held:
+            return "waits for its turn"
         case _:
             return None
 

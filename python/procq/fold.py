@@ -183,7 +183,9 @@ def count(streak: Streak, generation: int, end: End) -> Streak:
         return streak
     if end.asked and not end.fault:
         return Streak(generation=generation)
-    failures = (*streak.failures, end.at)[-MOST_FAILURES:] if end.failure else streak.failures
+    # A command that cannot be executed does not get better by being given up: it waits for whoever mends it.
+    counts = end.failure and not isinstance(end.outcome, SpawnFailure)
+    failures = (*streak.failures, end.at)[-MOST_FAILURES:] if counts else streak.failures
     outcome: Outcome = end.outcome
     match outcome:
         case ExitStatus():

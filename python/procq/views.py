@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from procq.engine.view import StateView
 
 _CRASHES_THAT_MATTER = 2
+_WAITS_FOR_TURN = "waits for its turn to start: see host.starts"
 _RESTING = {
     Resting.STOPPED: "stopped",
     Resting.COMPLETED: "finished",
@@ -81,7 +82,7 @@ def slots(view: StateView, name: str) -> list[int]:
 def starting(view: StateView, name: str) -> bool:
     """Whether a worker of the queue is on its way: does not execute yet, or is not ready."""
     workers = view.queue(name).workers.values()
-    if any(isinstance(state, Starting) for state in workers):
+    if name in view.held or any(isinstance(state, Starting) for state in workers):
         return True
     waiting = [state for state in workers if isinstance(state, Running) and state.ready is None]
     desired = desired_queue(view.intent, name) if view.intent and waiting else None
@@ -113,7 +114,11 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         restarts=view.restarts.get(name, 0),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
-        problem=halted or _problem(desired, observed, now) or _waits(waiting_for) or _not_ready(desired, observed, now),
+        problem=halted
+        or _problem(desired, observed, now)
+        or _waits(waiting_for)
+        or _not_ready(desired, observed, now)
+        or (_WAITS_FOR_TURN if name in view.held else None),
         waits_for=waiting_for,
         not_ready=len(_unready_slots(desired, observed)),
         next_try=_next_try(observed, now),
@@ -138,13 +143,18 @@ def worker_view(
     now: float,
     about: About,
     report: Report | None = None,
+    held: bool = False,
 ) -> WorkerView:
-    """One slot. `state` is None where it is vacant; `report` is what its worker last said of itself."""
+    """One slot. `state` is None where it is vacant; `report` is what its worker last said of itself.
+
+    `held`: workers of its queue cannot start before others.
+    """
     end = _end(state)
     if state is None or (report is not None and report.generation != state.generation):
         report = None
     since = _since(state)
     load = about.loads.get(worker)
+    wanted = desired is not None and worker.slot <= desired.workers and not desired.stopped(worker.slot)
     return WorkerView(
         id=str(worker),
         queue=worker.queue,
@@ -157,14 +167,14 @@ def worker_view(
         last_exit=str(end) if end else about.last_exits.get(worker),
         retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
         ready=_is_ready(desired, state) if isinstance(state, Running) else None,
-        detail=detail(desired, worker, state, now),
+        detail=detail(desired, worker, state, now, held and wanted),
         doomed=str(state.doomed) if isinstance(state, Running) and state.doomed is not None else None,
         jobs=report.jobs if report is not None else None,
         jobs_failed=report.failed if report is not None else None,
         says=report.status or None if report is not None else None,
         cpu=load.cpu if load else None,
         memory=load.memory if load else None,
-        wanted=desired is not None and worker.slot <= desired.workers and not desired.stopped(worker.slot),
+        wanted=wanted,
     )
 
 

@@ -40,7 +40,7 @@ def test_the_last_failure_is_the_one_that_was_named() -> None:
     assert (view.state, view.problem) == ("failing", "gave up after 5 in 5m: exit code 1")
 
 
-@pytest.mark.parametrize("script", [Script(start_error=NOT_FOUND), Script(run_for=0.1), Script(kill_after=0.1)])
+@pytest.mark.parametrize("script", [Script(run_for=0.1), Script(kill_after=0.1)])
 def test_what_counts(script: Script) -> None:
     rig = Rig(manifest(giving_up()), lambda *_: script)
     rig.advance(600)
@@ -48,7 +48,9 @@ def test_what_counts(script: Script) -> None:
     assert spawned(rig) == 5
 
 
-@pytest.mark.parametrize("script", [Script(start_error=TOO_MANY_PROCESSES), Script(run_for=HEALTHY_AFTER + 1)])
+@pytest.mark.parametrize(
+    "script", [Script(start_error=NOT_FOUND), Script(start_error=TOO_MANY_PROCESSES), Script(run_for=HEALTHY_AFTER + 1)]
+)
 def test_what_does_not(script: Script) -> None:
     rig = Rig(manifest(giving_up()), lambda *_: script)
     rig.advance(600)

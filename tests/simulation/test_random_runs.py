@@ -140,7 +140,7 @@ class Storm:
             if desired is not None and not desired.adjustment.stopped:
                 works = [s for s, w in view.queue(name).workers.items() if isinstance(w, Starting | Running)]
                 assert len(works) <= desired.workers + surge(desired)
-        assert plan(view.intent, view.observed).actions == (), "the engine did all that the planner says"
+        assert plan(view.intent, view.observed, view.starts).actions == (), "the engine did all that the planner says"
 
     def pass_over(self) -> None:
         """No more faults; time passes; what runs is what is wanted."""

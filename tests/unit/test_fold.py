@@ -355,7 +355,7 @@ class TestCount:
         assert count(count(CALM, 1, scarce), 2, scarce) == Streak(0, 2, 2)
 
     def test_faults_23_a_bad_command_is_no_crash(self) -> None:
-        assert count(Streak(2, 3, 5), 6, End(FAILURE, 10.0, 10.0)) == Streak(2, 0, 6, True, (10.0,))
+        assert count(Streak(2, 3, 5), 6, End(FAILURE, 10.0, 10.0)) == Streak(2, 0, 6, True, ())
 
 
 def test_states_and_outcomes_can_be_read() -> None:

@@ -54,4 +54,6 @@ def views(control: Control, chosen: Iterable[WorkerId], about: About) -> Iterato
     view, now = control.view(), control.now()
     for worker in chosen:
         desired = desired_queue(view.intent, worker.queue) if view.intent else None
-        yield worker_view(worker, desired, view.worker(worker), now, about, view.report(worker))
+        yield worker_view(
+            worker, desired, view.worker(worker), now, about, view.report(worker), worker.queue in view.held
+        )

@@ -11,7 +11,7 @@ everything is being stopped.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from procq.engine.blob import Memory, Packer, unpack
@@ -27,6 +27,7 @@ from procq.engine.port import (
 )
 from procq.engine.requests import translate
 from procq.engine.room import Room
+from procq.engine.turns import Turns
 from procq.engine.view import StateView
 from procq.engine.wakes import Wakes
 from procq.events import (
@@ -81,6 +82,7 @@ class Engine:
         self._wakes = Wakes()
         self._order = Order(self._known)
         self._room = Room(self._known)
+        self._turns = Turns()
         self._outbox: list[Command] = []
         self._news: list[Event] = []
         self._subscribers: list[Subscriber] = []
@@ -147,6 +149,8 @@ class Engine:
             last_generation=self._last_generation,
             strays=tuple(self._strays),
             restarts=dict(self._restarts),
+            starts=self._turns.starts,
+            held=frozenset(self._turns.held),
         )
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -296,6 +300,7 @@ class Engine:
         for name in self._queues.keys() | found.keys():
             self._slots(name).replace_all(found.get(name, {}), snapshot.last_generation, snapshot.at)
         self._last_generation = max(self._last_generation, snapshot.last_generation)
+        self._turns.found(state for _, state in snapshot.workers)
         self._frozen.clear()
         self._complete = True
         self._mark_all()
@@ -350,22 +355,28 @@ class Engine:
     def _plan_dirty(self, intent: Intent, now: float) -> list[Command]:
         commands: list[Command] = []
         again: set[str] = set()
+        waiting: dict[str, list[Spawn]] = {}
         self._order.prepare(self._dirty)
         self._room.prepare(intent)
         for name in self._dirty if len(self._dirty) == 1 else self._in_order(intent):
             desired, observed = self._known(name)
             later = self._order.start_later(name), self._order.stop_later(name)
             planned = plan_queue(name, desired, observed, now, *later, self._room.left(name))
+            self._turns.held.discard(name)
             for action in planned.actions:
-                self._record(action, now, commands, intent.manifest.name)
+                if isinstance(action, Spawn):
+                    waiting.setdefault(name, []).append(action)
+                else:
+                    self._record(action, now, commands, intent.manifest.name)
             self._wakes.set(name, planned.wake_at)
             self._order.planned(name, planned.held)
             self._tell_halt(name, planned.halted, now)
-            self._room.planned(name, planned.short)
+            self._room.planned(name, planned)
             if any(isinstance(action, MarkReady | Retire) for action in planned.actions):
                 again.add(name)
             if desired is None and not self._slots(name).workers:
                 self._drop(name)
+        self._start(waiting, intent.manifest, now, commands)
         self._dirty.clear()
         again |= self._room.freed()
         if again:
@@ -373,6 +384,17 @@ class Engine:
             self._dirty.update(again)
             self._on_work()
         return commands
+
+    def _start(
+        self, waiting: Mapping[str, Sequence[Spawn]], manifest: Manifest, now: float, commands: list[Command]
+    ) -> None:
+        """Records the starts that may happen now; queues that have to wait are looked at again when more may."""
+        admitted, again_at = self._turns.admit(waiting, manifest.starts, now)
+        for spawn in admitted:
+            self._record(spawn, now, commands, manifest.name)
+        if again_at is not None:
+            for name in self._turns.held & waiting.keys():
+                self._wakes.sooner(name, again_at)
 
     def _tell_halt(self, name: str, why: str, now: float) -> None:
         if not why:
@@ -400,6 +422,7 @@ class Engine:
         self._restarts.pop(name, None)
         self._halted.discard(name)
         self._room.drop(name)
+        self._turns.held.discard(name)
 
     def _record(self, action: Action, now: float, commands: list[Command], project: str) -> None:
         """Folds the request as an event, then queues its commands."""

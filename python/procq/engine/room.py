@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from procq.intent import Intent
+from procq.plan import QueuePlan
 from procq.plan.budget import above, spare
+from procq.plan.planner import spawned_above
 from procq.plan.waves import Known
 
 
@@ -42,14 +44,15 @@ class Room:
             return None
         return self._spare - self._total + self._above.get(name, 0)
 
-    def planned(self, name: str, short: bool) -> None:
-        """What a look at `name` has come to, and what follows from it is recorded."""
-        if short:
+    def planned(self, name: str, planned: QueuePlan) -> None:
+        """What a look at `name` has come to. Of its actions the starts are not yet recorded."""
+        if planned.short:
             self._short.add(name)
         else:
             self._short.discard(name)
         if self._spare is not None:
-            before, now = self._above.get(name, 0), above(*self._look(name))
+            desired, observed = self._look(name)
+            before, now = self._above.get(name, 0), above(desired, observed) + spawned_above(desired, planned)
             self._above[name] = now
             self._total += now - before
             self._grown = self._grown or now < before

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from procq.events import Stray
 from procq.intent import Intent
 from procq.model import WorkerId
+from procq.plan.starts import NO_STARTS, Starts
 from procq.state import EMPTY_QUEUE, Observed, QueueState, Report, Streak, WorkerState
 
 
@@ -15,7 +16,8 @@ from procq.state import EMPTY_QUEUE, Observed, QueueState, Report, Streak, Worke
 class StateView:
     """Everything at one moment. `intent` is None until a manifest was recovered or adopted.
 
-    `complete` is False until the keeper's first snapshot arrived, and between a gap and the next one.
+    `complete` is False until the keeper's first snapshot arrived, and between a gap and the next one. `starts` are
+    those of late; `held` are queues of which some cannot start before others, because too many start already.
     """
 
     observed: Observed
@@ -26,6 +28,8 @@ class StateView:
     last_generation: int = 0
     strays: tuple[Stray, ...] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)
+    starts: Starts = NO_STARTS
+    held: frozenset[str] = frozenset()
 
     def queue(self, name: str) -> QueueState:
         """What is known about the slots of `name`; empty for a queue without any."""

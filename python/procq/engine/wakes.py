@@ -21,6 +21,10 @@ class Wakes:
             self._at[queue] = at
             heappush(self._heap, (at, queue))
 
+    def sooner(self, queue: str, at: float) -> None:
+        """Look at `queue` at `at` at the latest."""
+        self.set(queue, min(at, self._at.get(queue, at)))
+
     @property
     def next(self) -> float | None:
         """The earliest time of all."""

@@ -35,6 +35,8 @@ from procq.plan.dooms import doom_of, end_of_age, youngest_end
 from procq.plan.readiness import Deadline, Due, outlook, slowest_start
 from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.rollout import Standing, halted, is_old, is_outdated, standing, surge, survey
+from procq.plan.slow_start import is_suspect, trial
+from procq.plan.starts import NO_STARTS, Starts, admit
 from procq.plan.waves import NO_SUCH, anew, leaving, stops_later, waits_for
 from procq.state import (
     CALM,
@@ -56,23 +58,48 @@ _USEFUL = frozenset((Standing.COMING, Standing.FAILING, Standing.ARRIVED))
 """What an extra worker may be."""
 
 
-def plan(desired: Intent, observed: Observed) -> Plan:
-    """What to do about all queues: those of the manifest in its order, then those it does not have any more."""
+def plan(desired: Intent, observed: Observed, starts: Starts = NO_STARTS) -> Plan:
+    """What to do about all queues: those of the manifest in its order, then those it does not have any more.
+
+    `starts` are those that were made of late: no more are planned than may follow them at once.
+    """
     if observed.shutting_down:
         return Plan()
     names = dict.fromkeys(chain(desired.manifest.queues, observed.queues))
     known = {name: (desired_queue(desired, name), observed.queues.get(name, EMPTY_QUEUE)) for name in names}
     left = {name: wave for name, pair in known.items() if (wave := leaving(*pair)) is not None}
-    extra, bears = {name: above(*pair) for name, pair in known.items()}, spare(desired)
-    plans = []
+    bears = spare(desired)
+    extra = {} if bears is None else {name: above(*pair) for name, pair in known.items()}
+    plans: list[QueuePlan] = []
     for name, (queue, state) in known.items():
         after = () if queue is None else waits_for(queue, state, lambda other: known.get(other, NO_SUCH))
         later = bool(after), stops_later(left.get(name), left)
         room = None if bears is None else bears - sum(extra.values()) + extra[name]
         plans.append(plan_queue(name, queue, state, observed.now, *later, room))
-        extra[name] += spawned_above(queue, plans[-1])
+        if bears is not None:
+            extra[name] += spawned_above(queue, plans[-1])
+    rate, now = desired.manifest.starts, observed.now
+    wishes = {name: number for name, p in zip(known, plans, strict=True) if (number := _spawns(p))}
+    granted, after_them = admit(wishes, starts, rate, now)
     wakes = [p.wake_at for p in plans if p.wake_at is not None]
-    return Plan(tuple(chain.from_iterable(p.actions for p in plans)), min(wakes, default=None))
+    if granted != wishes:
+        wakes.append(after_them.next_at(rate, now))
+    limited = (_limited(p, granted.get(name, 0)) for name, p in zip(known, plans, strict=True))
+    return Plan(tuple(chain.from_iterable(limited)), min(wakes, default=None))
+
+
+def _spawns(planned: QueuePlan) -> int:
+    return sum(isinstance(action, Spawn) for action in planned.actions)
+
+
+def _limited(planned: QueuePlan, starts: int) -> Iterator[Action]:
+    """The actions of a plan with the first of its starts only."""
+    for action in planned.actions:
+        if isinstance(action, Spawn):
+            starts -= 1
+            if starts < 0:
+                continue
+        yield action
 
 
 def plan_queue(
@@ -102,6 +129,7 @@ def plan_queue(
     surplus = _surplus(observed, desired.workers)
     if look.old or surplus:
         surplus = look.roll_out(surplus)
+    look.try_again()
     for slot in surplus:
         look.actions.extend(_take_out(WorkerId(name, slot), observed.workers[slot], Reason.SURPLUS))
     if not look.actions and look.wake_at is None and not look.old and not look.held:
@@ -125,6 +153,7 @@ class _Look:
     held: bool = False
     halted: str = ""
     short: bool = False
+    tries: list[tuple[float, WorkerId, Dead, StartAgain]] = field(default_factory=list)
     hands_off: bool = True
 
     def __post_init__(self) -> None:
@@ -252,16 +281,36 @@ class _Look:
             self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
     def _dead(self, worker: WorkerId, state: Dead) -> None:
-        match verdict(worker, self.desired, state, self.observed.streaks.get(worker.slot, CALM)):
+        streak = self.observed.streaks.get(worker.slot, CALM)
+        match verdict(worker, self.desired, state, streak):
+            case StartAgain(at, attempt) as again if at <= self.now and attempt and is_suspect(streak):
+                self.tries.append((at, worker, state, again))
             case StartAgain(at, attempt, reason) if at <= self.now:
                 self._spawn(worker, reason, attempt)
-            case StartAgain(at, attempt, reason):
+            case StartAgain(at) as again:
                 self._wake(at)
-                if not (isinstance(state, Backoff) and (state.until, state.attempt) == (at, attempt)):
-                    self.actions.append(Delay(worker, state.generation, at, attempt, reason))
+                self._delay(worker, state, again)
             case Rest(why, reason):
                 if not (isinstance(state, Finished) and state.why is why):
                     self.actions.append(Retire(worker, state.generation, why, reason))
+
+    def _delay(self, worker: WorkerId, state: Dead, again: StartAgain) -> None:
+        if not (isinstance(state, Backoff) and (state.until, state.attempt) == (again.at, again.attempt)):
+            self.actions.append(Delay(worker, state.generation, again.at, again.attempt, again.reason))
+
+    def try_again(self) -> None:
+        """Of those that failed again and again as many start as there is evidence that they may work."""
+        if not self.tries:
+            return
+        trying, healthy, shows_at = trial(self.desired, self.observed, self.now)
+        may = max(1, healthy) - trying
+        for _, worker, state, again in sorted(self.tries, key=lambda each: each[:2]):
+            if may > 0:
+                self._spawn(worker, again.reason, again.attempt)
+                may -= 1
+            else:
+                self._wake(shows_at)
+                self._delay(worker, state, again)
 
 
 def _surplus(observed: QueueState, workers: int) -> list[int]:

@@ -3,8 +3,8 @@
 The first restart is immediate; later ones wait `initial`, doubling up to `maximum`. A wait is shortened by up to a
 quarter, by a hash of worker and attempt, so that workers that fell together do not rise together, at the cap either.
 A spawn that lacked resources has a short scale of its own. A command that cannot be executed waits the maximum:
-another manifest, `procq start` and `procq restart` try it again at once. They also try again what was given up, because
-it failed as often in as short a time as `give_up` says.
+another manifest, `procq start` and `procq restart` try it again at once; it is never given up. They also try again what
+was given up, because it failed as often in as short a time as `give_up` says.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _after_exit(worker: WorkerId, desired: DesiredQueue, dead: Dead, status: Exi
 
 def _too_often(give_up: GiveUp | None, end: End, streak: Streak) -> bool:
     """Counted back from the end itself and not from now: what is given up stays so."""
-    if give_up is None or not end.failure:
+    if give_up is None or not end.failure or isinstance(end.outcome, SpawnFailure):
         return False
     return sum(end.at - at < give_up.within for at in streak.failures) >= give_up.failures
 

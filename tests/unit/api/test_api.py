@@ -247,7 +247,7 @@ def test_an_event_id_that_is_none(shop: Served, last: str) -> None:
 def test_a_thousand_workers_are_answered_quickly(short_path: Path) -> None:
     """Not a benchmark: a guard against work that grows with the square."""
     rig = Rig(manifest(queue("many", 1000)))
-    rig.advance(1)
+    rig.advance(5)
     with served(rig, short_path) as running:
         client = Client(running.project, timeout=PATIENCE)
         began = time.monotonic()
