@@ -161,8 +161,8 @@ def test_memory_does_not_wait_for_a_halted_roll_out_and_other_limits_do() -> Non
 # --- age ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_fleet_that_started_together_does_not_leave_together() -> None:
-    """FAULTS 43: spread over a tenth of the age, a batch at a time; all are replaced within their age."""
+def test_faults_43_a_fleet_that_started_together_does_not_leave_together() -> None:
+    """Spread over a tenth of the age, a batch at a time; all are replaced within their age."""
     told = Told(manifest(rolling(100, batch=5, limits=Limits(age=3600.0))), Script(leave_after=0.1))
     least = 100
     told.rig.advance(3600 * 0.9 - 1)

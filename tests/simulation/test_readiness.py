@@ -147,7 +147,7 @@ def test_what_was_ready_stays_ready_over_control_planes(check: ReadyCheck) -> No
     assert told.shown().ready
 
 
-def test_who_becomes_ready_while_nobody_is_there_to_see_it_gets_its_time_again() -> None:
+def test_faults_54_who_becomes_ready_while_nobody_is_there_to_see_it_gets_its_time_again() -> None:
     told = Told(manifest(waiting(ready=Readiness(TcpCheck(80), 5.0))), Script(ready_after=float("inf")))
     told.rig.advance(4.9)
     told.rig.replace_control_plane()
@@ -283,8 +283,8 @@ class Bounds:
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_saved_again_at_every_step_of_a_roll_out(data: st.DataObject) -> None:
-    """FAULTS 47: never fewer that are ready than the count without a batch, never more than the count and the surge.
+def test_faults_47_saved_again_at_every_step_of_a_roll_out(data: st.DataObject) -> None:
+    """Never fewer that are ready than the count without a batch, never more than the count and the surge.
 
     Whatever comes when: a new command is saved at a moment that something happens.
     """

@@ -86,7 +86,7 @@ def test_queues_take_turns(wishes: dict[str, int], number: int) -> None:
         now += 1.0
 
 
-def test_faults_43_500_that_crash_at_once_are_all_back_within_the_rate() -> None:
+def test_faults_43_five_hundred_that_crash_at_once_are_all_back_within_the_rate() -> None:
     told = Told(limited(queue("emails", 300), queue("thumbs", 200)))
     told.rig.advance(60)
     told.starts.clear()
