@@ -115,7 +115,7 @@ def _project(path: str, instance: str | None, environ: Mapping[str, str]) -> Pro
     return Project(
         manifest=os.path.join(directory, name),
         name=instance or os.path.basename(directory) or "root",
-        run_dir=os.path.join(run_root(environ), key),
+        run_dir=_run_dir(environ, key),
         state_dir=os.path.join(state_root(environ), key),
     )
 
@@ -128,14 +128,28 @@ def _key(directory: str, file: str, instance: str | None) -> str:
 
 
 def run_root(environ: Mapping[str, str]) -> str:
-    """Directory of all run directories of this user: the session's, else a private one under /tmp.
+    """Directory of all run directories of this user that are made now."""
+    return _run_roots(environ)[0]
 
-    /run/user/UID is tried even without XDG_RUNTIME_DIR, so that cron and `su` find what a login started.
+
+def _run_roots(environ: Mapping[str, str]) -> list[str]:
+    """The session's directory, that of a service, the login's, and a private one under /tmp: those that are there.
+
+    All are tried whatever XDG_RUNTIME_DIR says, so that cron, `su` and a login find each other's and what systemd runs.
     """
-    for candidate in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.getuid()}"):
-        if os.path.isabs(candidate) and _owned_directory(candidate):
-            return os.path.join(candidate, "procq")
-    return f"/tmp/procq-{os.getuid()}"
+    user = os.getuid()
+    candidates = (environ.get("XDG_RUNTIME_DIR", ""), f"/run/procq-{user}", f"/run/user/{user}")
+    there = dict.fromkeys(each for each in candidates if os.path.isabs(each) and _owned_directory(each))
+    return [*(os.path.join(each, "procq") for each in there), f"/tmp/procq-{user}"]
+
+
+def _run_dir(environ: Mapping[str, str], key: str) -> str:
+    """Where it runs, else where it would run."""
+    places = [os.path.join(root, key) for root in _run_roots(environ)]
+    running = (
+        place for place in places if _owned_directory(place) and os.path.exists(os.path.join(place, "keeper.sock"))
+    )
+    return next(running, places[0])
 
 
 def state_root(environ: Mapping[str, str]) -> str:

@@ -132,7 +132,7 @@ def test_faults_8_process_1_kills_what_is_marked_and_waits_for_it(containers: Co
     throughout(0.5, lambda: not container.has_left() and processes.exists(sleeper), "the wait for what is marked")
     os.waitpid(worker, 0)
     assert container.wait() == 128 + signal.SIGKILL
-    container.procq.forget_sockets()
+    container.procq.tidy_up()
 
 
 def test_faults_8_exit_codes(containers: Containers) -> None:
@@ -144,7 +144,7 @@ def test_faults_8_exit_codes(containers: Containers) -> None:
     killed = at_work(containers(seconds=60))
     killed.kill(signal.SIGKILL, inside=False)
     assert killed.wait() != 0
-    killed.procq.forget_sockets()
+    killed.procq.tidy_up()
     assert not [line for line in ledger(killed) if line.startswith("done")], "the kernel leaves no time for it"
 
 

@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "plan": "show what saving the manifest would change",
     "events": "what happened: starts, exits, changes",
     "schema": "the JSON Schema of the manifest, for editors",
+    "unit": "a systemd unit that runs the manifest",
     "doctor": "look at what procq needs here: kernel, limits, permissions",
     "completion": "completion of commands and queues for bash, zsh or fish",
     "man": "the manual page",

@@ -18,7 +18,7 @@ from procq import wire
 from procq.client import Client, KeeperInfo
 from procq.errors import ProcqError
 from procq.paths import locate
-from tests.process.support import processes
+from tests.process.support import cgroups, processes
 from tests.process.support.oracle import Oracle, keeper_excess, settled
 from tests.process.support.processes import Stat
 from tests.process.support.waiting import PATIENCE, until
@@ -205,10 +205,13 @@ class Procq:
 
     # The end
 
-    def forget_sockets(self) -> None:
-        """What a keeper that was killed could not remove."""
+    def tidy_up(self) -> None:
+        """Removes what a procq that was killed could not: sockets, and its control group."""
         for socket in (self.project.keeper_socket, self.project.api_socket):
             os.unlink(socket)
+        for group in cgroups.bases():
+            if f"-{Path(self.project.run_dir).name}-" in group.name:
+                cgroups.remove(group)
 
     def finish(self) -> None:
         """Teardown: nothing is left open, then nothing is left at all."""
