@@ -19,6 +19,8 @@ from procq.errors import ProcqError
 from procq.paths import locate
 
 PROCQ = Path(sys.executable).with_name("procq")
+_AT_ONCE = "host:\n  starts: 10000 in 1s\n"
+"""What is measured is how fast procq can start workers, not how fast it is told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Stack:
     def save(self, manifest: str) -> None:
         """Replaces the manifest as an editor does: by a rename."""
         beside = self.manifest.with_suffix(".new")
-        beside.write_text(manifest)
+        beside.write_text(_AT_ONCE + manifest)
         beside.rename(self.manifest)
 
     def command(self, *arguments: str) -> list[str]:
