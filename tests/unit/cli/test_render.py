@@ -102,6 +102,21 @@ def test_workers() -> None:
     )
 
 
+def test_workers_that_report_jobs() -> None:
+    workers = [
+        WorkerView("emails.1", "emails", 1, "running", 4711, 7, 3700.0, 0, cpu=1.5, memory=5 << 20, jobs=12_345),
+        WorkerView("emails.2", "emails", 2, "running", 4712, 8, 2.0),
+    ]
+    check(
+        worker_lines(workers, PLAIN),
+        """
+        WORKER     STATE        PID     FOR     JOBS    CPU    MEM   RESTARTS   LAST EXIT
+        emails.1   ● running   4711   1h 1m   12,345   150%   5.0M          –   –
+        emails.2   ● running   4712     2 s        –      –      –          –   –
+        """,
+    )
+
+
 def test_plan() -> None:
     plan = PlanView(
         "/srv/shop/procq.yaml",

@@ -43,11 +43,12 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
 
 
 def worker_lines(workers: Sequence[WorkerView], style: Style) -> list[str]:
-    """A row a worker."""
-    titles = ("WORKER", "STATE", "PID", "FOR", "CPU", "MEM", "RESTARTS", "LAST EXIT")
+    """A row a worker; with its jobs where any of them reports some."""
+    counted = any(worker.jobs is not None for worker in workers)
+    titles = ("WORKER", "STATE", "PID", "FOR", *(("JOBS",) if counted else ()), "CPU", "MEM", "RESTARTS", "LAST EXIT")
     rows = [tuple(style(title, "dim") for title in titles)]
-    rows += [_worker_row(worker, style) for worker in workers]
-    return table(rows, right=(2, 3, 4, 5, 6))
+    rows += [_worker_row(worker, style, counted) for worker in workers]
+    return table(rows, right=(2, 3, 4, 5, 6, *((7,) if counted else ())))
 
 
 def _head(status: StatusView, style: Style, now: float) -> str:
@@ -83,13 +84,15 @@ def _load(view: QueueView | WorkerView) -> tuple[str, str]:
     return cpu, _NOTHING if view.memory is None else size(view.memory)
 
 
-def _worker_row(worker: WorkerView, style: Style) -> tuple[str, ...]:
+def _worker_row(worker: WorkerView, style: Style, counted: bool) -> tuple[str, ...]:
     state = _state(worker.state, style)
+    jobs = _NOTHING if worker.jobs is None else f"{worker.jobs:,}"
     return (
         plain(worker.id),
         state,
         str(worker.pid or _NOTHING),
         _NOTHING if worker.age is None else duration(worker.age),
+        *((jobs,) if counted else ()),
         *_load(worker),
         f"{worker.restarts:,}" if worker.restarts else _NOTHING,
         plain(worker.last_exit or _NOTHING),
