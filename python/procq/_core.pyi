@@ -8,7 +8,7 @@ Messages cross as dictionaries with the key `t` naming their kind; kinds and fie
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, final
 
-__all__ = ["PROTOCOL", "VERSION", "Link", "check_pattern", "host", "usage"]
+__all__ = ["PROTOCOL", "VERSION", "Link", "check_pattern", "host", "resume", "usage"]
 
 PROTOCOL: int
 """The newest protocol this build speaks."""
@@ -57,6 +57,13 @@ def usage(roots: Sequence[tuple[int, int]]) -> list[tuple[float, int, int, int]]
 
 def check_pattern(text: str) -> tuple[str, tuple[int, int] | None] | None:
     """Why `text` is not a pattern that output can be searched for, and where in it; None for one that is."""
+
+def resume(words: Sequence[str]) -> NoReturn:
+    """Goes on as the keeper that another image of this process was, or tries it.
+
+    `words` are those of `rust/core/src/image.rs`. Only in an interpreter that has just been executed for it.
+    Never returns.
+    """
 
 def host(config: Mapping[str, Any]) -> NoReturn:
     """Turns this process into a sentinel with a keeper as its child, and never returns.

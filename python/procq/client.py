@@ -60,6 +60,8 @@ class KeeperInfo:
     started: float
     workers: int
     running: int
+    release: str
+    """The version that runs; empty where it is too old to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,22 @@ class Stopped:
     """Everything is gone; `killed` processes had to be killed."""
 
     killed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """The keeper is of another version now; `workers` were not touched.
+
+    `took` and `held` are seconds: from the request to the answer, and for how many of them nothing was read.
+    A control plane of that version is there once their number is above `starts`.
+    """
+
+    former: str
+    release: str
+    workers: int
+    took: float
+    held: float
+    starts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +245,7 @@ class Client:
                         started=reply["started"] / 1e9,
                         workers=reply["workers"],
                         running=reply["running"],
+                        release=reply.get("release", ""),
                     )
         raise NotRunning(f"{self._project.name} is just ending")
 
@@ -246,6 +265,27 @@ class Client:
                 f"the keeper of {self._project.name} went away while it was stopping the workers",
                 hint="Its sentinel ends what is left within a second. `procq status` tells.",
             )
+
+    def upgrade(self, order: Mapping[str, Any]) -> Upgraded:
+        """Has the keeper become what `order` says (`procq.core.upgrade_order`).
+
+        Raises Refused: then all is as it was.
+        """
+        for reply in self._ask(order):
+            match reply:
+                case {"t": "upgraded"}:
+                    return Upgraded(
+                        former=reply["from"],
+                        release=reply["to"],
+                        workers=reply["workers"],
+                        took=reply["took"] / 1e9,
+                        held=reply["held"] / 1e9,
+                        starts=reply["epoch"],
+                    )
+        raise ProcqError(
+            f"the keeper of {self._project.name} hung up before it said what became of the upgrade",
+            hint="`procq status` tells whether it runs, and which version.",
+        )
 
     def logs(
         self, workers: Sequence[str] = (), tail: int = 0, follow: bool = False

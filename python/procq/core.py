@@ -20,18 +20,37 @@ from procq import _core
 from procq._core import PROTOCOL, VERSION, Link, check_pattern, usage
 from procq.service import ServiceManager
 
-__all__ = ["PROTOCOL", "VERSION", "Hosting", "Link", "check_pattern", "exec_host", "start_owned", "usage"]
+__all__ = [
+    "PROTOCOL",
+    "VERSION",
+    "Hosting",
+    "Link",
+    "check_pattern",
+    "exec_host",
+    "start_owned",
+    "upgrade_order",
+    "usage",
+]
 
 # A bare interpreter, the extension, and nothing else: no site, no packages, about 8 ms and 5 MiB.
 _LOADER = """\
 import marshal, sys
 from _frozen_importlib import ModuleSpec, _load
 from _frozen_importlib_external import ExtensionFileLoader
-name, path = "procq._core", sys.argv[2]
-core = _load(ModuleSpec(name, ExtensionFileLoader(name, path), origin=path))
-with open(int(sys.argv[1]), "rb") as config:
-    config = marshal.load(config)
-core.host(config)
+name, path, what, *rest = "procq._core", *sys.argv[1:]
+try:
+    core = _load(ModuleSpec(name, ExtensionFileLoader(name, path), origin=path))
+    if what == "host":
+        with open(int(rest[0]), "rb") as config:
+            config = marshal.load(config)
+        core.host(config)
+    core.resume([what, *rest])
+except BaseException as error:
+    if what == "resume":
+        # We are the keeper, and cannot be: the former image can. See rust/core/src/image.rs.
+        import posix
+        posix.execv(rest[1], [*rest[2:], f"{type(error).__name__}: {error}"])
+    raise
 """
 
 # Where the keeper puts them in a control plane.
@@ -78,6 +97,9 @@ class Hosting:
             "api_socket": self.api_socket,
             "keeper_fd": self.keeper_fd,
             "lock": self.lock,
+            "release": VERSION,
+            "image": [os.fsencode(word) for word in _image()],
+            "files": [os.fsencode(file) for file in (sys.executable, _core.__file__)],
             "ready_fd": self.ready_fd,
             "owner_fd": owner_fd,
             "notify_socket": None if self.service is None else os.fsencode(self.service.socket),
@@ -97,6 +119,21 @@ def default_tier(environ: Mapping[str, str]) -> int:
     """The highest tier that may be used where nobody has said: PROCQ_TIER, else 2."""
     said = environ.get("PROCQ_TIER", "")
     return int(said) if said in {"1", "2", "3"} else 2
+
+
+def upgrade_order(control: Sequence[str], who: str) -> dict[str, Any]:
+    """The request that makes a running keeper one of this version.
+
+    `control` are the first words of its control plane's command; its options it keeps.
+    """
+    return {
+        "t": "upgrade",
+        "release": VERSION,
+        "command": [os.fsencode(word) for word in _image()],
+        "files": [os.fsencode(file) for file in (sys.executable, _core.__file__)],
+        "control": [os.fsencode(word) for word in control],
+        "who": who,
+    }
 
 
 def exec_host(hosting: Hosting) -> NoReturn:
@@ -142,7 +179,12 @@ def _command(hosting: Hosting, owner_fd: int | None) -> tuple[list[str], int]:
     reader, writer = os.pipe()
     with open(writer, "wb") as pipe:
         marshal.dump(hosting._config(owner_fd), pipe)
-    return [sys.executable, "-I", "-S", "-c", _LOADER, str(reader), _core.__file__], reader
+    return [*_image(), "host", str(reader)], reader
+
+
+def _image() -> list[str]:
+    """The command of a keeper of this version, in front of what it is told."""
+    return [sys.executable, "-I", "-S", "-c", _LOADER, _core.__file__]
 
 
 def _block_signals() -> set[signal.Signals]:

@@ -68,6 +68,11 @@ class ReloadAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOverAsked:
+    """A control plane of another version takes our place: finish what is under way, then hang up."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShuttingDown:
     """Everything is being stopped by the keeper; nothing may be started any more."""
 
@@ -304,6 +309,8 @@ class IntentChanged:
 Fact = Executing | BecameReady | Condemned | SpawnFailed | StopSignalled | Exited | Stuck | Gone | Refused
 Request = SpawnRequested | StopRequested | ConfigureRequested | Delayed | Retired | Forgotten
 WorkerEvent = Fact | Request
-Conversation = Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | ShuttingDown
+Conversation = (
+    Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | HandOverAsked | ShuttingDown
+)
 KeeperEvent = Fact | Conversation | LogProblem | Reported | Probed | Stray
 Event = KeeperEvent | Request | RollOutHalted | IntentChanged

@@ -32,14 +32,19 @@ def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: in
         keeper_socket=project.keeper_socket,
         api_socket=project.api_socket,
         lock=project.lock,
-        # -P: a file of the user's named like a module of the standard library must not be imported instead of it.
-        control=[sys.executable, "-P", "-m", "procq.daemon", *options.arguments()],
+        control=[*control_command(), *options.arguments()],
         environ=service.without(os.environ),
         service=manager,
         prefix_width=PREFIX_WIDTH,
         color=color,
         ready_fd=ready_fd,
     )
+
+
+def control_command() -> list[str]:
+    """The command of a control plane of this version, without its options."""
+    # -P: a file of the user's named like a module of the standard library must not be imported instead of it.
+    return [sys.executable, "-P", "-m", "procq.daemon"]
 
 
 def become(hosting: core.Hosting) -> NoReturn:

@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "restart": "replace running workers by new ones",
     "check": "say whether a manifest is right, without running it",
     "plan": "show what saving the manifest would change",
+    "upgrade": "replace the running procq by the installed one, without restarting a worker",
     "events": "what happened: starts, exits, changes",
     "schema": "the JSON Schema of the manifest, for editors",
     "unit": "a systemd unit that runs the manifest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ import time
 from procq.core import Link
 from procq.daemon.options import Options, parse
 from procq.daemon.plane import ControlPlane
+from procq.daemon.probe import probe
 from procq.engine.local import LocalKeeper
 from procq.engine.loop import Engine
 
@@ -17,14 +19,37 @@ _SWITCH = 0.001
 """Seconds that a thread which reads a large manifest keeps the interpreter from the control loop, at most."""
 
 
+_LAST_WORDS = 1.0
+"""Seconds for the keeper to take what it has been sent."""
+_PAUSE = 0.005
+
+
 async def run(options: Options) -> None:
     """Works until the keeper hangs up."""
-    keeper = LocalKeeper(Link(options.link_fd, "control"), os.environb)
+    link = Link(options.link_fd, "control")
+    keeper = LocalKeeper(link, os.environb)
     await ControlPlane(Engine(keeper, time.monotonic), keeper, options).run()
+    await _hand_over(link)
     # The keeper is gone, or wants another control plane. Nothing here is worth a moment's delay.
     os._exit(0)
 
 
-if __name__ == "__main__":
+async def _hand_over(link: Link) -> None:
+    """What was said last counts: the keeper takes it, if it is still there."""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(_LAST_WORDS):
+            while link.pending():
+                link.send([])
+                await asyncio.sleep(_PAUSE)
+
+
+def main(options: Options) -> None:
+    """Is the control plane, or says whether it could be."""
+    if options.probe_fd >= 0:
+        sys.exit(probe(options.probe_fd))
     sys.setswitchinterval(_SWITCH)
-    asyncio.run(run(parse(sys.argv[1:])))
+    asyncio.run(run(options))
+
+
+if __name__ == "__main__":
+    main(parse(sys.argv[1:]))

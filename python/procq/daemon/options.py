@@ -13,7 +13,8 @@ class Options:
     """The command line of a control plane.
 
     `instance` is what `--name` said, "" without; `since` is when procq was started, on the monotonic clock; `service`
-    whether a service manager wants to hear how procq is.
+    whether a service manager wants to hear how procq is. With `probe_fd` it only says whether it could take over from
+    the intent that stands in that file.
     """
 
     manifest: Path
@@ -24,6 +25,7 @@ class Options:
     service: bool = False
     link_fd: int = -1
     api_fd: int = -1
+    probe_fd: int = -1
 
     def arguments(self) -> list[str]:
         """The inverse of `parse`, without the descriptors: these the keeper adds itself."""
@@ -42,10 +44,12 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="procq.daemon", allow_abbrev=False)
     parser.add_argument("--link-fd", type=int, required=True, help="socket to the keeper")
     parser.add_argument("--api-fd", type=int, required=True, help="listening socket of the API")
+    parser.add_argument("--probe-fd", type=int, default=-1, help="say whether the intent in this file can be read")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--instance", default="")
     parser.add_argument("--since", type=float, required=True)
     parser.add_argument("--prefix-width", type=int, required=True)
     parser.add_argument("--color", action="store_true")
     parser.add_argument("--service", action="store_true")
-    return Options(**vars(parser.parse_args(arguments)))
+    # The keeper may be of another version, and know options that are none any more.
+    return Options(**vars(parser.parse_known_args(arguments)[0]))

@@ -24,7 +24,7 @@ from procq.engine.loop import Engine
 from procq.engine.port import Announce, DeclareReady, ShutDown
 from procq.engine.view import StateView
 from procq.errors import ExitCode, ManifestError, ProcqError
-from procq.events import Event, Gap, Incompatible, ReloadAsked
+from procq.events import Event, Gap, HandOverAsked, Incompatible, ReloadAsked
 from procq.history import History
 from procq.intent import Intent, adopt
 from procq.lives import Lives
@@ -58,6 +58,7 @@ class ControlPlane:
         self._prober = Prober(engine, self._unasked)
         self._sampler = Sampler(engine, core.usage)
         self._misfit: Incompatible | None = None
+        self._retired = asyncio.Event()
         self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
         self._service = Service(engine, self._news, lambda: self._manifests.error) if options.service else None
         if self._service is not None:
@@ -66,12 +67,15 @@ class ControlPlane:
         engine.subscribe(self._news.publish)
 
     async def run(self) -> None:
-        """Attaches, takes up or loads what is wanted, serves. Returns once the keeper has hung up."""
+        """Attaches, takes up or loads what is wanted, serves.
+
+        Returns once the keeper has hung up, or another control plane is to take our place.
+        """
         work = asyncio.create_task(self._work())
         try:
             talk = asyncio.create_task(self._driver.run())
             await asyncio.wait({talk, work}, return_when=asyncio.FIRST_COMPLETED)
-            # The work never ends by itself: where it did, this raises what ended it.
+            # The work ends by itself only when another control plane takes our place: else this raises what ended it.
             await (talk if talk.done() else work)
         finally:
             work.cancel()
@@ -87,12 +91,16 @@ class ControlPlane:
             await asyncio.Event().wait()
         async with asyncio.TaskGroup() as tasks:
             listening = asyncio.Event()
-            tasks.create_task(self._prober.run())
-            tasks.create_task(self._sampler.run())
-            tasks.create_task(self._serve(listening))
-            tasks.create_task(self._declare_ready(listening))
-            tasks.create_task(self._tell_service(listening))
-            tasks.create_task(self._watch(listening))
+            others = [
+                tasks.create_task(self._prober.run()),
+                tasks.create_task(self._sampler.run()),
+                tasks.create_task(self._declare_ready(listening)),
+                tasks.create_task(self._tell_service(listening)),
+                tasks.create_task(self._watch(listening)),
+            ]
+            await self._serve(listening)
+            for task in others:
+                task.cancel()
 
     async def _take_up(self) -> bool:
         """What the control plane before this one intended, else the manifest. False where there is nothing to do."""
@@ -122,6 +130,10 @@ class ControlPlane:
             serving = asyncio.create_task(server.serve([listener]))
             await server.listening.wait()
             listening.set()
+            retired = asyncio.create_task(self._retired.wait())
+            await asyncio.wait({serving, retired}, return_when=asyncio.FIRST_COMPLETED)
+            # Who asks from now on waits in the listener for the next one; who has asked gets an answer.
+            server.stop()
             await serving
 
     async def _watch(self, listening: asyncio.Event) -> None:
@@ -158,6 +170,9 @@ class ControlPlane:
                 case ReloadAsked() | Gap():
                     # What a gap has swallowed may have been the order to reload.
                     self._manifests.ask()
+                case HandOverAsked():
+                    self._engine.save_counters()
+                    self._retired.set()
         # A subscriber of the engine may not send by itself.
         asyncio.get_running_loop().call_soon(self._announce, self._console.bounded(lines))
 

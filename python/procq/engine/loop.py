@@ -36,6 +36,7 @@ from procq.events import (
     Event,
     Fact,
     Gap,
+    HandOverAsked,
     Incompatible,
     IntentChanged,
     KeeperEvent,
@@ -242,6 +243,10 @@ class Engine:
             self._save_at = None
         self._publish()
 
+    def save_counters(self) -> None:
+        """With the next step, and not in a while: another control plane is to count on."""
+        self._save_at = self.now
+
     # --- folding ------------------------------------------------------------------------------------------------
 
     def _fold(self, event: KeeperEvent) -> None:
@@ -263,7 +268,7 @@ class Engine:
             case LogProblem() | Reported():
                 self._slots(event.worker.queue).note(event)
                 self._frozen.pop(event.worker.queue, None)
-            case ReloadAsked() | Incompatible() | Probed():
+            case ReloadAsked() | HandOverAsked() | Incompatible() | Probed():
                 pass
             case _:
                 self._learn(event)

@@ -15,6 +15,7 @@ from procq.events import (
     Exited,
     Gap,
     Gone,
+    HandOverAsked,
     Incompatible,
     KeeperEvent,
     LogProblem,
@@ -165,6 +166,8 @@ def _conversation(m: Message) -> Iterable[KeeperEvent]:
             return (Pinged(m["n"]),)
         case "reload":
             return (ReloadAsked(),)
+        case "retire":
+            return (HandOverAsked(),)
         case "shutting_down":
             return (ShuttingDown(m["reason"], m["fast"]),)
         case "stray":

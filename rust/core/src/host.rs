@@ -46,6 +46,15 @@ pub struct Config {
     #[serde(default)]
     #[allow(missing_docs)]
     pub watchdog_usec: Option<u64>,
+    /// The version, for people.
+    #[serde(default)]
+    pub release: String,
+    /// The command of this image, in front of what it is told: see [`crate::image`]. Without it there is no upgrade.
+    #[serde(default)]
+    pub image: Vec<ByteBuf>,
+    /// The files that it names and consists of.
+    #[serde(default)]
+    pub files: Vec<ByteBuf>,
     /// How the terminal looks.
     #[serde(default)]
     pub console: Console,

@@ -5,6 +5,7 @@
 
 pub mod contain;
 pub mod host;
+pub mod image;
 pub mod keeper;
 pub mod notify;
 pub mod output;

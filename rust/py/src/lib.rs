@@ -2,9 +2,10 @@
 
 mod link;
 
-use procq_core::{host as hosting, pattern, proto::messages, sys};
+use procq_core::{host as hosting, image, pattern, proto::messages, sys};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use std::ffi::OsString;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -13,6 +14,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<link::Link>()?;
     module.add_function(wrap_pyfunction!(usage, module)?)?;
     module.add_function(wrap_pyfunction!(check_pattern, module)?)?;
+    module.add_function(wrap_pyfunction!(resume, module)?)?;
     module.add_function(wrap_pyfunction!(host, module)?)
 }
 
@@ -26,6 +28,11 @@ fn usage(py: Python<'_>, roots: Vec<(i32, u64)>) -> Vec<(f64, u64, u32, u64)> {
 #[pyfunction]
 fn check_pattern(text: &str) -> Option<(String, Option<(usize, usize)>)> {
     pattern::compile(text).err().map(|error| (error.why, error.place))
+}
+
+#[pyfunction]
+fn resume(words: Vec<OsString>) -> PyResult<()> {
+    image::again(words)
 }
 
 #[pyfunction]

@@ -80,7 +80,7 @@ def zombies_of(pid: int) -> list[Stat]:
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """What a process has open, by kind: pipe, socket, terminal (either end), anon_inode:[pidfd], or the path."""
+    """What a process has open, by kind: pipe, socket, terminal (either end), extension, anon_inode:[pidfd], or path."""
     kinds: Counter[str] = Counter()
     directory = Path(f"/proc/{pid}/fd")
     try:
@@ -99,6 +99,8 @@ def descriptors(pid: int) -> Counter[str]:
 def _kind(target: str) -> str:
     if target.startswith(("pipe:", "socket:")):
         return target.partition(":")[0]
+    if "/_core." in target:
+        return "extension"
     return "terminal" if target == "/dev/ptmx" or target.startswith("/dev/pts/") else target
 
 

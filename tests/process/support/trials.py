@@ -26,6 +26,7 @@ class Trials:
     fuzzed: int
     crowds: int
     notices: int
+    upgrades: int
 
     def times(self, factor: int) -> Trials:
         """The same, more often."""
@@ -46,6 +47,7 @@ CI = Trials(
     fuzzed=1_000,
     crowds=1,
     notices=500,
+    upgrades=4,
 )
 
 

@@ -136,6 +136,7 @@ impl Keeper {
                     }
                 }
             }
+            Request::Upgrade(order) => self.ask_upgrade(id, order),
             Request::Unknown => {
                 self.reply(id, &Reply::Error { message: "this procq does not know that request".into() })
             }
@@ -155,10 +156,11 @@ impl Keeper {
             started: self.started,
             workers: self.alive(),
             running: running.count() as u32,
+            release: self.config.release.clone(),
         }
     }
 
-    fn reply(&mut self, id: u64, reply: &Reply) {
+    pub(super) fn reply(&mut self, id: u64, reply: &Reply) {
         if let Some(client) = self.clients.get_mut(&id) {
             let _ = client.channel.push(reply);
         }

@@ -11,7 +11,6 @@ use crate::proto::Channel;
 use crate::state::{Fd, Inherited, Luggage};
 use crate::sys::{self, Child, Exit, Image, SavedChild, SavedStarting, Starting, Verdict};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +34,8 @@ impl Default for Watch {
 const MILLISECOND: u64 = 1_000_000;
 const FIRST_PAUSE: u64 = 100 * MILLISECOND;
 const LONGEST_PAUSE: u64 = 30_000 * MILLISECOND;
+/// Nanoseconds for one that is replaced: to finish what is under way, and then to heed SIGTERM.
+const RETIREMENT: u64 = 3_000 * MILLISECOND;
 /// A control plane that lived so long was healthy: the next pause is short again.
 const HEALTHY: u64 = 30_000 * MILLISECOND;
 /// Failures in a row at the very start, before anything ever worked, after which there is no hope.
@@ -53,6 +54,8 @@ pub(super) struct Control {
     start_at: Option<u64>,
     heard_at: u64,
     ping_at: u64,
+    /// One of another version is to take its place: how often it was asked to go, and when it is asked again.
+    retiring: Option<(u32, u64)>,
 }
 
 enum Kind {
@@ -74,8 +77,8 @@ struct Process {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SavedControl {
-    /// With the listener of the API; without a command the owner of a library has its place.
-    command: Option<(Vec<ByteBuf>, Fd)>,
+    /// The listener of the API; without one the owner of a library has its place.
+    api: Option<Fd>,
     watch: Watch,
     process: Option<SavedProcess>,
     epoch: u64,
@@ -122,16 +125,17 @@ impl Process {
 
 impl Control {
     pub fn save(&self, luggage: &mut Luggage) -> SavedControl {
-        let Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at } = self;
-        let command = match kind {
-            Kind::Command { argv, api } => {
-                let words = argv.iter().map(|word| ByteBuf::from(word.as_bytes()));
-                Some((words.collect(), luggage.pack(api)))
-            }
+        let Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at, .. } =
+            self;
+        // Whoever comes asks it to go anew.
+        let Control { retiring: _, .. } = self;
+        // Its command stands in the configuration.
+        let api = match kind {
+            Kind::Command { argv: _, api } => Some(luggage.pack(api)),
             Kind::Owner => None,
         };
         SavedControl {
-            command,
+            api,
             watch: *watch,
             process: process.as_ref().map(|process| process.save(luggage)),
             epoch: *epoch,
@@ -144,16 +148,13 @@ impl Control {
         }
     }
 
-    pub fn restore(saved: SavedControl, inherited: &Inherited) -> Control {
-        let SavedControl { command, watch, process, epoch, ready, ever_ready, .. } = saved;
+    pub fn restore(saved: SavedControl, argv: Vec<CString>, inherited: &Inherited) -> Control {
+        let SavedControl { api, watch, process, epoch, ready, ever_ready, .. } = saved;
         let SavedControl { failures, start_at, heard_at, ping_at, .. } = saved;
-        let kind = command.map_or(Kind::Owner, |(words, api)| {
-            // They came from C strings.
-            let argv = words.into_iter().filter_map(|word| CString::new(word.into_vec()).ok()).collect();
-            Kind::Command { argv, api: inherited.take(api) }
-        });
+        let kind = api.map_or(Kind::Owner, |api| Kind::Command { argv, api: inherited.take(api) });
         let process = process.map(|process| Process::restore(process, inherited));
-        Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at }
+        let retiring = None;
+        Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at, retiring }
     }
 
     pub fn command(argv: Vec<CString>, api: OwnedFd, watch: Watch) -> Control {
@@ -177,6 +178,7 @@ impl Control {
             start_at,
             heard_at: 0,
             ping_at: 0,
+            retiring: None,
         }
     }
 
@@ -221,10 +223,27 @@ impl Control {
         }
     }
 
+    /// It has been told to make place; from now on it is pressed.
+    pub fn retire(&mut self, now: u64) {
+        if self.process.is_some() {
+            self.retiring = Some((0, now + RETIREMENT));
+        }
+    }
+
+    fn press(&mut self, now: u64) {
+        let times = self.retiring.map_or(0, |(times, _)| times);
+        if times == 0 {
+            self.ask();
+        } else {
+            self.end_now();
+        }
+        self.retiring = Some((times + 1, now + RETIREMENT));
+    }
+
     /// When it next needs attention.
     pub fn next_timer(&self) -> Option<u64> {
         match &self.process {
-            Some(_) => Some(self.ping_at.min(self.silent_at())),
+            Some(_) => self.retiring.map(|(_, at)| at).into_iter().chain([self.ping_at, self.silent_at()]).min(),
             None => self.start_at,
         }
     }
@@ -252,6 +271,8 @@ impl Keeper {
             if self.control.start_at.is_some_and(|at| at <= self.now) {
                 self.start_control();
             }
+        } else if self.control.retiring.is_some_and(|(_, at)| at <= self.now) {
+            self.control.press(self.now);
         } else if self.now >= self.control.silent_at() {
             self.say("the control plane does not answer: replacing it");
             self.control.heard_at = self.now;
@@ -273,13 +294,9 @@ impl Keeper {
 
     fn try_start_control(&mut self) -> io::Result<()> {
         let Kind::Command { argv, api } = &self.control.kind else { return Ok(()) };
-        let env = std::env::vars_os().filter_map(|(name, value)| {
-            use std::os::unix::ffi::OsStringExt;
-            CString::new([name.into_vec(), value.into_vec()].join(&b'=')).ok()
-        });
         let descriptors = Some(self.descriptors);
         let image =
-            Image { argv: argv.clone(), env: env.collect(), mark: self.mark_of(0), descriptors, ..Image::default() };
+            Image { argv: argv.clone(), env: environment(), mark: self.mark_of(0), descriptors, ..Image::default() };
         let api = api.try_clone()?;
         let (ours, theirs) = sys::socket_pair()?;
         let channel = Channel::new(ours)?;
@@ -381,7 +398,10 @@ impl Keeper {
         self.link_lost();
         self.end_heirs_of_control_plane();
         self.unsettled = true;
-        if self.shutdown.is_none() {
+        let retired = self.control.retiring.take().is_some();
+        if retired && self.shutdown.is_none() {
+            (self.control.failures, self.control.start_at) = (0, Some(self.now));
+        } else if self.shutdown.is_none() {
             self.say(&format!("the control plane {}; workers are not touched", describe(exit)));
             if self.now.saturating_sub(since) > HEALTHY {
                 self.control.failures = 0;
@@ -401,7 +421,16 @@ impl Keeper {
     }
 }
 
-fn describe(exit: Exit) -> String {
+/// Ours: what procq was started with.
+pub(super) fn environment() -> Vec<CString> {
+    use std::os::unix::ffi::OsStringExt;
+    let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        CString::new([name.into_vec(), value.into_vec()].join(&b'=')).ok()
+    };
+    std::env::vars_os().filter_map(entry).collect()
+}
+
+pub(super) fn describe(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited with {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}"),

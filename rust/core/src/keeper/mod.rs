@@ -26,6 +26,7 @@ mod tests;
 mod tests_saved;
 mod token;
 mod tree;
+mod upgrade;
 mod worker;
 
 pub use control::Watch;
@@ -35,6 +36,7 @@ pub(crate) use tree::instance_of;
 
 use crate::contain::Base;
 use crate::host::Config;
+use crate::image::Image;
 use crate::output::{ConsoleConfig, Output};
 use crate::proto::Channel;
 use crate::sentinel::Word;
@@ -54,6 +56,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use token::Token;
 use tree::Orphan;
+use upgrade::{Upgrade, Upgraded};
 use worker::Worker;
 
 /// Bytes read at once; one for all, because one thread reads.
@@ -140,6 +143,12 @@ pub struct Keeper {
     shutdown: Option<Shutdown>,
     /// Those who wait for the end have news to hear.
     progress: bool,
+
+    /// What we run, to come back to when an upgrade fails.
+    image: Option<Image>,
+    upgrade: Option<Upgrade>,
+    /// We have just come out of one.
+    upgraded: Option<Upgraded>,
 }
 
 impl Keeper {
@@ -157,6 +166,8 @@ impl Keeper {
             _ => Control::owner(),
         };
         let service = Service::of(config);
+        // Gone already: then there is no upgrade, and everything else.
+        let image = Image::own(&config.image, &config.files).ok().filter(|_| !config.image.is_empty());
         let now = sys::monotonic();
         Ok(Keeper {
             lock: setting.lock,
@@ -202,6 +213,9 @@ impl Keeper {
             listen_again: None,
             shutdown: None,
             progress: false,
+            image,
+            upgrade: None,
+            upgraded: None,
         })
     }
 
@@ -229,6 +243,7 @@ impl Keeper {
             if self.output.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
                 self.attend_output();
             }
+            self.attend_upgrade();
             self.report_progress();
             if self.shutdown_complete() {
                 self.leave();
@@ -270,6 +285,7 @@ impl Keeper {
             Token::Ended(generation) => self.leader_ended(generation),
             Token::Output(generation, stream) => self.read_stream(generation, stream),
             Token::Notices(generation) => self.hear(generation),
+            Token::Trial => self.hear_trial(),
             Token::Orphan(pid) => self.orphan_ended(pid as i32),
             Token::Group(generation) => self.group_changed(generation),
         }
@@ -284,7 +300,9 @@ impl Keeper {
         let stalled =
             self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
         let others = [settling, stalled, self.listen_again, self.service.next_timer(), self.next_alarm()];
-        let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer()].into_iter().chain(others);
+        let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer(), self.upgrade_timer()]
+            .into_iter()
+            .chain(others);
         timers.flatten().min().map(|at| at.saturating_sub(sys::monotonic()))
     }
 

@@ -11,10 +11,12 @@ use super::link::{Link, SavedLink};
 use super::service::Service;
 use super::token::Token;
 use super::tree::{Orphan, SavedOrphan};
+use super::upgrade::SavedUpgrade;
 use super::worker::{SavedWorker, Worker, STREAMS};
 use super::{console_of, Keeper, BUFFER};
 use crate::contain::Base;
 use crate::host::Config;
+use crate::image::Image;
 use crate::output::{self, Output};
 use crate::state::{Fd, Inherited, Luggage};
 use crate::sys::cgroup::Cgroup;
@@ -58,6 +60,7 @@ pub struct Saved {
     base: Option<Base>,
     degraded: bool,
     empty_groups: VecDeque<Cgroup>,
+    pub(super) upgrade: Option<SavedUpgrade>,
 }
 
 impl Keeper {
@@ -77,6 +80,8 @@ impl Keeper {
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
         let Keeper { clients, next_client, listen_again, base, degraded, empty_groups, .. } = self;
+        // Of the upgrade under way its author writes down what is needed.
+        let Keeper { image: _, upgrade: _, upgraded: _, .. } = self;
         let mut saved = Saved {
             descriptors: Vec::new(),
             config: config.clone(),
@@ -104,27 +109,34 @@ impl Keeper {
             base: base.clone(),
             degraded: *degraded,
             empty_groups: empty_groups.clone(),
+            upgrade: None,
         };
         saved.descriptors = luggage.list();
         (saved, luggage)
     }
 
-    /// As it was, but for the writer thread, which begins with [`Keeper::go_on`].
+    /// As it was, but for the writer thread, which begins with [`Keeper::go_on`]. `forwards`: we are the image that was to take over, and not
+    /// the former one that has to go on.
     ///
     /// # Errors
     /// No descriptor can be had for what is made anew. Nothing inherited has been touched then.
-    pub fn restore(saved: Saved, inherited: &Inherited) -> io::Result<Keeper> {
-        let Saved { descriptors: _, config, lock, sentinel, sentinel_pid, listener, announce, limit, .. } = saved;
+    pub fn restore(saved: Saved, inherited: &Inherited, forwards: bool) -> io::Result<Keeper> {
+        let Saved { descriptors: _, mut config, lock, sentinel, sentinel_pid, listener, announce, limit, .. } = saved;
         let Saved { output, started, instance, workers, draining, alarms, orphans, last_generation, .. } = saved;
-        let Saved { closed_outputs, control, link, blob, clients, next_client, listen_again, .. } = saved;
+        let Saved { closed_outputs, control, link, blob, clients, next_client, listen_again, upgrade, .. } = saved;
         let Saved { base, degraded, empty_groups, .. } = saved;
         // What can fail comes first.
         let (poller, signals, null) = (Poller::new()?, SignalSource::new(&[libc::SIGCHLD])?, sys::dev_null()?);
         let output_wake = sys::wakeup()?;
+        let own =
+            (forwards && !config.image.is_empty()).then(|| Image::own(&config.image, &config.files)).transpose()?;
         let (console, wake) = (console_of(&config)?, output_wake.try_clone()?);
         let sentinel = sentinel.ok_or_else(|| io::Error::other("the state names no sentinel"))?;
         let control = control.ok_or_else(|| io::Error::other("the state names no control plane"))?;
         let output = Output::restore(output, console, wake, inherited)?;
+        let upgraded = upgrade.map(|upgrade| upgrade.restore(&mut config, inherited, forwards));
+        let (upgraded, former) = upgraded.map_or((None, None), |(upgraded, former)| (Some(upgraded), former));
+        let command = config.control_command().expect("words that have been a command");
         let workers: HashMap<u64, Worker> =
             workers.into_iter().map(|(generation, saved)| (generation, Worker::restore(saved, inherited))).collect();
         let slots = workers.values().filter(|worker| worker.probe.is_none());
@@ -163,7 +175,7 @@ impl Keeper {
             unreaped: true,
             last_generation,
             closed_outputs,
-            control: Control::restore(control, inherited),
+            control: Control::restore(control, command, inherited),
             link: link.map(|link| Link::restore(link, inherited)),
             blob: blob.into_vec(),
             clients: clients.collect(),
@@ -174,6 +186,9 @@ impl Keeper {
             empty_groups,
             shutdown: None,
             progress: false,
+            image: own.or(former),
+            upgrade: None,
+            upgraded,
         })
     }
 

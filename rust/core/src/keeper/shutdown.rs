@@ -63,6 +63,7 @@ impl Keeper {
                 let (total, wave) = (self.alive(), None);
                 self.shutdown = Some(Shutdown { exit_code, haste, wave, control_deadline: None, total, killed: 0 });
                 self.announce = None;
+                self.abandon_upgrade("everything is being stopped");
                 self.control.start_no_more();
                 if total > 0 {
                     let seconds = (self.end_of_all() - self.now).div_ceil(1_000_000_000);

@@ -95,7 +95,7 @@ fn faults_13_39_a_keeper_comes_back_from_its_state_as_it_was() {
     std::mem::forget(before);
     let saved: Saved = decode(&bytes).unwrap();
     let inherited = Inherited::check(&saved.descriptors).unwrap();
-    let mut after = Keeper::restore(saved, &inherited).unwrap();
+    let mut after = Keeper::restore(saved, &inherited, true).unwrap();
     let again = encode(&after.save().0).unwrap();
     assert!(bytes == again, "it differs from what it was made of");
     inherited.close_rest();
@@ -126,7 +126,7 @@ fn a_trial_needs_no_descriptor_and_touches_nothing() {
     let (keeper, _peer) = busy(&directory);
     let bytes = encode(&keeper.save().0).unwrap();
     let saved: Saved = decode(&bytes).unwrap();
-    let trial = Keeper::restore(decode(&bytes).unwrap(), &Inherited::pretended(&saved.descriptors)).unwrap();
+    let trial = Keeper::restore(decode(&bytes).unwrap(), &Inherited::pretended(&saved.descriptors), true).unwrap();
     assert_eq!(trial.workers.len(), 3);
     assert!(keeper.workers[&2].leader.as_ref().is_some_and(|leader| !leader.has_ended()));
     end(&keeper);

@@ -31,6 +31,8 @@ pub enum Token {
     Output(u64, Stream),
     /// A worker's notify socket.
     Notices(u64),
+    /// The trial of an upgrade: its end, its exec, its output.
+    Trial,
     /// The end of an orphan that was reparented to us, by pid.
     Orphan(u64),
     /// The control group of a worker whose leader has ended.
@@ -61,6 +63,7 @@ impl From<Token> for u64 {
             Token::Orphan(n) => (13, n),
             Token::Group(n) => (14, n),
             Token::Notices(n) => (15, n),
+            Token::Trial => (16, 0),
         };
         debug_assert!(number <= LARGEST);
         kind << SHIFT | number
@@ -89,6 +92,7 @@ impl Token {
             13 => Token::Orphan(number),
             14 => Token::Group(number),
             15 => Token::Notices(number),
+            16 => Token::Trial,
             _ => return None,
         })
     }
@@ -102,7 +106,7 @@ mod tests {
     fn packing_and_unpacking_agree() {
         let streams = [Stream::Stdout, Stream::Stderr];
         let mut all = vec![Token::Sentinel, Token::Children, Token::Writer, Token::Listener, Token::Link];
-        all.extend([Token::ControlStarting, Token::ControlEnded]);
+        all.extend([Token::ControlStarting, Token::ControlEnded, Token::Trial]);
         all.extend(streams.map(Token::ControlStream));
         for n in [0, 1, LARGEST] {
             all.extend([Token::Client(n), Token::Starting(n), Token::Ended(n), Token::Orphan(n), Token::Group(n)]);

@@ -131,7 +131,7 @@ impl Keeper {
         let mut complete = true;
         for pid in children {
             let known = self.leaders.get(&pid).and_then(|g| self.workers.get(g)).is_some_and(|w| w.leader.is_some());
-            if known || self.orphans.contains_key(&pid) || self.control.is(pid) {
+            if known || self.orphans.contains_key(&pid) || self.control.is(pid) || self.is_trial(pid) {
                 continue;
             }
             // It stays where it is until we reap it.
@@ -222,6 +222,8 @@ impl Keeper {
                 self.leader_ended(generation);
             } else if self.control.is(pid) {
                 self.control_ended();
+            } else if self.is_trial(pid) {
+                self.hear_trial();
             } else if self.orphans.contains_key(&pid) {
                 self.orphan_ended(pid);
             } else {

@@ -320,6 +320,8 @@ pub enum Event {
     Ping {
         n: u64,
     },
+    /// A control plane of another version takes your place: finish what is under way, then hang up.
+    Retire {},
     /// SIGHUP: look at the manifest again.
     Reload {},
     /// Everything is being stopped; nothing may be started any more.
@@ -369,8 +371,26 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Become another version, while workers run. `Upgraded` follows, or an `Error`: then everything is as it was.
+    Upgrade(Order),
     #[serde(other)]
     Unknown,
+}
+
+/// Which version to become: the words are those of [`crate::image`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Order {
+    /// Its name, for people.
+    pub release: String,
+    /// The command of its image.
+    pub command: Vec<ByteBuf>,
+    /// Files that the command names and consists of. Absolute, owned by the keeper's user or root.
+    pub files: Vec<ByteBuf>,
+    /// The first words of its control plane's command; what begins with two dashes stays as it was.
+    pub control: Vec<ByteBuf>,
+    /// Who asks, for the log.
+    pub who: String,
 }
 
 /// From the keeper to a client on its own socket.
@@ -391,6 +411,9 @@ pub enum Reply {
         started: u64,
         workers: u32,
         running: u32,
+        /// The version, for people.
+        #[serde(default)]
+        release: String,
     },
     /// Sent on every change while everything stops.
     Progress {
@@ -401,6 +424,17 @@ pub enum Reply {
     /// Everything is gone.
     Stopped {
         killed: u32,
+    },
+    /// The one that answers is another version than the one that was asked. Of the control plane nothing is said yet: a new one is
+    /// there when its number is above `epoch`.
+    Upgraded {
+        from: String,
+        to: String,
+        workers: u32,
+        /// Nanoseconds from the request until now, and for how many of them nothing was read or reaped.
+        took: u64,
+        held: u64,
+        epoch: u64,
     },
     /// A piece of output, whole lines except where `partial`.
     Output {

@@ -2,15 +2,17 @@
 //! with one thread. It starts itself again for the parts to be played; see [`stage::play`].
 
 mod stage;
+mod versions;
 
 use procq_core::proto::messages::{Command, Configure, Event, Reply, Request, Stage, StopPolicy};
 use procq_core::sys::{self, process};
 use stage::{patiently, Hosted, Part, Setup};
 use std::time::{Duration, Instant};
+use versions::Project;
 
 type Scene = (&'static str, fn());
 
-const SCENES: [Scene; 10] = [
+const SCENES: [Scene; 11] = [
     ("the_sentinel_ends_more_processes_than_it_may_have_descriptors", more_processes_than_descriptors_after_the_keeper),
     ("a_slot_is_not_free_before_a_tree_larger_than_the_descriptor_limit_is_gone", a_tree_larger_than_the_limit),
     ("faults_24_without_descriptors_spawns_fail_and_clients_are_served", without_descriptors),
@@ -21,9 +23,11 @@ const SCENES: [Scene; 10] = [
     ("faults_6_thousands_that_ignore_term_end_at_one_deadline", a_thousand_deadlines_at_once),
     ("an_owner_that_looks_away_for_a_moment_misses_no_exit", the_last_events_are_delivered),
     ("the_outer_process_takes_the_rest_with_it", the_outer_process_dies),
+    ("faults_13_65_an_image_that_cannot_take_over_costs_nothing", images_that_cannot),
 ];
 
 fn main() {
+    versions::play();
     stage::play();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     for (name, scene) in SCENES {
@@ -33,6 +37,23 @@ fn main() {
             println!("test {name} ... ok ({:.1} s)", begun.elapsed().as_secs_f64());
         }
     }
+}
+
+/// Errors and panics, before anything was taken over and in the middle of it: the former image goes on.
+fn images_that_cannot() {
+    let project = Project::start();
+    let (keeper, _, worker) = project.look();
+    for release in ["0", "good"] {
+        for (flavour, why) in [("panics", "planted"), ("stumbles", "is not to be had"), ("counts-twice", "twice")] {
+            let reply = project.upgrade(flavour);
+            assert!(matches!(&reply, Reply::Error { message } if message.contains(why)), "{flavour}: {reply:?}");
+            assert_eq!(project.look(), (keeper, release.to_owned(), worker), "{flavour}");
+        }
+        let reply = project.upgrade("good");
+        assert!(matches!(reply, Reply::Upgraded { workers: 1, .. }), "{reply:?}");
+        assert_eq!(project.look(), (keeper, "good".to_owned(), worker));
+    }
+    project.end();
 }
 
 /// A worker with `count` children that no death signal reaches.
