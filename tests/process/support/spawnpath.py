@@ -66,7 +66,13 @@ PARENT: dict[str, Expected] = {
     "prlimit64 RLIMIT_NOFILE get": _ALWAYS,
     "fcntl F_GETFL": _ALWAYS,
     "munmap": _ALWAYS,
+    "geteuid": _ALWAYS,
+    "recvmsg": Runs(("EINTR",)),
     # A spawn, in its order.
+    "socket": Fails("streams", _LACKS),
+    "setsockopt": Fails("streams", ("ENOMEM",)),
+    "setsockopt 2": Runs(("ENOPROTOOPT", "ENOMEM")),
+    "bind": Fails("streams", ("ENOMEM",)),
     "pipe2": Fails("streams", _LACKS),
     "pipe2 2": Fails("streams", _LACKS),
     "fcntl F_SETFL": Fails("streams", ("ENOMEM",)),
@@ -80,6 +86,7 @@ PARENT: dict[str, Expected] = {
     "epoll_ctl ADD 2": Fails("clone", ("ENOMEM", "ENOSPC")),
     "epoll_ctl ADD 3": Fails("clone", ("ENOMEM", "ENOSPC")),
     "epoll_ctl ADD 4": Fails("clone", ("ENOMEM", "ENOSPC")),
+    "epoll_ctl ADD 5": Fails("clone", ("ENOMEM", "ENOSPC")),
     # Its end: the children are looked at once more.
     "openat /proc/self/task/N/children": Runs(_LACKS),
     "statx": Runs(("ENOMEM",)),
