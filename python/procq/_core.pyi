@@ -8,7 +8,7 @@ Messages cross as dictionaries with the key `t` naming their kind; kinds and fie
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, final
 
-__all__ = ["PROTOCOL", "VERSION", "Link", "check_pattern", "host", "resume", "usage"]
+__all__ = ["PROTOCOL", "VERSION", "Link", "check_pattern", "containment", "host", "resume", "usage"]
 
 PROTOCOL: int
 """The newest protocol this build speaks."""
@@ -57,6 +57,9 @@ def usage(roots: Sequence[tuple[int, int]]) -> list[tuple[float, int, int, int]]
 
 def check_pattern(text: str) -> tuple[str, tuple[int, int] | None] | None:
     """Why `text` is not a pattern that output can be searched for, and where in it; None for one that is."""
+
+def containment() -> tuple[str | None, str | None, str, list[str]]:
+    """Where control groups could be made: this process's group, what is missing (a word, and a text), controllers."""
 
 def resume(words: Sequence[str]) -> NoReturn:
     """Goes on as the keeper that another image of this process was, or tries it.

@@ -62,6 +62,10 @@ class KeeperInfo:
     running: int
     release: str
     """The version that runs; empty where it is too old to say."""
+    tier: int = 0
+    """Of containment (docs/guarantees.md); 0 of a keeper that does not say."""
+    degraded: bool = False
+    """No control group can be made for new workers at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +250,8 @@ class Client:
                         workers=reply["workers"],
                         running=reply["running"],
                         release=reply.get("release", ""),
+                        tier=reply.get("tier", 0),
+                        degraded=reply.get("degraded", False),
                     )
         raise NotRunning(f"{self._project.name} is just ending")
 

@@ -23,6 +23,7 @@ from procq.service import ServiceManager
 __all__ = [
     "PROTOCOL",
     "VERSION",
+    "Containment",
     "Hosting",
     "Link",
     "check_pattern",
@@ -113,6 +114,22 @@ class Hosting:
             "watch": {"ping": round(self.ping * 1000), "silence": round(self.silence * 1000)},
             "contain": {"most": self.tier or default_tier(os.environ), "required": self.tier_required},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Containment:
+    """Whether control groups can be made from here. `lack` is a word for what is missing, `why` says it to people."""
+
+    cgroup: str | None
+    lack: str | None
+    why: str
+    controllers: tuple[str, ...]
+
+
+def containment() -> Containment:
+    """Looks, with the eyes of the keeper, and changes nothing."""
+    cgroup, lack, why, controllers = _core.containment()
+    return Containment(cgroup, lack, why, tuple(controllers))
 
 
 def default_tier(environ: Mapping[str, str]) -> int:

@@ -121,6 +121,8 @@ class StatusView:
     """Version of the control plane that answers."""
     manifest_error: str | None = None
     """Why the file on disk is not in force."""
+    tier: int | None = None
+    """How workers are held together (docs/guarantees.md): 1 to 3; None of a procq that does not know."""
     queues: tuple[QueueView, ...] = field(default=(), metadata={"item": QueueView})
     workers: tuple[WorkerView, ...] = field(default=(), metadata={"item": WorkerView})
 

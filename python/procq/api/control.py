@@ -26,6 +26,8 @@ class Facts:
     keeper_pid: int
     control_plane_pid: int
     manifest_error: str | None
+    tier: int | None = None
+    """Of containment (docs/guarantees.md); None where it is not known."""
 
 
 class Control(Protocol):

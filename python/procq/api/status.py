@@ -29,6 +29,7 @@ async def get_status(request: Request) -> Response:
             shutting_down=view.observed.shutting_down,
             procq_version=core.VERSION,
             manifest_error=facts.manifest_error,
+            tier=facts.tier,
             queues=tuple(queue_view(view, name, now, about) for name in queue_names(view)),
             workers=tuple(views(control, chosen, about)),
         )

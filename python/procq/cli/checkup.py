@@ -109,26 +109,23 @@ def _has_subreaper() -> bool:
 
 
 def _cgroup() -> Iterator[Finding]:
-    """T2: a control group of our own."""
-    hint = "systemd-run --user --scope -p Delegate=yes procq up"
-    own = _own_cgroup()
-    if own is None:
-        yield Finding("cgroup", "weak", "no cgroup v2 here: limits of memory and CPU will not be possible (T2)")
-    elif os.access(own / "cgroup.procs", os.W_OK) and os.access(own, os.W_OK):
-        yield Finding("cgroup", "good", f"{own} is delegated to you (T2)")
+    """T2, a control group a worker; T3, a PID namespace around all of them."""
+    from procq import core
+    from procq.cli import tiers
+
+    found = core.containment()
+    if found.lack is None:
+        missing = tiers.controllers_missing(found)
+        limits = "" if not missing else f"; no controller of {' and '.join(missing)}: those limits are only watched"
+        yield Finding("cgroup", "good", f"T2 can be had: each worker gets a control group in {found.cgroup}{limits}")
     else:
-        text = f"{own} is not delegated to you: workers are held together by other means (T1)"
-        yield Finding("cgroup", "weak", text, f"Not needed yet. To have one: {hint}")
-
-
-def _own_cgroup() -> Path | None:
-    try:
-        with open("/proc/self/cgroup") as file:
-            paths = [line.rstrip("\n")[3:] for line in file if line.startswith("0::")]
-    except OSError:
-        return None
-    found = Path("/sys/fs/cgroup") / paths[0].lstrip("/") if paths else None
-    return found if found is not None and (found / "cgroup.procs").exists() else None
+        text = f"T2 cannot be had: {found.why}; workers are held together by their marks (T1)"
+        yield Finding("cgroup", "weak", text, tiers.remedy(found.lack, root=os.geteuid() == 0))
+    lack = tiers.namespace_lack()
+    if lack is None:
+        yield Finding("namespace", "good", "T3 can be had: `procq up --tier 3`")
+    else:
+        yield Finding("namespace", "weak", f"T3 cannot be had: {lack[0]}", lack[1])
 
 
 def _project(options: argparse.Namespace) -> tuple[Project | None, Finding]:
@@ -285,8 +282,13 @@ def _running(project: Project) -> Iterator[Finding]:
     except ProcqError as error:
         yield Finding("running", "bad", error.message, error.hint)
         return
-    text = f"{status.project} is up {duration(status.up_for)}, keeper {info.pid}, {count(info.running, 'worker')}"
+    in_tier = f" in T{info.tier}" if info.tier else ""
+    workers = count(info.running, "worker")
+    text = f"{status.project} is up {duration(status.up_for)}{in_tier}, keeper {info.pid}, {workers}"
     yield Finding("running", "good", text)
+    if info.degraded:
+        text = "no control group can be made at the moment: new workers are held together by their marks (T1)"
+        yield Finding("running", "weak", text, "`procq logs` shows since when; limits of descendants are one cause.")
     if status.procq_version is not None and status.procq_version != VERSION:
         text = f"it runs procq {status.procq_version}, installed is {VERSION}"
         yield Finding("running", "weak", text, "`procq down`, then `procq up` when it suits.")

@@ -16,8 +16,13 @@ PREFIX_WIDTH = 13
 """Columns for the name of a worker in front of its output; longer names push their lines to the right."""
 
 
-def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: int | None = None) -> core.Hosting:
-    """Everything the keeper needs to know. It writes a byte to `ready_fd` once the queues run."""
+def hosting(
+    project: Project, instance: str | None, *, color: bool, ready_fd: int | None = None, tier: int | None = None
+) -> core.Hosting:
+    """Everything the keeper needs to know. It writes a byte to `ready_fd` once the queues run.
+
+    `tier` is what a person asked for, and an error where it cannot be had.
+    """
     manager = service.own()
     options = Options(
         manifest=Path(project.manifest),
@@ -38,6 +43,8 @@ def hosting(project: Project, instance: str | None, *, color: bool, ready_fd: in
         prefix_width=PREFIX_WIDTH,
         color=color,
         ready_fd=ready_fd,
+        tier=tier,
+        tier_required=tier is not None,
     )
 
 

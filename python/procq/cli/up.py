@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="run in the background, return when every worker is ready; --wait=30s for at most so long",
     )
+    parser.add_argument(
+        "--tier",
+        choices=("1", "2", "3"),
+        help="how workers are held together: 1 marks, 2 control groups as well, 3 in a PID namespace of their own; "
+        "an error where it cannot be had (default: 2 where it can, $PROCQ_TIER)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: one JSON document instead of text")
 
@@ -57,9 +63,13 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         return _wait(project, patience, terminal)
     project.prepare()
     refuse_second(project)
+    tier = None if options.tier is None else int(options.tier)
     if not (options.detach or options.wait):
-        become(hosting(project, options.name, color=terminal.color))
-    background.start(project, lambda ready_fd: become(hosting(project, options.name, color=False, ready_fd=ready_fd)))
+        become(hosting(project, options.name, color=terminal.color, tier=tier))
+    background.start(
+        project,
+        lambda ready_fd: become(hosting(project, options.name, color=False, ready_fd=ready_fd, tier=tier)),
+    )
     terminal.line(f"{terminal.style(_name(project), 'bold')} runs   `procq status` shows it, `procq down` stops it")
     terminal.line(terminal.style(f"its output is in {project.log_file}", "dim"))
     return _wait(project, patience, terminal) if options.wait else ExitCode.DONE

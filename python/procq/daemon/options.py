@@ -14,7 +14,8 @@ class Options:
 
     `instance` is what `--name` said, "" without; `since` is when procq was started, on the monotonic clock; `service`
     whether a service manager wants to hear how procq is. With `probe_fd` it only says whether it could take over from
-    the intent that stands in that file.
+    the intent that stands in that file. `tier` of containment is in force, 0 where the keeper did not say; `keeper_pid`
+    is its number outside of its namespace.
     """
 
     manifest: Path
@@ -26,9 +27,11 @@ class Options:
     link_fd: int = -1
     api_fd: int = -1
     probe_fd: int = -1
+    tier: int = 0
+    keeper_pid: int = 0
 
     def arguments(self) -> list[str]:
-        """The inverse of `parse`, without the descriptors: these the keeper adds itself."""
+        """The inverse of `parse`, without what the keeper adds itself."""
         return [
             f"--manifest={self.manifest}",
             f"--instance={self.instance}",
@@ -51,5 +54,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--prefix-width", type=int, required=True)
     parser.add_argument("--color", action="store_true")
     parser.add_argument("--service", action="store_true")
+    parser.add_argument("--tier", type=int, default=0)
+    parser.add_argument("--keeper-pid", type=int, default=0)
     # The keeper may be of another version, and know options that are none any more.
     return Options(**vars(parser.parse_known_args(arguments)[0]))

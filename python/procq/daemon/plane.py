@@ -204,7 +204,8 @@ class ControlPlane:
             manifest=str(self._options.manifest),
             in_force_since=self._manifests.in_force_since,
             up_for=time.monotonic() - self._options.since,
-            keeper_pid=os.getppid(),
+            keeper_pid=self._options.keeper_pid or os.getppid(),
+            tier=self._options.tier or None,
             control_plane_pid=os.getpid(),
             manifest_error=self._manifests.error,
         )

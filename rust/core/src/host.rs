@@ -1,6 +1,6 @@
 //! How a process becomes a sentinel with a keeper as its child. Called once, single-threaded, and never returned from.
 
-use crate::contain::{launcher, Allowed, Base, Place};
+use crate::contain::{launcher, life, Allowed, Base, Place, Standing};
 use crate::keeper::{random_instance, Keeper, Setting, Watch};
 use crate::sentinel;
 use crate::service::Manager;
@@ -64,6 +64,9 @@ pub struct Config {
     /// What may hold workers together.
     #[serde(default)]
     pub contain: Allowed,
+    /// What does.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// How lines look on the terminal.
@@ -104,7 +107,7 @@ pub fn run(config: Config) -> ! {
 }
 
 /// Returns only when there is nothing to run.
-fn become_both(config: Config) -> io::Result<()> {
+fn become_both(mut config: Config) -> io::Result<()> {
     sys::open_standard_streams()?;
     sys::close_on_exec_all();
     if !process::own_children()?.is_empty() {
@@ -120,7 +123,18 @@ fn become_both(config: Config) -> io::Result<()> {
     let announce = config.ready_fd.map(sys::adopt_fd).transpose()?;
     let descriptors = sys::descriptor_limit();
     let instance = random_instance();
+    let record = config.run_dir.clone();
+    record.as_deref().map(life::sweep).iter().for_each(tell);
+    let namespace = config.contain.most > 2;
+    if namespace {
+        sys::begin_namespace().map_err(|error| cannot("T3", &error))?;
+    }
     let base = control_groups(&config, instance)?;
+    config.standing.tier = if namespace { 3 } else { 1 + u8::from(base.is_some()) };
+    if let Some(directory) = &record {
+        let life = life::Life::own(instance, base.as_ref())?;
+        life::remember(directory, &life).map_err(|error| about(directory, &error))?;
+    }
     sys::become_subreaper()?;
     let (sentinel, link) = sys::packet_pair()?;
     let manager = config.notify_socket.as_ref().map(|address| Manager::at(address)).transpose()?;
@@ -137,7 +151,7 @@ fn become_both(config: Config) -> io::Result<()> {
             drop((sentinel, listener, api, announce, owner));
             sys::set_name(c"procq-sentinel");
             let keeper = Child::open(pid)?;
-            sentinel::run(&keeper, &link, instance, base.as_ref(), manager)
+            sentinel::run(&keeper, &link, instance, base.as_ref(), record.as_deref(), manager)
         }
     }
 }
@@ -156,29 +170,63 @@ fn control_groups(config: &Config, instance: u64) -> io::Result<Option<Base>> {
     };
     match made {
         Ok(base) => Ok(Some(base)),
-        Err(error) if allowed.required && allowed.most == 2 => Err(io::Error::new(
-            error.kind(),
-            format!("tier T2 cannot be had: {error}; `procq doctor` says what is missing"),
-        )),
+        Err(error) if allowed.required && allowed.most == 2 => Err(cannot("T2", &error)),
         Err(_) => Ok(None),
     }
 }
 
+fn cannot(tier: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("tier {tier} cannot be had: {error}; `procq doctor` says what is missing"))
+}
+
+/// What an earlier life had left is told where the first lines of this one will stand.
+fn tell(swept: &life::Swept) {
+    let life::Swept { ended, killed, spared, left } = *swept;
+    let processes = |n: usize| if n == 1 { "1 process".to_owned() } else { format!("{n} processes") };
+    let mut lines = String::new();
+    if ended > 0 {
+        lines += &format!("procq: ended {} that an earlier life had left, {killed} by SIGKILL\n", processes(ended));
+    }
+    if left > 0 {
+        lines += &format!("procq: {} of an earlier life cannot be ended\n", processes(left));
+    }
+    if spared > 0 {
+        lines += &format!(
+            "procq: left alone {} with the cookie of an earlier life and without its mark\n",
+            processes(spared)
+        );
+    }
+    let _ = sys::write(io::stderr().as_fd(), lines.as_bytes());
+}
+
 /// The child's half. A panic ends in an exit code, never in Python.
-fn keep(setting: Setting) -> ! {
+fn keep(mut setting: Setting) -> ! {
+    let sockets = [setting.config.keeper_socket.clone(), setting.config.api_socket.clone()];
     let work = std::panic::AssertUnwindSafe(|| -> io::Result<()> {
         sys::set_name(c"procq-keeper");
+        let standing = &mut setting.config.standing;
+        standing.keeper = sys::own_pid();
+        if standing.tier == 3 {
+            standing.keeper = sys::settle_in_namespace().map_err(|error| cannot("T3", &error))?;
+        }
+        if !setting.config.control.is_empty() {
+            let found = [format!("--tier={}", standing.tier), format!("--keeper-pid={}", standing.keeper)];
+            setting.config.control.extend(found.map(|word| word.into_bytes().into()));
+        }
         sys::new_session()?;
         sys::become_subreaper()?;
         sys::raise_descriptor_limit();
         sys::return_large_buffers();
         if let Some(lock) = &setting.lock {
-            sys::rewrite(lock.as_fd(), format!("{}\n", sys::own_pid()).as_bytes())?;
+            sys::rewrite(lock.as_fd(), format!("{}\n", setting.config.standing.keeper).as_bytes())?;
         }
         Keeper::new(setting)?.run()
     });
     if let Ok(Err(error)) = std::panic::catch_unwind(work) {
         let _ = sys::write(io::stderr().as_fd(), format!("procq: cannot start: {error}\n").as_bytes());
+        for socket in sockets.iter().flatten() {
+            let _ = std::fs::remove_file(socket);
+        }
     }
     sys::leave(1)
 }

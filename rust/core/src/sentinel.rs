@@ -6,12 +6,13 @@
 //! It exists because orphans go past a dead subreaper's children to the next living one: that is us. Nothing else is done here, so
 //! that there is nothing to upgrade and nothing to go wrong.
 
-use crate::contain::Base;
+use crate::contain::{life, Base};
 use crate::keeper::{end_all_children, end_children, instance_of};
 use crate::service::{self, Manager};
 use crate::sys::{self, process, Child, Exit, Interest, Poller, Ready, SignalSource};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// What sentinel and keeper say to each other: a packet each, which begins with the word's byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,14 @@ const SIGNALS: [i32; 8] = [
 ];
 
 /// Waits for the keeper to end, then for everything else, then leaves with the keeper's code.
-pub fn run(keeper: &Child, link: &OwnedFd, instance: u64, base: Option<&Base>, manager: Option<Manager>) -> ! {
+pub fn run(
+    keeper: &Child,
+    link: &OwnedFd,
+    instance: u64,
+    base: Option<&Base>,
+    record: Option<&Path>,
+    manager: Option<Manager>,
+) -> ! {
     let exit = watch(keeper, link, manager).unwrap_or(Exit::Code(1));
     base.iter().for_each(|base| base.kill());
     if sys::own_pid() == 1 {
@@ -83,6 +91,7 @@ pub fn run(keeper: &Child, link: &OwnedFd, instance: u64, base: Option<&Base>, m
         end_all_children(None);
     }
     base.iter().for_each(|base| base.abandon());
+    record.iter().for_each(|directory| life::forget(directory));
     sys::leave(match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,

@@ -2,6 +2,7 @@
 
 mod link;
 
+use procq_core::contain::{Lack, Place};
 use procq_core::{host as hosting, image, pattern, proto::messages, sys};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -13,6 +14,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<link::Link>()?;
     module.add_function(wrap_pyfunction!(usage, module)?)?;
+    module.add_function(wrap_pyfunction!(containment, module)?)?;
     module.add_function(wrap_pyfunction!(check_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(resume, module)?)?;
     module.add_function(wrap_pyfunction!(host, module)?)
@@ -28,6 +30,14 @@ fn usage(py: Python<'_>, roots: Vec<(i32, u64)>) -> Vec<(f64, u64, u32, u64)> {
 #[pyfunction]
 fn check_pattern(text: &str) -> Option<(String, Option<(usize, usize)>)> {
     pattern::compile(text).err().map(|error| (error.why, error.place))
+}
+
+#[pyfunction]
+fn containment() -> (Option<String>, Option<&'static str>, String, Vec<String>) {
+    let place = Place::find();
+    let cgroup = place.own.as_ref().map(|own| own.path().display().to_string());
+    let why = place.lack.map_or_else(String::new, |lack| lack.to_string());
+    (cgroup, place.lack.map(Lack::word), why, place.controllers())
 }
 
 #[pyfunction]

@@ -1,6 +1,7 @@
 //! What holds the trees of workers together besides their marks: the tiers, and the control groups of T2.
 
 mod base;
+pub mod life;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,4 +21,14 @@ impl Default for Allowed {
     fn default() -> Allowed {
         Allowed { most: 2, required: false }
     }
+}
+
+/// What the host has found out, and the caller cannot say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// The tier in force.
+    pub tier: u8,
+    /// The keeper's number outside of its namespace.
+    pub keeper: i32,
 }

@@ -147,7 +147,7 @@ impl Keeper {
         let running = self.workers.values().filter(|worker| worker.counts() && worker.phase == Phase::Running);
         Reply::Info {
             version: VERSION,
-            pid: sys::own_pid(),
+            pid: self.config.standing.keeper,
             sentinel: self.sentinel_pid,
             control_plane: self.control.pid(),
             epoch: self.control.epoch,
@@ -157,6 +157,8 @@ impl Keeper {
             workers: self.alive(),
             running: running.count() as u32,
             release: self.config.release.clone(),
+            tier: self.config.standing.tier,
+            degraded: self.degraded,
         }
     }
 

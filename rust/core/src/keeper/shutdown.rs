@@ -3,6 +3,7 @@
 use super::stuck::STUCK;
 use super::worker::Worker;
 use super::Keeper;
+use crate::contain::{life, Base};
 use crate::proto::messages::{Event, Reply};
 use crate::sys::{self, process, Child};
 use std::collections::{BTreeMap, HashSet};
@@ -191,8 +192,9 @@ impl Keeper {
             let _ = std::fs::remove_file(path);
         }
         // Else the sentinel does it.
-        if let Some(base) = self.base.filter(|_| matches!(sys::recv(self.sentinel.as_fd(), &mut [0; 64]), Ok(0))) {
-            base.abandon();
+        if matches!(sys::recv(self.sentinel.as_fd(), &mut [0; 64]), Ok(0)) {
+            self.base.iter().for_each(Base::abandon);
+            self.config.run_dir.iter().for_each(|directory| life::forget(directory));
         }
         sys::leave(exit_code)
     }

@@ -414,6 +414,12 @@ pub enum Reply {
         /// The version, for people.
         #[serde(default)]
         release: String,
+        /// Of containment; 0 of a keeper that does not know.
+        #[serde(default)]
+        tier: u8,
+        /// No control group can be made for new workers at the moment.
+        #[serde(default)]
+        degraded: bool,
     },
     /// Sent on every change while everything stops.
     Progress {

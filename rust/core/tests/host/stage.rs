@@ -68,7 +68,7 @@ fn play_sentinel() -> ! {
     let keeper = spawn(&["sleep", "98765"]);
     drop(spawn(&["sleep", "0.1"]));
     let (link, _other) = sys::packet_pair().unwrap();
-    procq_core::sentinel::run(&keeper, &link, 1, None, None)
+    procq_core::sentinel::run(&keeper, &link, 1, None, None, None)
 }
 
 /// This program again, in a process group of its own, as one of the parts. Whatever a scene that fails leaves of it is ended.

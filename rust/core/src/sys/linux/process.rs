@@ -25,6 +25,8 @@ pub struct Stat {
     pub threads: u64,
     /// Resident memory, in pages.
     pub pages: u64,
+    /// When it began, in clock ticks since the machine was started.
+    pub started: u64,
 }
 
 /// Reads `/proc/PID/stat`; `None` when the process is gone.
@@ -45,6 +47,7 @@ pub fn stat(pid: i32) -> Option<Stat> {
         ticks: number(14)? + number(15)? + number(16)? + number(17)?,
         threads: number(20)?,
         pages: number(24)?,
+        started: number(22)?,
     })
 }
 
@@ -107,8 +110,8 @@ fn children_by_scan(parent: i32) -> io::Result<Vec<i32>> {
     Ok(every()?.filter(|pid| stat(*pid).is_some_and(|s| s.parent == parent)).collect())
 }
 
-/// All processes of the machine.
-pub(super) fn every() -> io::Result<impl Iterator<Item = i32>> {
+/// Every process of this namespace.
+pub fn every() -> io::Result<impl Iterator<Item = i32>> {
     let entries = fs::read_dir("/proc")?.flatten();
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
 }
