@@ -51,8 +51,9 @@ def usage(roots: Sequence[tuple[int, int]]) -> list[tuple[float, int, int, int]]
 
     Each is given by its leader's pid and a limit in bytes. Seconds of processor time since their start, bytes of
     memory, how many processes they are (0 where the pid is gone), and how many threads. Shared pages count for each
-    process, unless that would be more than the limit: then in parts, one for each process that has them. Reads every
-    process of the machine once, without the interpreter lock.
+    process, unless that would be more than the limit: then in parts, one for each process that has them. Where the
+    limit is less than 2**64 - 1, the worker's control group is asked first. Reads every process of the machine once,
+    without the interpreter lock.
     """
 
 def check_pattern(text: str) -> tuple[str, tuple[int, int] | None] | None:

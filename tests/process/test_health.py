@@ -1,9 +1,10 @@
-"""Ready workers are asked whether they are well: real servers."""
+"""Ready workers are asked whether they are well: real servers, commands and connections."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -55,10 +56,12 @@ def replaced(procq: Procq, worker: str, before: int) -> bool:
     return found is not None and found.pid != before
 
 
-def test_who_answers_badly_so_many_times_in_a_row_is_replaced_and_nobody_else(procqs: Procqs) -> None:
+@pytest.mark.parametrize("way", ["http", "command"])
+def test_who_answers_badly_so_many_times_in_a_row_is_replaced_and_nobody_else(procqs: Procqs, way: str) -> None:
     number = free_ports(2)
     url = f"http: http://127.0.0.1:{number}{{slot}}/healthz"
-    procq = up(procqs, manifest(url, number))
+    command = "command:\n        - /bin/sh\n        - -c\n        - echo looked; test ! -e sick.$PROCQ_SLOT"
+    procq = up(procqs, manifest(url if way == "http" else command, number))
     before = procq.workers()
     throughout(LONG, lambda: procq.workers() == before, "being well")
     (procq.folder / "sick.2").touch()
@@ -68,7 +71,8 @@ def test_who_answers_badly_so_many_times_in_a_row_is_replaced_and_nobody_else(pr
     assert procq.workers()["server.1"] == before["server.1"]
     assert {event.worker for event in events(procq, "condemned")} == {"server.2"}
     detail = events(procq, "condemned")[0].text
-    assert f"http 503 from http://127.0.0.1:{number}2/healthz" in detail
+    last = f"http 503 from http://127.0.0.1:{number}2/healthz" if way == "http" else "ended with exit code 1: looked"
+    assert last in detail
     assert "3 times in a row" in detail
     # It was asked to leave before it was killed.
     until(lambda: f"2 {before['server.2'].pid}" in (procq.folder / "left").read_text(), "a graceful end")
@@ -136,3 +140,13 @@ def test_another_control_plane_asks_and_replaces(procqs: Procqs) -> None:
     (procq.folder / "sick.1").unlink()
     until(lambda: replaced(procq, "server.1", before["server.1"].pid), "another one")
     assert procq.workers()["server.2"] == before["server.2"]
+
+
+def test_a_command_that_does_not_exist_costs_nobody(procqs: Procqs) -> None:
+    number = free_ports(2)
+    procq = up(procqs, manifest("command: ./no-such-command", number, failures=1))
+    before = procq.workers()
+    until(lambda: {event.worker for event in events(procq, "unasked")} == {"server.1", "server.2"}, "it to be told")
+    throughout(LONG, lambda: procq.workers() == before, "going on")
+    assert "./no-such-command" in events(procq, "unasked")[0].text
+    assert Counter(event.worker for event in events(procq, "unasked")) == {"server.1": 1, "server.2": 1}, "told once"

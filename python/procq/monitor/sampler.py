@@ -25,6 +25,7 @@ _REPORTS_EVERY: Final = 0.25
 @dataclass(slots=True)
 class _Judged:
     generation: int
+    limits: Limits
     judge: Judge
 
 
@@ -115,8 +116,8 @@ class Sampler:
             if limits is None or not _is_measured(limits):
                 continue
             known = judged.get(worker)
-            if known is None or known.generation != state.generation:
-                known = _Judged(state.generation, Judge(self._looks, self._window))
+            if known is None or known.generation != state.generation or known.limits != limits:
+                known = _Judged(state.generation, limits, Judge(self._looks, self._window))
             self._judged[worker] = known
             verdict = known.judge.look(each, limits, now)
             if verdict is not None:
@@ -165,7 +166,10 @@ def _is_looked_at(limits: Limits) -> bool:
 
 
 def _memory(limits: Limits | None) -> int:
-    return NO_LIMIT if limits is None or limits.memory is None else limits.memory
+    """Above what it matters how memory is shared: somewhere for those that are judged, nowhere for the others."""
+    if limits is None or not _is_measured(limits):
+        return NO_LIMIT
+    return NO_LIMIT - 1 if limits.memory is None else limits.memory
 
 
 def _running(queues: Mapping[str, QueueState]) -> Iterator[tuple[WorkerId, Running]]:

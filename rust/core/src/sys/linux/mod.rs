@@ -31,7 +31,7 @@ pub use rights::{with_rights, Rights};
 pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};
 pub use spawn::{Image, SavedStarting, SpawnError, Spawner, Starting, Strategy, Verdict};
 pub use terminal::{open_terminal, window_of, Window};
-pub use usage::{usage, Root, Usage};
+pub use usage::{usage, Root, Usage, UNLIMITED};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

@@ -1,15 +1,19 @@
 //! What workers use, measured from outside: one look at every process of the machine for any number of workers.
 
+use super::cgroup::Cgroup;
 use super::process::{every, mark, stat, Stat, GENERATION_BITS};
 use std::collections::{HashMap, HashSet};
 use std::fs;
+
+/// No limit that anybody looks at.
+pub const UNLIMITED: u64 = u64::MAX;
 
 /// A worker to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
     /// Its leader.
     pub pid: i32,
-    /// Bytes of memory above which it matters how many of its pages are shared.
+    /// Bytes of memory above which it matters how many of its pages are shared; [`UNLIMITED`]: it does not matter how exact.
     pub limit: u64,
 }
 
@@ -18,8 +22,9 @@ pub struct Root {
 pub struct Usage {
     /// Processor time since their start, in seconds.
     pub cpu: f64,
-    /// Resident memory in bytes. Below the limit pages that several of them share count for each, above it each page
-    /// counts in parts, one for each process that has it.
+    /// Memory in bytes. Of a worker with a limit and a control group that counts it: what the kernel could not take back at
+    /// once. Else what is resident: below the limit pages that several of them share count for each, above it in parts, one for each
+    /// process that has them.
     pub memory: u64,
     /// How many processes they are; 0 when the leader is gone.
     pub processes: u32,
@@ -32,7 +37,12 @@ pub struct Usage {
 pub fn usage(roots: &[Root]) -> Vec<Usage> {
     let table = Table::read();
     let escaped = table.escaped(roots);
-    let of = |root: &Root| table.of(root, escaped.get(&root.pid).map_or(&[], Vec::as_slice));
+    let limited = roots.iter().any(|root| root.limit != UNLIMITED);
+    let base = limited.then(|| Cgroup::own().ok()?.parent()).flatten();
+    let of = |root: &Root| {
+        let group = base.as_ref().filter(|_| root.limit != UNLIMITED).and_then(|base| group_of(base, root.pid));
+        table.of(root, escaped.get(&root.pid).map_or(&[], Vec::as_slice), group.as_ref())
+    };
     roots.iter().map(of).collect()
 }
 
@@ -77,7 +87,7 @@ impl Table {
         found
     }
 
-    fn of(&self, root: &Root, escaped: &[i32]) -> Usage {
+    fn of(&self, root: &Root, escaped: &[i32], group: Option<&Cgroup>) -> Usage {
         if !self.processes.contains_key(&root.pid) {
             return Usage::default();
         }
@@ -93,12 +103,40 @@ impl Table {
             members.push(pid);
             open.extend(self.below(pid));
         }
-        if total.memory > root.limit {
+        // Its group also knows of those that have ended without being waited for.
+        total.cpu = group.and_then(seconds).unwrap_or(total.cpu);
+        if let Some(memory) = group.and_then(working_set) {
+            total.memory = memory;
+        } else if total.memory > root.limit {
             let fair = members.iter().map(|pid| fair_share(*pid)).sum::<u64>();
             total.memory = total.memory.min(fair);
         }
         total
     }
+}
+
+/// The control group of a worker, in the one above that of this process.
+fn group_of(base: &Cgroup, pid: i32) -> Option<Cgroup> {
+    let below = base.name_below(pid)?;
+    let name = below.split('/').find(|part| !part.is_empty())?;
+    let generation = name.strip_prefix('w')?;
+    let is_one = !generation.is_empty() && generation.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| base.child(name))
+}
+
+fn seconds(group: &Cgroup) -> Option<f64> {
+    Some(counted(group, "cpu.stat", "usage_usec ")? as f64 / 1e6)
+}
+
+/// All that is charged to a group, without the file pages that nobody has used lately: those the kernel takes back before it kills.
+fn working_set(group: &Cgroup) -> Option<u64> {
+    let all = fs::read_to_string(group.path().join("memory.current")).ok()?.trim().parse::<u64>().ok()?;
+    Some(all.saturating_sub(counted(group, "memory.stat", "inactive_file ").unwrap_or(0)))
+}
+
+fn counted(group: &Cgroup, file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(group.path().join(file)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
 /// A mark that a worker's tree carries: a control plane has one too, without a generation, and an unlimited process none.
@@ -128,6 +166,20 @@ fn own_pages(pid: i32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_tells_processor_time_and_the_memory_that_cannot_be_taken_back() {
+        let folder = std::env::temp_dir().join(format!("procq-usage-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let group = Cgroup::at(&folder);
+        assert_eq!((seconds(&group), working_set(&group)), (None, None), "not counted here");
+        fs::write(folder.join("cpu.stat"), "usage_usec 2500000\nuser_usec 1\n").unwrap();
+        fs::write(folder.join("memory.current"), "1000000\n").unwrap();
+        assert_eq!((seconds(&group), working_set(&group)), (Some(2.5), Some(1_000_000)));
+        fs::write(folder.join("memory.stat"), "anon 5\ninactive_file 300000\nactive_file 7\n").unwrap();
+        assert_eq!(working_set(&group), Some(700_000));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_process_shares_what_it_has_mapped_with_itself_only_once() {
