@@ -23,6 +23,9 @@ use crate::proto::messages::Identity;
 /// A file whose closed ones cannot be compressed is tried again after this long.
 const RETRY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(60) };
 
+/// The same for one that somebody has changed meanwhile.
+const RETRY_CHANGED: Duration = Duration::from_secs(1);
+
 /// Closed files of which some may have to be compressed.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -126,6 +129,11 @@ impl Compressor {
                 0
             }
             Err(_) if request.keep == 0 => 0,
+            // Truncated, say, by who rotates as well. That is no trouble, it only has to be read again.
+            Err(Errno::STALE) => {
+                self.failed.push((request.clone(), now + RETRY_CHANGED));
+                0
+            }
             Err(errno) => {
                 self.failed.push((request.clone(), now + RETRY));
                 errno.raw_os_error()

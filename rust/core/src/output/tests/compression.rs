@@ -114,6 +114,20 @@ fn a_file_that_is_removed_while_it_is_compressed_does_not_come_back() {
 }
 
 #[test]
+fn a_file_that_is_changed_while_it_is_compressed_is_compressed_as_it_is_then() {
+    let scratch = Scratch::new();
+    let path = scratch.path("w.log");
+    large(&beside(&path, 1), 256 << 20);
+    let mut fixture = Fixture::silent();
+    let _ = fixture.output.open("w.1", 1, Some(&compressing(&path, 1_000, 9)), None);
+    wait_until("the work to begin", || beside(&path, "gz.tmp").exists());
+    File::options().write(true).open(beside(&path, 1)).expect("opened").set_len(7).expect("truncated");
+    wait_until("it to be compressed", || is_settled(&path));
+    assert_eq!(gunzip(&gz(&path, 1)), [0; 7]);
+    assert!(fixture.output.take_troubles().is_empty(), "which is no trouble");
+}
+
+#[test]
 fn the_end_of_procq_does_not_wait_for_it_and_leaves_nothing_behind() {
     let scratch = Scratch::new();
     let path = scratch.path("w.log");
