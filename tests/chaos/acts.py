@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
 
@@ -18,6 +18,7 @@ from tests.chaos.model import Act, Model
 from tests.chaos.players import Players
 from tests.process.support import processes
 from tests.process.support.project import PROCQ, Procq
+from tests.process.support.versions import Version
 from tests.process.support.waiting import PATIENCE, until
 
 CONTROL_KILLS = 4
@@ -28,12 +29,21 @@ _REMOVABLE = "slow"
 class Acts:
     """All of them on one stage. Each says in words what it has done, and to which queue that may matter."""
 
-    def __init__(self, random: Random, procq: Procq, cast: Cast, model: Model, players: Players) -> None:
+    def __init__(
+        self,
+        random: Random,
+        procq: Procq,
+        cast: Cast,
+        model: Model,
+        players: Players,
+        versions: Sequence[Version] = (),
+    ) -> None:
         self.random = random
         self.procq = procq
         self.cast = cast
         self.model = model
         self.players = players
+        self.versions = versions
         self.control_kills: list[tuple[float, float]] = []
         self.followers: list[subprocess.Popen[bytes]] = []
         self._number = 0
@@ -57,6 +67,7 @@ class Acts:
             self.rotate_outside: 2,
             self.harm_a_log: 2,
             self.hang_up: 1,
+            self.upgrade: 1,
         }
 
     def one(self) -> Act:
@@ -273,6 +284,15 @@ class Acts:
         assert self.procq.process is not None
         self.procq.process.send_signal(signal.SIGHUP)
         return "SIGHUP", ""
+
+    def upgrade(self) -> tuple[str, str]:
+        """Keeper and control plane are replaced by another version; no worker is."""
+        if not self.versions:
+            return "upgrade to nothing", ""
+        version, began = self.random.choice(self.versions), time.monotonic()
+        version.take_over(self.procq)
+        self.control_kills.append((began, time.monotonic()))
+        return f"upgrade to {version.name}", ""
 
     # To output
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -21,6 +21,7 @@ from tests.chaos.witness import Witness
 from tests.process.support import processes
 from tests.process.support.oracle import Oracle, keeper_excess, settled
 from tests.process.support.project import Procq
+from tests.process.support.versions import Version
 from tests.process.support.waiting import PATIENCE, until
 
 REST = 45.0
@@ -37,10 +38,13 @@ _SHOWN = 80
 class Chaos:
     """One project, its model and its checker. The seed tells everything that is chosen."""
 
-    def __init__(self, seed: int, make: Callable[[str], Procq], oracle: Oracle, disk: Path) -> None:
+    def __init__(
+        self, seed: int, make: Callable[[str], Procq], oracle: Oracle, disk: Path, versions: Sequence[Version]
+    ) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.oracle = oracle
+        self.versions = versions
         self.procq = make("queues: {}\n")
         self.cast = Cast(self.procq.folder, disk)
         self.model = Model(dict(self.cast.counts))
@@ -76,7 +80,9 @@ class Chaos:
 
     def summary(self) -> str:
         ends = ", ".join(f"{n} × {how}" for how, n in sorted(self.ends.items()))
-        return f"seed {self.seed}: {len(self.model.acts)} acts, {self.counted} workers began; ends: {ends}"
+        upgrades = sum(act.what.startswith("upgrade to") for act in self.model.acts)
+        done = f"{len(self.model.acts)} acts, {upgrades} upgrades among them, {self.counted} workers began"
+        return f"seed {self.seed}: {done}; ends: {ends}"
 
     # One life
 
@@ -91,7 +97,7 @@ class Chaos:
         began = len(self.players.entries)
         self.mark("up", "*")
         self.procq.start()
-        doing = Acts(self.random, self.procq, self.cast, self.model, self.players)
+        doing = Acts(self.random, self.procq, self.cast, self.model, self.players, self.versions)
         witness = Witness(self.procq.client)
         witness.start()
         try:

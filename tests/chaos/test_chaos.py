@@ -12,6 +12,7 @@ import pytest
 from tests.chaos.run import Chaos
 from tests.process.support.fixtures import Procqs
 from tests.process.support.oracle import Oracle
+from tests.process.support.versions import Version
 
 pytestmark = pytest.mark.process
 
@@ -29,8 +30,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(0)
-def test_chaos(procqs: Procqs, oracle: Oracle, disk: Path, request: pytest.FixtureRequest) -> None:
+def test_chaos(procqs: Procqs, oracle: Oracle, disk: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    versions = [Version(tmp_path, name) for name in ("7.0.0", "7.0.1")]
     seed = request.config.getoption("--seed")
-    chaos = Chaos(SystemRandom().randrange(1 << 32) if seed is None else seed, procqs, oracle, disk)
+    chaos = Chaos(SystemRandom().randrange(1 << 32) if seed is None else seed, procqs, oracle, disk, versions)
     chaos.run(60 * request.config.getoption("--minutes"))
-    print(chaos.summary())
+    print(f"\n{chaos.summary()}")
