@@ -120,22 +120,34 @@ fn beside(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
     PathBuf::from(format!("{}.{suffix}", path.display()))
 }
 
-/// A file and its closed ones, oldest first, compressed or not.
+/// A file and its closed ones, oldest first, compressed or not. One may get another name while we look: then we look again.
 fn segments(path: &Path) -> Vec<Vec<u8>> {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(all) = segments_now(path) {
+            return all;
+        }
+        assert!(Instant::now() < until, "its segments never came to rest");
+    }
+}
+
+fn segments_now(path: &Path) -> Option<Vec<Vec<u8>>> {
     let form =
         |number| [beside(path, number), beside(path, format!("{number}.gz"))].into_iter().find(|path| path.exists());
     let mut all: Vec<PathBuf> = (1..).map_while(form).collect();
     all.reverse();
     all.push(path.to_path_buf());
     all.iter()
-        .map(|path| if path.extension().is_some_and(|end| end == "gz") { gunzip(path) } else { read(path) })
+        .map(|path| {
+            let content = std::fs::read(path).ok()?;
+            Some(if path.extension().is_some_and(|end| end == "gz") { gunzip(&content) } else { content })
+        })
         .collect()
 }
 
-fn gunzip(path: &Path) -> Vec<u8> {
+fn gunzip(compressed: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
-    let mut decoder = flate2::read::GzDecoder::new(File::open(path).expect("opened"));
-    decoder.read_to_end(&mut content).expect("a whole gzip file");
+    flate2::read::GzDecoder::new(compressed).read_to_end(&mut content).expect("a whole gzip file");
     content
 }
 
