@@ -17,11 +17,11 @@ import procq
 from procq.state import ExitStatus
 from tests.examples.redis_server import redis_server
 from tests.process.support import processes
-from tests.process.support.fixtures import oracle
+from tests.process.support.fixtures import oracle, tier
 from tests.process.support.oracle import Oracle
 from tests.process.support.waiting import PATIENCE, until
 
-__all__ = ["oracle"]
+__all__ = ["oracle", "tier"]
 
 pytestmark = [pytest.mark.examples, pytest.mark.process]
 

@@ -16,11 +16,11 @@ import pytest
 import procq
 from procq import testing
 from tests.process.support import processes
-from tests.process.support.fixtures import oracle
+from tests.process.support.fixtures import oracle, tier
 from tests.process.support.oracle import Oracle
 from tests.process.support.waiting import PATIENCE, until
 
-__all__ = ["oracle"]
+__all__ = ["oracle", "tier"]
 
 pytestmark = [pytest.mark.examples, pytest.mark.process]
 

@@ -67,6 +67,9 @@ _MOST_STRAYS: Final = 100
 
 Subscriber = Callable[[Sequence[Event]], None]
 
+_RESTARTS: Final = frozenset((Reason.ENDED, Reason.CRASHED, Reason.FAULTY))
+"""Why workers are started that take the place of one that nobody wanted to end."""
+
 
 class Engine:
     """Owns intent and observed state; drives `port` so that the second becomes the first."""
@@ -433,7 +436,7 @@ class Engine:
         """Folds the request as an event, then queues its commands."""
         if isinstance(action, Spawn):
             self._last_generation += 1
-            self._restarts[action.worker.queue] += action.reason in (Reason.ENDED, Reason.CRASHED)
+            self._restarts[action.worker.queue] += action.reason in _RESTARTS
         old = self._slots(action.worker.queue).workers.get(action.worker.slot)
         if isinstance(action, Configure) and _is_ready(old) and not isinstance(action.settings.ready.check, Spawned):
             self._marks.append(MarkWorkerReady(action.worker, action.generation))

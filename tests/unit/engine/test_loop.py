@@ -19,6 +19,7 @@ from procq.engine.port import (
 )
 from procq.events import (
     Attached,
+    Condemned,
     Event,
     Executing,
     Exited,
@@ -35,7 +36,7 @@ from procq.events import (
 from procq.intent import NoIntent, ScaleTo, restart, scale, start
 from procq.model import WorkerId
 from procq.plan.diff import Counts
-from procq.state import Backoff, ExitStatus, Running, Starting
+from procq.state import Backoff, Doom, ExitStatus, Running, Starting
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script, VirtualClock, everyone
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
 
@@ -118,6 +119,16 @@ def test_a_crash_is_replaced_in_the_same_step() -> None:
     assert forget == ForgetWorker(EMAILS_1, 1)
     assert isinstance(spawn, SpawnWorker)
     assert (spawn.worker, spawn.generation) == (EMAILS_1, 2)
+    assert engine.snapshot().restarts == {"emails": 1}
+
+
+def test_who_takes_the_place_of_an_unhealthy_one_is_a_restart() -> None:
+    engine, _, clock = attached(1)
+    engine.step()
+    engine.handle([Executing(EMAILS_1, 1, 4711, clock.now), Condemned(EMAILS_1, 1, Doom.UNHEALTHY, "503", clock.now)])
+    engine.step()
+    engine.handle([Exited(EMAILS_1, 1, ExitStatus(0), clock.now), Gone(EMAILS_1, 1, 0, clock.now)])
+    engine.step()
     assert engine.snapshot().restarts == {"emails": 1}
 
 

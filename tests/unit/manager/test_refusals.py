@@ -13,12 +13,12 @@ import pytest
 import procq
 from procq.manager import ManagerClosed
 from procq.model import StopPolicy
-from tests.process.support.fixtures import oracle
+from tests.process.support.fixtures import oracle, tier
 from tests.process.support.oracle import Oracle
 from tests.process.support.processes import COOKIE
 from tests.process.support.waiting import PATIENCE, until
 
-__all__ = ["oracle"]
+__all__ = ["oracle", "tier"]
 
 pytestmark = pytest.mark.process
 
