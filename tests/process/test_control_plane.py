@@ -153,8 +153,8 @@ def test_a_control_plane_that_hangs_is_replaced(procqs: Procqs) -> None:
 
 def test_one_that_answers_is_left_alone(procqs: Procqs) -> None:
     procq = procqs("queues:\n  a: sleep 1000\n")
-    start_hosted(procq, ping=0.05, silence=0.5).began()
-    throughout(1.5, lambda: procq.info().starts == 1, "the first control plane")
+    start_hosted(procq, ping=0.05, silence=2.0).began()
+    throughout(3.0, lambda: procq.info().starts == 1, "the first control plane")
 
 
 def test_faults_45_a_control_plane_that_comes_back_during_a_shutdown_revives_nobody(procqs: Procqs) -> None:
@@ -202,3 +202,5 @@ def test_what_a_dead_control_plane_had_started_ends(procqs: Procqs) -> None:
     until(lambda: procq.info().starts > info.starts and procq.ready(), "another one")
     assert procq.workers() == before
     until(started, "what the next one starts")
+    # The keeper holds what has lost its parents, sooner or later: no measure of what is open.
+    procq.command("down")

@@ -38,7 +38,7 @@ def oracle(tier: int | None) -> Iterator[Oracle]:
     yield oracle
     leaks = oracle.leaks()
     oracle.clean_up()
-    assert leaks == [], "left behind"
+    assert not leaks, f"left behind: {leaks}"
 
 
 @pytest.fixture
@@ -81,4 +81,4 @@ def procqs(oracle: Oracle, tmp_path: Path) -> Iterator[Procqs]:
 def _look(oracle: Oracle) -> None:
     """While the directories are still there."""
     leaks = oracle.leaks()
-    assert leaks == [], "left behind"
+    assert not leaks, f"left behind: {leaks}"

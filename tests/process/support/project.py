@@ -206,9 +206,10 @@ class Procq:
     # The end
 
     def tidy_up(self) -> None:
-        """Removes what a procq that was killed could not: sockets, and its control group."""
+        """Removes what a procq that was killed could not: sockets, the record of its life, and its control group."""
         for socket in (self.project.keeper_socket, self.project.api_socket):
             os.unlink(socket)
+        Path(self.project.run_dir, "life").unlink(missing_ok=True)
         for group in cgroups.bases():
             if f"-{Path(self.project.run_dir).name}-" in group.name:
                 cgroups.remove(group)
@@ -220,7 +221,8 @@ class Procq:
             return
         try:
             if self.baseline and process.poll() is None and self.ready() and not self.info().shutting_down:
-                assert settled(self._excess) == []
+                excess = settled(self._excess)
+                assert not excess, f"left open: {excess}"
         finally:
             if process.poll() is None:
                 process.terminate()
