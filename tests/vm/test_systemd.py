@@ -105,7 +105,8 @@ def test_one_that_hangs_is_replaced_by_the_watchdog(services: Services) -> None:
 
 def test_sentinel_and_keeper_killed_at_once_leave_nothing(services: Services) -> None:
     """In T1 alone their workers' trees may live on: here the service manager ends the cgroup."""
-    service = services("queues:\n  a:\n    shell: (setsid sleep 1000 &) ; exec sleep 1000\n    workers: 3\n")
+    command = "(setsid sleep 1000 &) ; exec sleep 1000"
+    service = services(f"queues:\n  a:\n    command: {command}\n    shell: yes\n    workers: 3\n")
     service.systemctl("start")
     service.configure(Restart="no")
     main = int(service.show("MainPID"))
@@ -147,7 +148,7 @@ def test_faults_58_out_of_memory_is_told_from_a_kill(services: Services) -> None
     manifest = f"""\
 queues:
   leader:
-    shell: exec {eat}
+    command: {eat}
     limits:
       memory: 50MB
   killed: sleep 1000
