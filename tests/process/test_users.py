@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import procq
-from tests.process.support import processes
+from tests.process.support import cgroups, processes
 from tests.process.support.fixtures import Keepers, Procqs
 from tests.process.support.keeper import Keeper, read_when_written
 from tests.process.support.oracle import Oracle
@@ -236,6 +236,8 @@ def test_faults_14_the_death_signal_outlives_the_change_of_user(keeper: Keeper, 
     os.kill(keeper.pid, signal.SIGKILL)
     within(1.0, lambda: not any(map(processes.exists, pids)), "the end of everybody after the keeper")
     keeper.sentinel.wait()
+    if both:
+        cgroups.remove_of(keeper.instance)
 
 
 @needs_root

@@ -70,3 +70,9 @@ def remove(group: Path) -> None:
         return not group.exists()
 
     until(gone, f"{group} to be removed")
+
+
+def remove_of(instance: int) -> None:
+    """Removes what the keeper of that number could not: killed with its sentinel, or with somebody left in it."""
+    for base in [base for base in bases() if base.name.endswith(f"-{instance:x}")]:
+        remove(base)

@@ -185,7 +185,9 @@ class Directory:
         return lost + lines - expected
 
     def _hold_packed_against_plain(self) -> None:
-        seen = {line: number for number, segment in enumerate(self.finished) for line in segment.lines}
+        # Deleted ones first: what they hold may have come again in the file after them, which counts then.
+        ordered = sorted(enumerate(self.finished), key=lambda pair: not pair[1].deleted)
+        seen = {line: number for number, segment in ordered for line in segment.lines}
         for lines in [*self.unpacked, *(lines for _, lines in self.packed.values())]:
             assert lines == sorted(set(lines))
             assert len({seen[line] for line in lines if line in seen}) <= 1, "more than what it was made of"

@@ -10,8 +10,10 @@
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{self, process, Child};
 use std::collections::HashSet;
-use std::fmt::Write;
-use std::io;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -151,7 +153,8 @@ pub fn remember(directory: &Path, life: &Life) -> io::Result<()> {
     }
     let _ = writeln!(text, "{}", life.line());
     let draft = directory.join("life.new");
-    std::fs::write(&draft, text)?;
+    let _ = std::fs::remove_file(&draft);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?.write_all(text.as_bytes())?;
     std::fs::rename(draft, directory.join(FILE))
 }
 
