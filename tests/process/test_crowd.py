@@ -38,9 +38,9 @@ def crash_together(procq: Procq) -> None:
     ends = [worker.last_exit for worker in procq.client.workers(["w"])]
     assert len([end for end in ends if end and end.startswith("SIGKILL")]) == CROWD
     starts = sorted(worker.started for worker in after.values())
-    # A bucket that was full at first, and what came into it meanwhile.
     busiest = max(sum(start <= other < start + TICKS for other in starts) for start in starts)
-    assert busiest <= 2 * RATE + 1, f"{busiest} starts within a second"
+    # They are counted where they are asked for, and seen where they happen: a little later, some more than others.
+    assert busiest <= 1.5 * RATE, f"{busiest} starts within a second"
     assert (starts[-1] - starts[0]) / TICKS >= CROWD / RATE - 2, "no faster than it may be"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable
@@ -67,6 +68,28 @@ def test_faults_13_the_keeper_becomes_another_version_and_no_worker_is_restarted
     procq.wait_running(6)
     procq.command("restart", "terminal")
     procq.command("down")
+
+
+def test_what_workers_say_is_heard_by_the_version_that_takes_over(
+    procqs: Procqs, versions: Versions, tmp_path: Path
+) -> None:
+    """Their sockets, reports and watchdogs are handed on; who closes what they pass is in nobody's way."""
+    silent = tmp_path / "silent"
+    command = shlex.join(program("talker.py", silent))
+    procq = procqs(f"queues:\n  w:\n    command: {command}\n    ready: notify\n    watchdog: 3s\n").start(1)
+
+    def more_jobs() -> None:
+        done = procq.client.workers(["w"])[0].jobs or 0
+        until(lambda: (procq.client.workers(["w"])[0].jobs or 0) > done, "more jobs")
+
+    more_jobs()
+    before = procq.workers()
+    for version in versions:
+        version.take_over(procq)
+        more_jobs()
+    assert procq.workers() == before
+    silent.touch()
+    until(lambda: procq.queue("w").restarts == 1, "the watchdog's end")
 
 
 @pytest.mark.timeout(600)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Final
 
 from procq.model import WorkerId
+from procq.plan.spread import share
 
 FIRST_WAIT: Final = 0.05
 """Seconds after the first question of one that is not ready; each wait is longer than the one before."""
@@ -24,8 +24,7 @@ def next_turn(worker: WorkerId, every: float, after: float) -> float:
     Each has a moment of its own within every period, always the same one: a thousand of them are not asked at once,
     whoever begins to ask, and when.
     """
-    digest = hashlib.blake2b(str(worker).encode(), digest_size=8).digest()
-    phase = int.from_bytes(digest) / 2**64 * every
+    phase = share(str(worker)) * every
     turn = phase + (math.floor((after - phase) / every) + 1) * every
     return turn if turn > after else turn + every
 

@@ -7,11 +7,11 @@ those which were started together do not leave together.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Final
 
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
+from procq.plan.spread import share
 from procq.plan.wording import duration
 from procq.state import Doom, Doomed, Running, WorkerState
 
@@ -26,8 +26,7 @@ def youngest_end(age: float, state: Running) -> float:
 
 def end_of_age(age: float, worker: WorkerId, state: Running) -> float:
     """When the worker has reached its age."""
-    digest = blake2b(f"{worker}#{state.generation}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return state.at + age * (1.0 - _SPREAD * int.from_bytes(digest, "big") / 2**64)
+    return state.at + age * (1.0 - _SPREAD * share(f"{worker}#{state.generation}"))
 
 
 def doom_of(desired: DesiredQueue, slot: int, state: WorkerState, now: float) -> Doomed | None:

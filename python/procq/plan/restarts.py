@@ -10,12 +10,12 @@ was given up, because it failed as often in as short a time as `give_up` says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final, assert_never
 
 from procq.intent import DesiredQueue
 from procq.model import Backoff, GiveUp, RestartWhen, WorkerId
 from procq.plan.actions import Reason
+from procq.plan.spread import share
 from procq.state import CALM, Dead, End, ExitStatus, Refusal, Resting, SpawnFailure, Streak
 
 SCARCE: Final = Backoff(initial=0.05, maximum=1.0)
@@ -109,5 +109,4 @@ def delay(backoff: Backoff, worker: WorkerId, attempt: int) -> float:
 
 def jittered(wait: float, worker: WorkerId, attempt: int) -> float:
     """`wait`, shortened by up to a quarter; always the same for the same worker and attempt."""
-    digest = blake2b(f"{worker}#{attempt}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return wait * (1.0 - _JITTER * int.from_bytes(digest, "big") / 2**64)
+    return wait * (1.0 - _JITTER * share(f"{worker}#{attempt}"))

@@ -32,6 +32,11 @@ impl Closer {
         self.waiting.load(Ordering::Relaxed) <= MOST
     }
 
+    /// Lets the thread end once all is closed; the next descriptor starts another one.
+    pub fn rest(&mut self) {
+        self.thread = None;
+    }
+
     fn thread(&mut self) -> Option<&Sender<OwnedFd>> {
         if self.thread.is_none() {
             let (sender, receiver) = channel::<OwnedFd>();
@@ -93,6 +98,17 @@ mod tests {
         let took = begun.elapsed();
         assert_eq!(sys::read(read.as_fd(), &mut [0]).unwrap(), 0);
         assert!(took < begun.elapsed() / 2, "handing over took as long as closing");
+    }
+
+    #[test]
+    fn one_that_rests_closes_what_it_has_and_goes_on_with_what_comes() {
+        let mut closer = Closer::default();
+        for _ in 0..2 {
+            let (read, write) = sys::pipe().unwrap();
+            assert!(closer.close(vec![write]));
+            closer.rest();
+            assert_eq!(sys::read(read.as_fd(), &mut [0]).unwrap(), 0);
+        }
     }
 
     #[test]

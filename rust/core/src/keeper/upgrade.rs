@@ -243,11 +243,15 @@ impl Keeper {
     /// Goes on with the next step, once nothing is under way in the writer, or gives up what takes too long.
     pub(super) fn attend_upgrade(&mut self) {
         let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| !upgrade.over) else { return };
+        if matches!(upgrade.step, Step::Rest { .. }) {
+            // Workers may have passed something meanwhile, and its thread with it.
+            self.closer.rest();
+        }
         match upgrade.step {
             Step::Rest { .. } if self.output.rests() && is_alone() => self.execute_upgrade(),
             Step::Rest { until } if self.now >= until => {
                 self.abandon_upgrade(
-                    "what writes or compresses log files does not come to an end: a disk may not answer",
+                    "what writes or compresses log files, or closes what workers pass, does not come to an end: a disk may not answer",
                 );
             }
             Step::Trial(Trial { until, .. }) if self.now >= until => self.abandon_upgrade("its trial took too long"),

@@ -32,9 +32,11 @@ impl Luggage {
         fd.map(|fd| self.pack(fd))
     }
 
-    /// What was packed.
+    /// What was packed, in order: the same keeper makes the same list.
     pub fn list(&self) -> Vec<Fd> {
-        self.packed.iter().copied().map(Fd).collect()
+        let mut packed = self.packed.clone();
+        packed.sort_unstable();
+        packed.into_iter().map(Fd).collect()
     }
 
     /// Lets them survive the exec that follows. Everything else closes with it.
