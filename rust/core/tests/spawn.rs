@@ -375,6 +375,10 @@ fn what_has_left_a_tree_counts_to_the_worker_whose_mark_it_carries() {
     let marks = [1 << 40 | 1, 1 << 40 | 2, 1 << 40 | 1, 1 << 40];
     let started = marks.map(|mark| start(&mut spawner, Image { mark, ..shell("exec sleep 100") }, &[]));
     let pids: Vec<i32> = started.iter().map(|started| started.child.pid()).collect();
+    // By then each has its mark.
+    while !pids.iter().all(|pid| process::stat(*pid).is_some_and(|stat| stat.name == "sleep")) {
+        std::thread::yield_now();
+    }
     // Of the four children of this process two are leaders, the third carries the mark of the first, the last one that of nobody.
     let found = usage(&[Root { pid: pids[0], limit: u64::MAX }, Root { pid: pids[1], limit: u64::MAX }]);
     assert_eq!((found[0].processes, found[1].processes), (2, 1), "{found:?}");
