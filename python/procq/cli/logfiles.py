@@ -64,7 +64,7 @@ Position = tuple[int, int]
 
 
 class Files:
-    """The files of one place as they are now; what is written later is not looked at.
+    """The files of one place as they were listed; what is written later is not looked at.
 
     `complain` hears why a file cannot be read, the others are read all the same.
     """
@@ -74,8 +74,12 @@ class Files:
         self._complain = complain
         self._complained: set[str] = set()
         self._segments: list[Segment] = []
-        with self._told(), _rights(place.owner):
-            self._segments = listed(place.path, owned=bool(place.owner))
+        self.list()
+
+    def list(self) -> None:
+        """Looks which files there are, and how long."""
+        with self._told(), _rights(self._place.owner):
+            self._segments = listed(self._place.path, owned=bool(self._place.owner))
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

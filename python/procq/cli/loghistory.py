@@ -16,6 +16,8 @@ from procq.client import Output
 _SLACK = 1.0
 """Seconds that times of memory and of files may differ."""
 
+_Numbered = deque[tuple[Position, Line]]
+
 
 class Assembler:
     """Makes lines of the pieces in which output arrives."""
@@ -67,12 +69,18 @@ class History:
         """Whose lines these are."""
         return self._wanted
 
+    @property
+    def lags(self) -> bool:
+        """Whether the files end before memory begins: what is in between has not been written yet, or never will be."""
+        return any(self._is_behind(key, lines) for key, lines in self._ends().items())
+
+    def look_again(self) -> None:
+        """Takes the files as they are now."""
+        self._files.list()
+
     def since(self, since: float | None) -> Iterator[Line]:
         """The lines of the files that memory does not hold; with `since` without most of those before it."""
-        found: dict[str, deque[tuple[Position, Line]]] = defaultdict(deque)
-        for position, line in self._back(dict.fromkeys(self._remembered, 0)):
-            found[self._key(line)].appendleft((position, line))
-        cuts = {key: self._cut(key, lines) for key, lines in found.items()}
+        cuts = {key: self._cut(key, lines) for key, lines in self._ends().items()}
         for position, line in self._files.forward(since):
             cut = cuts.get(self._key(line))
             if (cut is None or position < cut) and self._is_wanted(line):
@@ -82,9 +90,7 @@ class History:
         """The last so many lines of each worker, those of memory included."""
         keys = self._wanted if self._place.tells_workers else {self._place.label}
         needed = {key: max(0, count - len(self._remembered.get(key, []))) for key in keys}
-        found: dict[str, deque[tuple[Position, Line]]] = defaultdict(deque)
-        for position, line in self._back(needed) if any(needed.values()) else ():
-            found[self._key(line)].appendleft((position, line))
+        found = self._by_key(self._back(needed) if any(needed.values()) else ())
         tails = []
         for key in keys:
             cut = self._cut(key, found[key])
@@ -113,6 +119,16 @@ class History:
     def _is_wanted(self, line: Line) -> bool:
         return not self._place.tells_workers or line.worker in self._wanted
 
+    def _ends(self) -> Mapping[str, _Numbered]:
+        """Of each worker that is remembered the end of what the files have."""
+        return self._by_key(self._back(dict.fromkeys(self._remembered, 0)))
+
+    def _by_key(self, backward: Iterable[tuple[Position, Line]]) -> Mapping[str, _Numbered]:
+        found: dict[str, _Numbered] = defaultdict(deque)
+        for position, line in backward:
+            found[self._key(line)].appendleft((position, line))
+        return found
+
     def _back(self, needed: Mapping[str, int]) -> Iterator[tuple[Position, Line]]:
         """Lines from the end of the files: of each worker those that memory holds, and `needed` more."""
         missing = {key: count + _behind(self._remembered.get(key, [])) for key, count in needed.items()}
@@ -120,14 +136,14 @@ class History:
         oldest = min((lines[0].at or 0.0 for lines in self._remembered.values()), default=None)
         room = 4 * sum(len(line.data) + 120 for line in self.memory) + (1 << 20)
         for position, line in self._files.backward() if missing else ():
+            key = self._key(line)
+            yield position, line
             if not any(needed.values()):
                 # Nothing is sought but where memory begins.
                 room -= len(line.data)
                 early = oldest is not None and line.at is not None and line.at < oldest - _SLACK
                 if early or room < 0:
                     return
-            key = self._key(line)
-            yield position, line
             if key in missing:
                 missing[key] -= 1
                 if not missing[key]:
@@ -135,17 +151,26 @@ class History:
                     if not missing:
                         return
 
-    def _cut(self, key: str, lines: Sequence[tuple[Position, Line]]) -> Position | None:
+    def _is_behind(self, key: str, lines: _Numbered) -> bool:
+        memory = self._remembered.get(key, [])
+        if not memory or not lines or self._common(lines, memory) is not None:
+            return False
+        return (lines[-1][1].at or 0.0) < (memory[0].at or 0.0)
+
+    def _cut(self, key: str, lines: _Numbered) -> Position | None:
         """Where in the files memory begins; None where they end before it does."""
         memory = self._remembered.get(key, [])
         if not memory or not lines:
             return None
-        common = beginning([self._written(line) for _, line in lines], [self._written(line) for line in memory])
+        common = self._common(lines, memory)
         if common is not None:
             return lines[common][0]
         # Lines are missing in between, in the file or in memory.
         begins = memory[0].at or 0.0
         return next((position for position, line in lines if line.at is not None and line.at >= begins), None)
+
+    def _common(self, lines: _Numbered, memory: Sequence[Line]) -> int | None:
+        return beginning([self._written(line) for _, line in lines], [self._written(line) for line in memory])
 
     def _written(self, line: Line) -> bytes:
         """As it stands in the file, in one of an earlier version as well, which did not have every byte."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _EVERYTHING = 1_000_000
 _MANY = 200
+_PATIENCE = 1.0
+"""Seconds that a file is waited for which has not got yet what memory no longer holds."""
+_PAUSE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ def _histories(
     remembered: dict[str, list[Output]] = defaultdict(list)
     for piece in memory:
         remembered[piece.worker].append(piece)
+    deadline = time.monotonic() + _PATIENCE
     for place in places:
         mine = [worker for worker in place.workers if worker in wanted]
         if not mine:
@@ -157,7 +161,11 @@ def _histories(
             terminal.fail(ProcqError(why, hint="Only memory is shown. `logs.format: prefixed` tells them apart."))
             continue
         pieces = sorted(chain.from_iterable(remembered[worker] for worker in mine), key=lambda piece: piece.at)
-        yield History(place, pieces, frozenset(mine), partial(_unreadable, place.path, terminal))
+        history = History(place, pieces, frozenset(mine), partial(_unreadable, place.path, terminal))
+        while history.lags and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+            history.look_again()
+        yield history
 
 
 def _unreadable(path: str, terminal: Terminal, why: str) -> None:

@@ -91,6 +91,32 @@ def test_rotated_files_and_memory_make_one_history(tmp_path: Path, remembered: i
     assert history.tail(0) == []
 
 
+@pytest.mark.parametrize("form", ["text", "prefixed"])
+def test_a_file_that_has_not_got_yet_what_memory_no_longer_holds_is_waited_for(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.log"
+    prefix = "2027-01-15T08:00:0{n}.000Z a.1 | " if form == "prefixed" else ""
+    lines = [f"{prefix.format(n=n)}line {n}\n" for n in range(9)]
+    path.write_text("".join(lines[:5]))
+    index(path, *((len("".join(lines[:n])), NOW + n) for n in range(5)))
+    memory = [out(f"line {n}\n".encode(), NOW + n) for n in range(7, 9)]
+    history = History(place(path, form), memory, frozenset(ONE), pytest.fail)
+    seen = []
+    for written in (5, 7, 8):  # seven are all that memory lacks, but nobody can tell
+        path.write_text("".join(lines[:written]))
+        history.look_again()
+        seen.append(history.lags)
+    assert seen == [True, True, False]
+    assert said([*history.since(None), *history.memory]) == [f"line {n}" for n in range(9)]
+
+
+def test_a_file_that_has_lost_lines_is_not_waited_for(tmp_path: Path) -> None:
+    path, _ = rotated(tmp_path)
+    memory = [out(b"lost\n", NOW + 9.5), out(b"lost as well\n", NOW + 20)]
+    assert not History(place(path), memory, frozenset(ONE), pytest.fail).lags
+    assert not History(place(path), [], frozenset(ONE), pytest.fail).lags
+    assert not History(place(tmp_path / "none.log"), memory, frozenset(ONE), pytest.fail).lags
+
+
 def test_times_come_from_the_index_and_since_skips_what_is_older(tmp_path: Path) -> None:
     path, lines = rotated(tmp_path)
     files = Files(place(path), pytest.fail)
