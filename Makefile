@@ -64,7 +64,7 @@ bench: build  ## time procq beside a bare spawn loop, print ratios (BENCH=name f
 
 soak: PROFILE = release
 soak: build  ## the long trials: hundreds of kills, 100,000 spawns (TIMES=50 for thousands; ONLY=reloads for some)
-	PROCQ_TEST_TIMES=$(TIMES) $(BIN)/pytest tests/soak -m soak --timeout 0 -s $(if $(ONLY),-k "$(ONLY)")
+	PROCQ_TEST_TIMES=$(TIMES) $(BIN)/pytest tests/soak tests/process -m soak --timeout 0 -s $(if $(ONLY),-k "$(ONLY)")
 
 vm: PROFILE = release
 vm: build  ## the trials that need another kernel, systemd and cgroups, in a virtual machine (as root; SUITE=trixie)

@@ -11,11 +11,12 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 
+from procq.endings import ExitStatus
 from procq.engine.loop import Engine
 from procq.engine.port import Command, SpawnWorker
 from procq.events import Attached, Executing, Exited, Gone, KeeperEvent, Snapshot
 from procq.model import Manifest, Queue, StartRate, WorkerId
-from procq.state import ExitStatus, Running
+from procq.state import Running
 from procq.testing import VirtualClock
 
 ROUNDS = 200

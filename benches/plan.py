@@ -9,11 +9,12 @@ from pathlib import Path
 
 from benches.engine_bench import Recorder, build, execute
 from benches.kit import Row, Spread, ms
+from procq.endings import ExitStatus
 from procq.engine.loop import Engine
 from procq.events import Exited, Gone, KeeperEvent
 from procq.model import Manifest, Queue, WorkerId
 from procq.plan import plan
-from procq.state import ExitStatus, Observed, Running
+from procq.state import Observed, Running
 
 _QUEUES, _WORKERS = 1000, 10
 _ROUNDS = 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from procq.endings import Doomed, ending
 from procq.events import (
     Attached,
     BecameReady,
@@ -27,7 +28,7 @@ from procq.events import (
 )
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
-from procq.state import Doomed, LogTrouble, Resting, ending
+from procq.state import LogTrouble, Resting
 from procq.text import count, duration
 
 _RESTING = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from procq.endings import Doomed
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
 from procq.plan.dooms import doom_of
 from procq.plan.readiness import Deadline, awaited, outlook, unready
-from procq.state import Backoff, Doomed, Draining, Ended, Running, Stopping, WorkerState
+from procq.state import Backoff, Draining, Ended, Running, Stopping, WorkerState
 from procq.text import duration
 
 

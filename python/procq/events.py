@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from procq.endings import Doom, ExitStatus, SpawnFailure
 from procq.model import WorkerId
-from procq.state import Doom, ExitStatus, LogFailure, Report, Resting, Settings, SpawnFailure, WorkerState
+from procq.state import LogFailure, Report, Resting, Settings, WorkerState
 
 # --- the conversation with the keeper ---------------------------------------------------------------------------
 

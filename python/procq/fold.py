@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from procq.endings import HEALTHY_AFTER, Doomed, End, ExitStatus, Outcome, Refusal, SpawnFailure
 from procq.events import (
     BecameReady,
     Condemned,
@@ -37,25 +38,18 @@ from procq.events import (
 from procq.model import Spawned
 from procq.state import (
     CALM,
-    HEALTHY_AFTER,
     MOST_FAILURES,
     Backoff,
-    Doomed,
     Draining,
-    End,
     Ended,
-    ExitStatus,
     Finished,
     LogFailure,
     LogTrouble,
     Observed,
-    Outcome,
     QueueState,
-    Refusal,
     Report,
     Running,
     Settings,
-    SpawnFailure,
     Starting,
     Stopping,
     Streak,

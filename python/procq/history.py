@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from procq.describe import describe
+from procq.endings import ExitStatus, SpawnFailure, ending
 from procq.events import Attached, Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
-from procq.state import Draining, Ended, ExitStatus, SpawnFailure, WorkerState, ending
+from procq.state import Draining, Ended, WorkerState
 from procq.wire import EventView
 
 LENGTH = 2_000

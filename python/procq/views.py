@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from procq.details import detail
 from procq.details import waits_for as what_it_waits_for
+from procq.endings import HEALTHY_AFTER, End
 from procq.intent import DesiredQueue, desired_queue
 from procq.meter import Load
 from procq.model import Queue, WorkerId
@@ -20,10 +21,8 @@ from procq.plan.waves import Known, waits_for
 from procq.plan.wording import duration
 from procq.state import (
     CALM,
-    HEALTHY_AFTER,
     Backoff,
     Draining,
-    End,
     Ended,
     Finished,
     QueueState,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import procq
-from procq.state import ExitStatus
+from procq.endings import ExitStatus
 from tests.examples.redis_server import redis_server
 from tests.process.support import processes
 from tests.process.support.fixtures import oracle, tier

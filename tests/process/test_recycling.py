@@ -15,6 +15,7 @@ from tests.process.support.waiting import until
 pytestmark = pytest.mark.process
 
 HUNGRY = Path(__file__).parent / "workers" / "hungry.py"
+WORKING = HUNGRY.with_name("working.py")
 
 
 def manifest(how: str, mib: int, limits: str, workers: int = 1) -> str:
@@ -63,3 +64,30 @@ def test_who_reaches_its_age_is_replaced_without_a_failure(procqs: Procqs) -> No
     texts = " ".join(event.text for event in procq.client.events(0, follow=False))
     assert "age limit" in texts
     assert "failure" not in texts
+
+
+@pytest.mark.parametrize(
+    ("how", "limit", "told"),
+    [
+        pytest.param("jobs", "jobs: 30", "jobs done, 30 allowed", id="jobs"),
+        pytest.param("threads", "pids: 10", "21 processes and threads, 10 allowed", id="pids"),
+        pytest.param("busy", "cpu: 20%", "of a processor over 1m, 20% allowed", id="cpu", marks=pytest.mark.soak),
+    ],
+)
+def test_who_reaches_a_limit_is_asked_to_leave_and_replaced(procqs: Procqs, how: str, limit: str, told: str) -> None:
+    manifest = f"queues:\n  w:\n    command: {sys.executable} {WORKING} {how}\n    limits:\n      {limit}\n"
+    procq = procqs(manifest).start(1)
+    before = procq.workers()["w.1"].pid
+    until(lambda: procq.queue("w").running == 1 and procq.workers()["w.1"].pid != before, "another one", 100)
+    assert told in events(procq, "condemned")[0].text
+    assert (procq.folder / "left").read_text().split()[0] == str(before), "asked to leave, not killed"
+    assert procq.queue("w").restarts == 0, "no failure"
+
+
+def test_whose_job_takes_too_long_is_stopped_and_the_job_is_named(procqs: Procqs) -> None:
+    manifest = f"queues:\n  w:\n    command: {sys.executable} {WORKING} job\n    limits:\n      job_timeout: 500ms\n"
+    procq = procqs(manifest).start(1)
+    before = procq.workers()["w.1"].pid
+    until(lambda: (now := procq.workers().get("w.1")) and now.pid != before, "another one")
+    assert "job timeout: job 17 thumbnail has taken more than 500ms" in events(procq, "condemned")[0].text
+    assert procq.queue("w").restarts >= 1

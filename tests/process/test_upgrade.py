@@ -265,6 +265,20 @@ def test_an_upgrade_in_place_replaces_the_files_of_what_runs(procqs: Procqs, tmp
     assert procq.workers() == before
 
 
+def test_files_of_a_version_that_the_keeper_does_not_understand_cost_no_worker(procqs: Procqs, tmp_path: Path) -> None:
+    version = Version(tmp_path, "8.2.0")
+    procq = procqs(MIXED).start(4)
+    before = procq.workers()
+    version.take_over(procq)
+    one, other = "PROTOCOL: Final = 1\n", "PROTOCOL: Final = 99\n"
+    version.change("engine/local.py", one, other)
+    os.kill(procq.control_plane(), signal.SIGKILL)
+    until(lambda: "`procq upgrade` has the keeper follow" in procq.said(), procq.said)
+    assert all(processes.exists(worker.pid) for worker in before.values())
+    version.change("engine/local.py", other, one)
+    assert procq.wait_running(4) == before
+
+
 def test_what_is_being_stopped_or_does_not_run_is_not_upgraded(procqs: Procqs, versions: Versions) -> None:
     stubborn = " ".join(program("stubborn.py", "born"))
     procq = procqs(f"queues:\n  s:\n    command: {stubborn}\n    stop:\n      grace: 5s\n")

@@ -14,7 +14,7 @@ import pytest
 
 import procq
 from procq import RestartPolicy, RestartWhen, StopPolicy
-from procq.state import ExitStatus
+from procq.endings import ExitStatus
 from tests.process.support import processes
 from tests.process.support.oracle import Oracle
 from tests.process.support.waiting import PATIENCE, until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from procq.endings import Doom, Doomed, End, ExitStatus, Refusal, SpawnFailure
 from procq.intent import Adjustment, DesiredQueue, Intent, Marks, desired_queue
 from procq.model import (
     After,
@@ -37,20 +38,14 @@ from procq.state import (
     Backoff as BackoffState,
 )
 from procq.state import (
-    Doom,
-    Doomed,
     Draining,
-    End,
     Ended,
-    ExitStatus,
     Finished,
     Observed,
     QueueState,
-    Refusal,
     Resting,
     Running,
     Settings,
-    SpawnFailure,
     Starting,
     Stopping,
     Streak,

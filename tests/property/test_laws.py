@@ -10,6 +10,7 @@ from typing import assert_never
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procq.endings import Doom
 from procq.engine.blob import Memory, cut, pack, unpack
 from procq.engine.requests import translate
 from procq.events import Event
@@ -26,7 +27,6 @@ from procq.plan.slow_start import trial
 from procq.state import (
     Backoff,
     Dead,
-    Doom,
     Draining,
     Ended,
     Finished,

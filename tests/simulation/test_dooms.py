@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from procq.endings import Doom, Doomed
 from procq.engine.port import SpawnWorker
 from procq.events import Condemned, Event, StopRequested
 from procq.history import History
@@ -26,7 +27,7 @@ from procq.model import (
     WorkerId,
 )
 from procq.plan.dooms import end_of_age, youngest_end
-from procq.state import Doom, Doomed, Report, Running, Starting, Stopping, WorkerState
+from procq.state import Report, Running, Starting, Stopping, WorkerState
 from procq.testing import ManifestTest, Rig, Script, reaches, runs, unkillable
 from procq.views import About, queue_view, worker_view
 from procq.wire import QueueView, WorkerView

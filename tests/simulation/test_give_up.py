@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from procq.endings import HEALTHY_AFTER
 from procq.engine.port import SpawnWorker
 from procq.intent import restart, start
 from procq.model import Backoff, GiveUp, Queue, RestartPolicy, RestartWhen, WorkerId
-from procq.state import HEALTHY_AFTER, Finished, Resting, Running
+from procq.state import Finished, Resting, Running
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script
 from procq.views import About, queue_view
 from tests.queues import EMAILS_1, manifest, queue

@@ -11,10 +11,12 @@ from tests.process.support.fixtures import Keepers, Procqs
 from tests.process.support.household import disturb, move_in
 from tests.process.support.oracle import Oracle
 from tests.process.support.trials import SEED, SOAK, bound
+from tests.process.support.versions import Version
 from tests.process.support.waiting import until
 from tests.process.test_cut_off import cut_off, everybody_is_known
 from tests.process.test_fuzzed import MANIFEST, read_fuzzed_manifests
 from tests.process.test_growth import descriptors, reload_many, sizes
+from tests.process.test_upgrade import prove_that_upgrades_lose_nothing
 from tests.soak.test_soak import slope
 
 pytestmark = [pytest.mark.soak, pytest.mark.process]
@@ -22,6 +24,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.process]
 BATCHES = 20
 WARM = 1_000
 """Reloads before the first look: until all events that are remembered have been filled up."""
+UPGRADES = 20
+"""Of one life: its files have gigabytes by then."""
 GROWTH = 100.0
 """Bytes a reload: what would be a megabyte after ten thousand."""
 
@@ -58,6 +62,14 @@ def test_shutdowns_in_the_middle_of_everything(keepers: Keepers, oracle: Oracle,
         assert household.alive() == []
         assert oracle.alive() == []
     print(f"graceful shutdowns: {bound(SOAK.shutdowns)}")
+
+
+def test_upgrades_under_load(procqs: Procqs, tmp_path: Path) -> None:
+    versions = Version(tmp_path, "7.0.0"), Version(tmp_path, "7.0.1")
+    lives = SOAK.upgrades // UPGRADES
+    for _ in range(lives):
+        prove_that_upgrades_lose_nothing(procqs, versions, UPGRADES)
+    print(f"upgrades under load: {bound(lives * UPGRADES)}")
 
 
 def test_requests_that_are_cut_off(procqs: Procqs, oracle: Oracle) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from procq.endings import HEALTHY_AFTER, Doom, Doomed, End, ExitStatus, Refusal, SpawnFailure
 from procq.events import (
     BecameReady,
     Condemned,
@@ -32,24 +33,17 @@ from procq.fold import count, fold
 from procq.model import LogPolicy, Notify, Readiness, StopPolicy
 from procq.state import (
     CALM,
-    HEALTHY_AFTER,
     MOST_FAILURES,
     Backoff,
-    Doom,
-    Doomed,
     Draining,
-    End,
     Ended,
-    ExitStatus,
     Finished,
     LogFailure,
     Observed,
-    Refusal,
     Report,
     Resting,
     Running,
     Settings,
-    SpawnFailure,
     Starting,
     Stopping,
     Streak,

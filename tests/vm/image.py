@@ -12,7 +12,6 @@ CACHE = ROOT / ".vm"
 SUITES = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian's releases that trials run on, and the Python of each."""
 
-_MIRROR = "http://deb.debian.org/debian"
 _PACKAGES = (
     "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,linux-image-cloud-amd64,"
     "python3,python3-venv,iproute2,procps,kmod,udev,util-linux,fuse3,strace"
@@ -103,7 +102,7 @@ def _bootstrap(suite: str, wheels: Path, made: Path) -> None:
     ]
     hooks = [f"--customize-hook={line}" for line in inside]
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", *hooks, suite, root, _MIRROR],
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", *hooks, suite, root],
         check=True,
     )
     for name in ("vmlinuz", "initrd"):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from procq.api.differences import change_view, impact
+from procq.endings import ending
 from procq.errors import ManifestError, printable
 from procq.events import (
     Delayed,
@@ -22,7 +23,7 @@ from procq.events import (
 from procq.lives import Life
 from procq.model import Manifest, WorkerId
 from procq.plan.diff import QueueDiff
-from procq.state import Resting, ending
+from procq.state import Resting
 from procq.text import Style, count, duration, plain
 
 _MOST_LINES = 20

@@ -20,6 +20,7 @@ from procq.daemon.news import News
 from procq.daemon.options import Options
 from procq.daemon.service import Service
 from procq.engine.driver import Driver, Source
+from procq.engine.local import PROTOCOL
 from procq.engine.loop import Engine
 from procq.engine.port import Announce, DeclareReady, ShutDown
 from procq.engine.view import StateView
@@ -84,8 +85,9 @@ class ControlPlane:
         await self._news.until(lambda: self._engine.complete or self._misfit is not None)
         if self._misfit is not None:
             raise IncompatibleKeeper(
-                f"the keeper speaks protocol {self._misfit.oldest} to {self._misfit.newest}, this procq does not",
-                hint="Stop and start procq: `procq down`, then `procq up`.",
+                f"another version of procq has been installed, which speaks protocol {PROTOCOL}: "
+                f"the keeper speaks {self._misfit.oldest} to {self._misfit.newest}",
+                hint="Workers go on, and nothing can be changed: `procq upgrade` has the keeper follow.",
             )
         if not await self._take_up():
             await asyncio.Event().wait()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from procq.endings import Doom, End, ExitStatus, Refusal, SpawnFailure
 from procq.engine.blob import Assembly, Part
 from procq.events import (
     Attached,
@@ -33,21 +34,7 @@ from procq.events import (
     Stuck,
 )
 from procq.model import WorkerId
-from procq.state import (
-    Doom,
-    Draining,
-    End,
-    Ended,
-    ExitStatus,
-    LogFailure,
-    Refusal,
-    Report,
-    Running,
-    SpawnFailure,
-    Starting,
-    Stopping,
-    WorkerState,
-)
+from procq.state import Draining, Ended, LogFailure, Report, Running, Starting, Stopping, WorkerState
 
 Message = Mapping[str, Any]
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
+from procq.endings import Outcome
 from procq.manager.errors import ManagerClosed
 from procq.manager.factory import WorkerFactory
 from procq.manager.lines import Line
@@ -18,7 +19,6 @@ from procq.manager.reading import check_lines
 from procq.manager.sources import find, first
 from procq.manager.team import Team
 from procq.model import WorkerId
-from procq.state import Outcome
 from procq.wire import WorkerView
 
 _made: weakref.WeakSet[Team] = weakref.WeakSet()

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from procq.endings import Outcome
 from procq.manager.errors import ManagerClosed
 from procq.manager.factory import WorkerFactory
 from procq.manager.lines import Line
@@ -18,7 +19,6 @@ from procq.manager.sources import find, first
 from procq.manager.team import Team
 from procq.manager.thread import LoopThread
 from procq.model import WorkerId
-from procq.state import Outcome
 from procq.wire import WorkerView
 
 T = TypeVar("T")

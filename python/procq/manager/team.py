@@ -17,6 +17,7 @@ from itertools import count
 from typing import Final
 
 from procq import core, intent, targets
+from procq.endings import Outcome, Refusal, SpawnFailure
 from procq.engine.blob import TooLarge
 from procq.engine.driver import Driver
 from procq.engine.local import LocalKeeper
@@ -32,7 +33,7 @@ from procq.manager.options import check_neighbours
 from procq.manager.reading import Outputs
 from procq.meter import NO_LIMIT, Load, Meter
 from procq.model import Manifest, Queue, WorkerId
-from procq.state import Outcome, QueueState, Refusal, Running, SpawnFailure, Starting, Stopping
+from procq.state import QueueState, Running, Starting, Stopping
 from procq.views import About, worker_view
 from procq.wire import WorkerView
 

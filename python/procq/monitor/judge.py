@@ -6,10 +6,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from procq.endings import Doom
 from procq.meter import Used
 from procq.model import Limits
 from procq.plan.wording import duration, size
-from procq.state import Doom, Report
+from procq.state import Report
 
 LOOKS: Final = 2
 """So many looks in a row must find more memory, or more processes, than allowed: what comes and goes is no leak."""

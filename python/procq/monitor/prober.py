@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from procq.endings import Doom, ExitStatus, SpawnFailure
 from procq.engine.loop import Engine
 from procq.engine.view import StateView
 from procq.errors import printable
@@ -31,7 +32,7 @@ from procq.monitor.answers import Answer, ask
 from procq.monitor.rounds import FIRST_WAIT, Row, longer, next_turn
 from procq.plan.readiness import expected
 from procq.plan.wording import duration
-from procq.state import Doom, ExitStatus, Running, SpawnFailure
+from procq.state import Running
 from procq.text import count
 
 _SOCKETS: Final = 128

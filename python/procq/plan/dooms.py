@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from procq.endings import Doom, Doomed
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
 from procq.plan.spread import share
 from procq.plan.wording import duration
-from procq.state import Doom, Doomed, Running, WorkerState
+from procq.state import Running, WorkerState
 
 _SPREAD: Final = 0.1
 """By how much of it an age may be shorter than the limit."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from procq.endings import Doom
 from procq.intent import DesiredQueue
 from procq.model import After, HttpCheck, LogLine, Notify, Readiness, Spawned, TcpCheck, WorkerId, filled_in
 from procq.plan.wording import duration
-from procq.state import Doom, Running, Starting
+from procq.state import Running, Starting
 
 SLOWEST_START: Final = 30.0
 """Seconds that a spawn may take at the least until the program executes: a disk may be slow."""

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from procq.endings import End, ExitStatus, Refusal, SpawnFailure
 from procq.intent import DesiredQueue
 from procq.model import Backoff, GiveUp, RestartWhen, WorkerId
 from procq.plan.actions import Reason
 from procq.plan.spread import share
-from procq.state import CALM, Dead, End, ExitStatus, Refusal, Resting, SpawnFailure, Streak
+from procq.state import CALM, Dead, Resting, Streak
 
 SCARCE: Final = Backoff(initial=0.05, maximum=1.0)
 """For spawns that failed for a lack of resources: those come back soon, and nothing is wrong with the program."""

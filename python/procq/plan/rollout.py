@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import assert_never
 
+from procq.endings import HEALTHY_AFTER, Doom, End, SpawnFailure
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
 from procq.plan.dooms import doom_of
@@ -22,18 +23,14 @@ from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.waves import anew
 from procq.state import (
     CALM,
-    HEALTHY_AFTER,
     Backoff,
     Dead,
-    Doom,
     Draining,
-    End,
     Ended,
     Finished,
     QueueState,
     Resting,
     Running,
-    SpawnFailure,
     Starting,
     Stopping,
     Streak,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from procq.endings import ExitStatus
 from procq.intent import DesiredQueue
 from procq.model import Spawned
 from procq.plan.readiness import unready
@@ -22,7 +23,6 @@ from procq.state import (
     Backoff,
     Draining,
     Ended,
-    ExitStatus,
     Finished,
     QueueState,
     Resting,

@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final, assert_never
 
+from procq.endings import End, ExitStatus
 from procq.engine.port import (
     Announce,
     AnswerPing,
@@ -44,7 +45,7 @@ from procq.events import (
     Stuck,
 )
 from procq.model import After, LogLine, Notify, Spawned, StopPolicy, WorkerId
-from procq.state import Draining, End, Ended, ExitStatus, Running, Settings, Starting, Stopping, WorkerState
+from procq.state import Draining, Ended, Running, Settings, Starting, Stopping, WorkerState
 from procq.testing.clock import VirtualClock
 from procq.testing.script import Casting, Script
 

@@ -7,8 +7,9 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from procq.endings import Doom, ExitStatus, SpawnFailure
 from procq.model import WorkerId
-from procq.state import Doom, ExitStatus, Report, SpawnFailure
+from procq.state import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from procq.describe import describe
+from procq.endings import ExitStatus
 from procq.events import Executing, Exited, Retired, SpawnRequested, StopRequested
 from procq.history import History
 from procq.lives import Lives
 from procq.model import LogPolicy, StopPolicy
-from procq.state import ExitStatus, Resting, Settings
+from procq.state import Resting, Settings
 from tests.queues import EMAILS_1
 
 SETTINGS = Settings(StopPolicy(), LogPolicy())

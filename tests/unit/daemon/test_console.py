@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from procq.daemon.console import Console
+from procq.endings import ExitStatus
 from procq.events import Event, Exited, Forgotten, SpawnRequested
 from procq.lives import Life
 from procq.model import LogPolicy, StopPolicy
-from procq.state import ExitStatus, Settings
+from procq.state import Settings
 from tests.queues import EMAILS_1
 
 SETTINGS = Settings(StopPolicy(), LogPolicy())

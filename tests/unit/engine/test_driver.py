@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from procq.endings import ExitStatus
 from procq.engine.driver import Driver
 from procq.engine.loop import Engine
 from procq.engine.port import Command, SpawnWorker
 from procq.events import Attached, Executing, Exited, Gone, KeeperEvent, Snapshot
 from procq.intent import ScaleTo, scale
-from procq.state import ExitStatus
 from tests.queues import EMAILS_1, manifest, queue
 
 

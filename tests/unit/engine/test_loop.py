@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from procq.endings import Doom, ExitStatus
 from procq.engine.loop import SAVE_EVERY, Engine
 from procq.engine.port import (
     Announce,
@@ -36,7 +37,7 @@ from procq.events import (
 from procq.intent import NoIntent, ScaleTo, restart, scale, start
 from procq.model import WorkerId
 from procq.plan.diff import Counts
-from procq.state import Backoff, Doom, ExitStatus, Running, Starting
+from procq.state import Backoff, Running, Starting
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script, VirtualClock, everyone
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
 

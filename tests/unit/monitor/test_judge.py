@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from procq.endings import Doom
 from procq.meter import Used
 from procq.model import Limits
 from procq.monitor.judge import Judge, Verdict, judge_report, late_at
-from procq.state import Doom, Report
+from procq.state import Report
 
 MIB = 1 << 20
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from procq.endings import Doom, ExitStatus, SpawnFailure
 from procq.engine.port import Command, MarkWorkerReady, ProbeWorker
 from procq.events import BecameReady, Condemned, Probed
 from procq.intent import restart
 from procq.model import CommandCheck, Health, HttpCheck, Manifest, Queue, Readiness, TcpCheck, WorkerId
 from procq.monitor.answers import Answer
 from procq.monitor.prober import Prober
-from procq.state import Doom, ExitStatus, Running, SpawnFailure
+from procq.state import Running
 from procq.targets import resolve
 from procq.testing.rig import Rig
 from procq.testing.script import Script, everyone

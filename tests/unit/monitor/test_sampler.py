@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from procq.endings import Doom
 from procq.events import Condemned, Reported
 from procq.meter import NO_LIMIT, Used
 from procq.model import Limits, Queue, Share, UpdatePolicy
 from procq.monitor.sampler import Sampler
-from procq.state import Doom, Report, Running
+from procq.state import Report, Running
 from procq.testing.rig import Rig
 from procq.testing.script import Script, everyone
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue

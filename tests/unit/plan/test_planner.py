@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from procq.endings import End, ExitStatus
 from procq.intent import Intent, desired_queue, restart, stop
 from procq.model import LogPolicy, Manifest, StopPolicy, WorkerId
 from procq.plan import Action, Configure, Forget, Plan, Reason, Retire, Spawn, Stop, plan, plan_queue
 from procq.state import (
     Draining,
-    End,
     Ended,
-    ExitStatus,
     Observed,
     QueueState,
     Resting,

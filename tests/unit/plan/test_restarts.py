@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from procq.endings import End, ExitStatus, Outcome, SpawnFailure
 from procq.intent import DesiredQueue, Intent, desired_queue, restart, start, stop
 from procq.model import Backoff, Manifest, WorkerId
 from procq.plan.actions import Reason
 from procq.plan.restarts import Rest, StartAgain, delay, verdict
-from procq.state import CALM, End, Ended, ExitStatus, Outcome, Resting, SpawnFailure, Streak
+from procq.state import CALM, Ended, Resting, Streak
 from tests.queues import EMAILS_1, manifest, queue
 
 BACKOFF = Backoff(initial=0.1, maximum=30.0)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from procq.endings import ExitStatus
 from procq.engine.port import ForgetWorker, SaveIntent, ShutDown, SpawnWorker, StopWorker
 from procq.events import (
     Attached,
@@ -22,7 +23,6 @@ from procq.events import (
     StopSignalled,
 )
 from procq.model import WorkerId
-from procq.state import ExitStatus
 from procq.testing import NOT_FOUND, FakeKeeper, Script, VirtualClock, everyone
 from tests.queues import EMAILS_1, EMAILS_2, queue
 
