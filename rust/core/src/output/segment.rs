@@ -15,6 +15,9 @@ use super::index::{Index, SavedIndex};
 use crate::state::{paths, Fd, Inherited, Luggage};
 use crate::sys;
 
+/// How often a file is opened whose directory vanishes meanwhile.
+const ATTEMPTS: u32 = 10;
+
 /// The writing end of one file.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -80,20 +83,24 @@ impl Segment {
 
     /// Opens a file, creating it and its directory where they are missing.
     pub fn open(path: &Path, way: Way) -> Result<Segment, Errno> {
-        match open(path, way, OFlags::empty()) {
-            Err(Errno::NOENT) => {
-                create_parent(path)?;
-                open(path, way, OFlags::empty())
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            match open(path, way, OFlags::empty()) {
+                // Somebody may remove the directory as soon as it is there.
+                Err(Errno::NOENT) if attempts.next().is_some() => match create_parent(path) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                },
+                other => return other.and_then(|fd| Segment::of(fd, path, way)),
             }
-            other => other,
         }
-        .and_then(|fd| Segment::of(fd, path, way))
     }
 
-    /// Opens the file that follows on one that was renamed. Somebody may have made it meanwhile: then his.
+    /// Opens the file that follows on one that was renamed. Somebody may have made it meanwhile: then his. Or the whole
+    /// directory is gone, with what was renamed: then it is made again.
     pub fn create(path: &Path, way: Way) -> Result<Segment, Errno> {
         match open(path, way, OFlags::EXCL) {
-            Err(Errno::EXIST) => Segment::open(path, way),
+            Err(Errno::EXIST | Errno::NOENT) => Segment::open(path, way),
             other => other.and_then(|fd| Segment::of(fd, path, way)),
         }
     }

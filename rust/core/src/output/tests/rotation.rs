@@ -279,6 +279,23 @@ fn what_nobody_wants_any_more_does_not_fail_either() {
 }
 
 #[test]
+fn faults_34_a_directory_that_is_removed_with_all_in_it_is_made_again_by_the_rotation() {
+    let scratch = Scratch::new();
+    let folder = scratch.path("logs");
+    let path = folder.join("w.log");
+    let mut fixture = Fixture::silent();
+    let id = fixture.output.open("w.1", 1, Some(&rotated(&path, 10 * LINE as u64, 3)), None);
+    fixture.feed(id, &numbered(0..10));
+    fixture.flush();
+    // At once: the next line finds the file full before anybody looks where it is.
+    std::fs::remove_dir_all(&folder).expect("removed");
+    fixture.feed(id, &numbered(10..15));
+    fixture.flush();
+    assert_eq!(segments(&path), [numbered(10..15)]);
+    assert!(fixture.output.take_troubles().is_empty());
+}
+
+#[test]
 fn faults_34_lines_written_after_their_file_was_deleted_are_in_the_next_one() {
     let scratch = Scratch::new();
     let path = scratch.path("logs/w.log");
