@@ -6,6 +6,7 @@ SUITE   ?= bookworm
 TIMES   ?= 10
 TARGET  ?= frames
 MINUTES ?= 60
+JOBS    ?= 3
 BIN     := .venv/bin
 LOCK    := requirements-dev.lock
 
@@ -32,11 +33,12 @@ demo: tools .venv/.demo  ## build, then run examples/quickstart in a scratch fol
 test: PROFILE = release
 test: build checks  ## build for release, then every check that CI runs
 
-# Cheapest failures first; pytest last, so that its verdict closes the output.
+# Cheapest failures first; pytest last, so that its verdict closes the output. Most tests wait: more of them at once than
+# there are processors.
 checks: lint
 	cargo test --locked --package procq-core
 	$(BIN)/python benches/run.py --gate
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 build: tools .venv/.dev  ## build into .venv, with the development tools (PROFILE=release for a fast procq)
 	$(develop) $(PROFILE)

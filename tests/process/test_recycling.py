@@ -85,9 +85,9 @@ def test_who_reaches_a_limit_is_asked_to_leave_and_replaced(procqs: Procqs, how:
 
 
 def test_whose_job_takes_too_long_is_stopped_and_the_job_is_named(procqs: Procqs) -> None:
-    manifest = f"queues:\n  w:\n    command: {sys.executable} {WORKING} job\n    limits:\n      job_timeout: 500ms\n"
+    manifest = f"queues:\n  w:\n    command: {sys.executable} {WORKING} job\n    limits:\n      job_timeout: 1s\n"
     procq = procqs(manifest).start(1)
     before = procq.workers()["w.1"].pid
     until(lambda: (now := procq.workers().get("w.1")) and now.pid != before, "another one")
-    assert "job timeout: job 17 thumbnail has taken more than 500ms" in events(procq, "condemned")[0].text
+    assert "job timeout: job 17 thumbnail has taken more than 1s" in events(procq, "condemned")[0].text
     assert procq.queue("w").restarts >= 1

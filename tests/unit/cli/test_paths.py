@@ -13,10 +13,9 @@ from procq.errors import NoManifest, NotRunning, ProcqError, UsageError
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    run, state = tmp_path / "run", tmp_path / "state"
-    run.mkdir()
-    return {"XDG_RUNTIME_DIR": str(run), "XDG_STATE_HOME": str(state)}
+def environ(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    # The paths of sockets must be short.
+    return {"XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("run")), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
 @pytest.fixture
