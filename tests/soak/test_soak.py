@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests.process.support import processes, writers
+from tests.process.support import processes, tiers, writers
 from tests.process.support.fixtures import Keepers, Procqs
 from tests.process.support.household import kill_keeper, kill_sentinel, move_in
 from tests.process.support.keeper import Keeper
@@ -20,6 +20,7 @@ from tests.process.support.waiting import until
 from tests.process.test_control_plane import KILLS, WORKERS, prove_that_a_control_plane_may_die
 from tests.process.test_endings import down_leaves_nothing
 from tests.process.test_exits import spawn_many, stop_at_once
+from tests.process.test_namespace import kill_leaves_nothing
 from tests.process.workers.flood import LINE, LINES
 
 pytestmark = [pytest.mark.soak, pytest.mark.process]
@@ -39,6 +40,16 @@ def test_kill_9_of_the_keeper(keepers: Keepers, oracle: Oracle, tmp_path: Path) 
         household = move_in(keeper, tmp_path / str(trial))
         longest = max(longest, kill_keeper(keeper, oracle, household, Random(SEED + trial)))
     print(f"kill -9 of the keeper: {bound(SOAK.keeper_kills)}; the slowest took {longest * 1000:.0f} ms")
+
+
+@pytest.mark.skipif(tiers.lacking(3) is not None, reason=str(tiers.lacking(3)))
+@pytest.mark.parametrize("tier", [3], indirect=True, ids=["T3"])
+def test_kill_9_of_the_keeper_of_a_namespace(procqs: Procqs, oracle: Oracle, tmp_path: Path, tier: int) -> None:
+    for trial in range(SOAK.keeper_kills):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        kill_leaves_nothing(procqs, oracle, folder, both=trial % 2 == 1)
+    print(f"kill -9 of the keeper in T{tier}: {bound(SOAK.keeper_kills)}; of every other one with its sentinel")
 
 
 def test_kill_9_of_the_sentinel(keepers: Keepers, oracle: Oracle, tmp_path: Path) -> None:
