@@ -97,11 +97,10 @@ def kill_leaves_nothing(procqs: Procqs, oracle: Oracle, folder: Path, both: bool
     within(1.0, lambda: not members(inside), "the end of everybody")
     assert procq.wait() in (-signal.SIGKILL, 128 + signal.SIGKILL)
     until(lambda: not oracle.alive(), "the end of all")
-    if both:
-        # What nobody was there to remove goes at the next start.
-        procq.start()
-        procq.command("down")
-        assert procq.wait() == 0
+    # What nobody was there to remove goes at the next start.
+    procq.start()
+    procq.command("down")
+    assert procq.wait() == 0
 
 
 def test_kill_9_of_the_sentinel_is_a_graceful_stop(procqs: Procqs, tmp_path: Path, tier: int) -> None:
