@@ -40,10 +40,17 @@ queues:
   daemon: {" ".join(daemon)}
 """
     procq = procqs(manifest)
-    procq.start()
-    read_when_written(tmp_path / "daemon")
-    until(lambda: (tmp_path / "ledger").read_text().count("ready") == 2, "the polite ones")
+    begin(procq, tmp_path)
     return procq
+
+
+def begin(procq: Procq, folder: Path) -> None:
+    """Starts it, perhaps not for the first time."""
+    for name in ("daemon", "ledger"):
+        (folder / name).unlink(missing_ok=True)
+    procq.start()
+    read_when_written(folder / "daemon")
+    until(lambda: (folder / "ledger").read_text().count("ready") == 2, "the polite ones")
 
 
 def namespace(pid: int | str) -> str:
@@ -84,12 +91,16 @@ def test_keeper_control_plane_and_workers_are_in_it_and_everything_works(
 def test_faults_9_11_kill_9_leaves_nothing_whatever_has_been_done_to_hide(
     procqs: Procqs, oracle: Oracle, tmp_path: Path, tier: int, both: bool
 ) -> None:
-    kill_leaves_nothing(procqs, oracle, tmp_path, both)
+    procq = start(procqs, tmp_path)
+    kill_leaves_nothing(procq, oracle, both)
+    # What nobody was there to remove goes at the next start.
+    procq.start()
+    procq.command("down")
+    assert procq.wait() == 0
 
 
-def kill_leaves_nothing(procqs: Procqs, oracle: Oracle, folder: Path, both: bool) -> None:
+def kill_leaves_nothing(procq: Procq, oracle: Oracle, both: bool) -> None:
     """Kills the keeper, and the sentinel just before where `both` is true."""
-    procq = start(procqs, folder)
     info, inside = procq.info(), namespace(procq.info().pid)
     if both:
         os.kill(info.sentinel, signal.SIGKILL)
@@ -97,10 +108,6 @@ def kill_leaves_nothing(procqs: Procqs, oracle: Oracle, folder: Path, both: bool
     within(1.0, lambda: not members(inside), "the end of everybody")
     assert procq.wait() in (-signal.SIGKILL, 128 + signal.SIGKILL)
     until(lambda: not oracle.alive(), "the end of all")
-    # What nobody was there to remove goes at the next start.
-    procq.start()
-    procq.command("down")
-    assert procq.wait() == 0
 
 
 def test_kill_9_of_the_sentinel_is_a_graceful_stop(procqs: Procqs, tmp_path: Path, tier: int) -> None:

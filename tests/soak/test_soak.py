@@ -20,7 +20,7 @@ from tests.process.support.waiting import until
 from tests.process.test_control_plane import KILLS, WORKERS, prove_that_a_control_plane_may_die
 from tests.process.test_endings import down_leaves_nothing
 from tests.process.test_exits import spawn_many, stop_at_once
-from tests.process.test_namespace import kill_leaves_nothing
+from tests.process.test_namespace import begin, kill_leaves_nothing, start
 from tests.process.workers.flood import LINE, LINES
 
 pytestmark = [pytest.mark.soak, pytest.mark.process]
@@ -45,10 +45,11 @@ def test_kill_9_of_the_keeper(keepers: Keepers, oracle: Oracle, tmp_path: Path) 
 @pytest.mark.skipif(tiers.lacking(3) is not None, reason=str(tiers.lacking(3)))
 @pytest.mark.parametrize("tier", [3], indirect=True, ids=["T3"])
 def test_kill_9_of_the_keeper_of_a_namespace(procqs: Procqs, oracle: Oracle, tmp_path: Path, tier: int) -> None:
+    procq = start(procqs, tmp_path)
     for trial in range(SOAK.keeper_kills):
-        folder = tmp_path / str(trial)
-        folder.mkdir()
-        kill_leaves_nothing(procqs, oracle, folder, both=trial % 2 == 1)
+        kill_leaves_nothing(procq, oracle, both=trial % 2 == 1)
+        begin(procq, tmp_path)
+    procq.command("down")
     print(f"kill -9 of the keeper in T{tier}: {bound(SOAK.keeper_kills)}; of every other one with its sentinel")
 
 
