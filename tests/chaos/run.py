@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -54,6 +54,7 @@ class Chaos:
         self.counted = 0
         self.idle: tuple[Counter[str], int] | None = None
         self.jobs = 0
+        self.given: Counter[str] = Counter()
         self.ways = [self.kill_keeper, self.kill_sentinel, self.terminate, self.down, self.idle_then_down]
 
     def run(self, seconds: float, acts: int = 25) -> None:
@@ -152,9 +153,15 @@ class Chaos:
         """Jobs of players that we have killed wait again; those that nobody has noted yet, once nobody lives."""
         jobs = list((self.cast.folder / "doing").iterdir())
         living = self.players.living()
-        taken = {e.about: e.process for e in self.players.entries if e.what == "took"}
+        takers: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for e in self.players.entries:
+            if e.what == "took":
+                takers[e.about].append(e.process)
         for job in jobs:
-            if (taken.get(job.name) not in living) if job.name in taken else not living:
+            # Who has taken it again may not have noted it yet: what is noted is of the time before then.
+            noted = len(takers[job.name]) > self.given[job.name]
+            if (takers[job.name][-1] not in living) if noted else not living:
+                self.given[job.name] = len(takers[job.name])
                 job.rename(self.cast.folder / "todo" / job.name)
 
     # Its end
