@@ -143,11 +143,10 @@ class Chaos:
         """Whether procq names the very processes that live. Those that crash come and go meanwhile."""
         if not self.procq.ready():
             return False
-        living = {process[0] for process in self.players.living()}
+        living = self.players.living()
+        steady = living - {e.process for e in self.players.entries if e.queue == "crash"}
         said = {each.id: each.pid for each in self.procq.status().workers if each.state == "running"}
-        steady = {pid for worker, pid in said.items() if not worker.startswith("crash.")}
-        crashing = {e.process[0] for e in self.players.entries if e.queue == "crash"}
-        return steady == living - crashing
+        return {pid for worker, pid in said.items() if not worker.startswith("crash.")} == {p[0] for p in steady}
 
     def give_back(self) -> None:
         """Jobs of players that we have killed wait again; those that nobody has noted yet, once nobody lives."""
