@@ -55,6 +55,10 @@ class Doomed:
         return f"{self.why}: {self.detail}" if self.why.fault else f"{self.why}, {self.detail}"
 
 
+EARLIER_FAULT: Final = "a fault that was told before procq went on"
+"""Of a worker whose fault a control plane has found that is no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
     """How a leader ended: with an exit code, or by a signal (then `code` is minus its number).

@@ -19,12 +19,16 @@ from procq.state import LogFailure, Report, Resting, Settings, WorkerState
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The keeper welcomed us. `epoch` counts control planes; `instance` names the keeper for its life."""
+    """The keeper welcomed us. `epoch` counts control planes; `instance` names the keeper for its life.
+
+    `was_ready`: one of them has declared that everything runs.
+    """
 
     epoch: int
     instance: int
     last_generation: int
     shutting_down: bool
+    was_ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from procq.endings import HEALTHY_AFTER, Doomed, End, ExitStatus, Outcome, Refusal, SpawnFailure
+from procq.endings import EARLIER_FAULT, HEALTHY_AFTER, Doomed, End, ExitStatus, Outcome, Refusal, SpawnFailure
 from procq.events import (
     BecameReady,
     Condemned,
@@ -35,10 +35,9 @@ from procq.events import (
     Stuck,
     WorkerEvent,
 )
-from procq.model import Spawned
+from procq.model import MOST_FAILURES, Spawned
 from procq.state import (
     CALM,
-    MOST_FAILURES,
     Backoff,
     Draining,
     Ended,
@@ -262,7 +261,7 @@ class Slots:
     def replace_all(self, found: Mapping[int, WorkerState], last_generation: int, at: float) -> None:
         """What a snapshot of `at` says, and our own requests that the keeper had not yet seen."""
         on_their_way = {s: w for s, w in self.workers.items() if w.generation > last_generation}
-        merged = {s: _merged(self.workers.get(s), new, at) for s, new in found.items()}
+        merged = {s: self._judged(s, _merged(self.workers.get(s), new, at)) for s, new in found.items()}
         # The troubles that there are now are told after it.
         self.trouble.clear()
         self.workers.clear()
@@ -270,6 +269,14 @@ class Slots:
         self.workers.update(on_their_way)
         for slot in merged.keys() - on_their_way.keys():
             self._count(slot, merged[slot])
+
+    def _judged(self, slot: int, state: WorkerState) -> WorkerState:
+        """The end of a worker as it was judged before: the keeper knows that it was asked for, and not for what."""
+        streak = self.streaks.get(slot, CALM)
+        if not isinstance(state, Draining | Ended) or state.end.fault or not state.end.asked:
+            return state
+        failed = streak.failed and streak.generation == state.generation
+        return replace(state, end=replace(state.end, fault=EARLIER_FAULT)) if failed else state
 
     def _count(self, slot: int, state: WorkerState) -> None:
         if isinstance(state, Draining | Ended):

@@ -159,6 +159,19 @@ def _check_budget(intent: Intent, desired: DesiredQueue, wanted: int) -> None:
         )
 
 
+def beyond_budget(intent: Intent) -> str | None:
+    """Why what was scaled by hand does not fit into the budget of the manifest; None where it does."""
+    budget, queues = intent.manifest.budget, intent.manifest.queues
+    if budget is None:
+        return None
+    more = {n: w for n, w in intent.overrides.items() if n in queues and w > queues[n].workers}
+    total = sum(intent.overrides.get(q.name, q.workers) for q in queues.values())
+    if total <= budget or not more:
+        return None
+    shown = ", ".join(f"{name}={workers}" for name, workers in sorted(more.items(), key=lambda each: -each[1])[:3])
+    return f"with what was scaled by hand ({shown}) that makes {total} workers, and host.budget.workers is {budget}"
+
+
 def stop(intent: Intent, targets: Iterable[Target]) -> Intent:
     """Stops whole queues or single workers until somebody starts them. Raises KeyError for no such queue."""
     for target in targets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from procq.events import Event, Executing, Exited, Snapshot, StopRequested
+from procq.events import Event, Executing, Exited, Snapshot, SpawnRequested, StopRequested
 from procq.model import WorkerId
 from procq.state import Running, Stopping
 
@@ -38,6 +38,9 @@ class Lives:
                 self._asked = {worker: self._asked.get(worker, ("", "")) for worker in stopping}
             case Executing(worker=worker, at=at):
                 self._began[worker] = at
+            case SpawnRequested(worker=worker):
+                # What was asked of one that never executed is not asked of the next.
+                self._asked.pop(worker, None)
             case StopRequested(worker=worker, fault=fault, limit=limit):
                 self._asked[worker] = fault, limit
             case Exited(worker=worker, at=at):

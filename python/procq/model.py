@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 _PLACEHOLDER = re.compile(r"\{(?:\{|queue\}|slot\})")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -72,9 +73,16 @@ class Backoff:
     maximum: float = 30.0
 
 
+MOST_FAILURES: Final = 100
+"""How many failures of a slot are remembered with their times."""
+
+
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The `failures`-th failure of a slot `within` so many seconds is the last: then it rests until somebody acts."""
+    """The `failures`-th failure of a slot `within` so many seconds is the last: then it rests until somebody acts.
+
+    At most `MOST_FAILURES`: so many are remembered with their times.
+    """
 
     failures: int
     within: float

@@ -34,11 +34,9 @@ from os import strerror
 from typing import Final
 
 from procq.endings import Doomed, End
-from procq.model import LogLine, LogPolicy, Queue, Readiness, StopPolicy
+from procq.model import Health, LogLine, LogPolicy, Queue, Readiness, StopPolicy
 from procq.text import count
 
-MOST_FAILURES: Final = 100
-"""How many failures of a slot are remembered with their times."""
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -53,7 +51,7 @@ class Resting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the keeper was told about a worker and can be told again while it runs.
+    """What a worker was started with and can be told again while it runs: the keeper, or who asks after its health.
 
     `memory` (bytes) and `pids` are the limits of its queue, for a cgroup of its own.
     """
@@ -64,11 +62,13 @@ class Settings:
     ready: Readiness = Readiness()
     memory: int | None = None
     pids: int | None = None
+    health: Health | None = None
 
     @classmethod
     def of(cls, queue: Queue) -> Settings:
         """The settings that `queue` asks for."""
-        return cls(queue.stop, queue.logs, queue.wave, queue.ready, queue.limits.memory, queue.limits.pids)
+        limits = queue.limits
+        return cls(queue.stop, queue.logs, queue.wave, queue.ready, limits.memory, limits.pids, queue.health)
 
     @property
     def ready_line(self) -> str | None:

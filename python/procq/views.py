@@ -79,8 +79,10 @@ def slots(view: StateView, name: str) -> list[int]:
 
 
 def starting(view: StateView, name: str) -> bool:
-    """Whether a worker of the queue is on its way: does not execute yet, or is not ready."""
-    workers = view.queue(name).workers.values()
+    """Whether a worker of the queue is on its way for the first time: does not execute yet, or is not ready."""
+    queue = view.queue(name)
+    first = (slot for slot in queue.workers if not queue.streaks.get(slot, CALM).failed)
+    workers = [queue.workers[slot] for slot in first]
     if name in view.held or any(isinstance(state, Starting) for state in workers):
         return True
     waiting = [state for state in workers if isinstance(state, Running) and state.ready is None]

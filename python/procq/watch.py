@@ -47,14 +47,19 @@ _GONE_SETTLE = 0.25
 
 
 async def changes(
-    path: Path, settle: float = 0.05, known: Contents | None = None, also: Callable[[], Sequence[str]] = tuple
+    path: Path,
+    settle: float = 0.05,
+    known: Contents | None = None,
+    also: Callable[[], Sequence[str]] = tuple,
+    missing: Callable[[bool], None] = lambda missing: None,
 ) -> AsyncGenerator[Contents, None]:
     """Yields the content of `path` and of the files beside it, whenever that has settled on something new.
 
     `also` names the others: absolute paths and patterns; it is asked again after each content. The first is the present
     content, unless it equals `known`. Content has settled when two looks find the same and nobody has a file open for
     writing; they are `settle` seconds apart, less where the kernel can tell that for sure. While `path` is missing or
-    cannot be read, nothing is yielded. At most 1 MiB + 1 byte of each is read. Close the iterator to stop watching.
+    cannot be read, nothing is yielded; `missing` is told by every look whether that is so. At most 1 MiB + 1 byte of
+    each is read. Close the iterator to stop watching.
     """
     last = known
     while True:
@@ -63,6 +68,7 @@ async def changes(
         async with aclosing(_wakes(places)) as wakes:
             async for _ in wakes:
                 contents = _contents(await files.look())
+                missing(contents is None)
                 if contents is not None and contents != last:
                     contents = await _settled(files, settle, last or {})
                     if contents is not None and contents != last:
@@ -113,7 +119,8 @@ class _Files:
         return await self._run(self._places)
 
     async def _run(self, what: Callable[[], T]) -> T:
-        return await asyncio.to_thread(what) if len(self.others) else what()
+        # In a thread: a disk that does not answer must not hold up the loop.
+        return await asyncio.to_thread(what)
 
     def _look(self) -> Look | None:
         found: dict[str, tuple[tuple[int, ...], bytes]] = {}

@@ -41,7 +41,7 @@ def test_up_wait_returns_when_every_worker_runs(detached: Callable[[str], Procq]
     assert sorted(before) == ["a.1", "a.2", "a.3"]
     # Where it runs already it is waited for, and what was stopped by hand is not.
     procq.command("stop", "a.2")
-    assert "2 workers started in " in procq.command("up", "-d", "--wait=20s")
+    assert "2 workers running in " in procq.command("up", "-d", "--wait=20s")
     assert procq.workers() == {worker: stat for worker, stat in before.items() if worker != "a.2"}
     assert "already running" in procq.command("up", "-d", code=1)
 
@@ -79,3 +79,18 @@ def test_a_dry_run_starts_nothing_and_shows_what_up_does(detached: Callable[[str
     draft.write_text(GOOD.replace("1000", "2000"))
     said = procq.command("plan", "draft.yaml", code=2)
     assert "- sleep 1000" in said and "+ sleep 2000" in said
+
+
+def test_up_wait_waits_for_a_roll_out_and_fails_where_that_halts(detached: Callable[[str], Procq]) -> None:
+    text = "queues:\n  w:\n    command: sleep 1001\n    workers: 3\n    ready:\n      delay: 200ms\n"
+    procq = detached(text)
+    procq.command("up", "--wait")
+    before = procq.workers()
+    assert "3 workers running in " in procq.command("up", "--wait")
+    procq.save(text.replace("1001", "1002"))
+    until(lambda: procq.queue("w").state == "replacing", "the roll-out")
+    assert "3 workers running in " in procq.command("up", "--wait")
+    assert not {w.pid for w in before.values()} & {w.pid for w in procq.workers().values()}
+    procq.save(text.replace("sleep 1001", "sh -c 'exit 3'"))
+    until(lambda: procq.queue("w").state == "replacing", "the roll-out")
+    assert "roll-out halted" in procq.command("up", "--wait", code=1)

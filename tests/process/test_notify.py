@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +35,20 @@ def say(address: str, text: str) -> None:
     """As a stranger who found the name: this process is none of the worker's."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(text.encode(), address)
+
+
+@contextmanager
+def lingering() -> Iterator[socket.socket]:
+    """Closing it takes a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        with listener.accept()[0]:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+            ours.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    ours.send(bytes(65536))
+            yield ours
 
 
 def reports(keeper: Keeper, generation: int) -> list[Event]:
@@ -115,6 +135,50 @@ def test_faults_54_a_stranger_of_another_user_has_no_effect_even_when_he_has_gon
         speaker.says("STATUS=true")
         reported(keeper, speaker.generation, status="true")
         assert keeper.kinds(speaker.generation) == ["executing", "reported"]
+
+
+def test_faults_54_a_stranger_who_gives_himself_the_mark_of_a_worker_has_no_effect(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    """Anybody can read it in `/proc`, and set it; but he is not born below the keeper."""
+    with Speaker(keeper, tmp_path) as speaker:
+        limits = Path(f"/proc/{speaker.pid}/limits").read_text()
+        mark = limits.partition("Max file locks")[2].split()[0]
+        code = f"""import os, resource, socket, sys
+resource.setrlimit(10, ({mark}, resource.RLIM_INFINITY))
+os.environ.update(PROCQ_INSTANCE="{keeper.instance:x}", PROCQ_GENERATION="{speaker.generation}")
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    sender.sendto(b"READY=1\\nSTATUS=forged", chr(0) + sys.argv[1])
+    print("said", flush=True)
+    sys.stdin.read()
+"""
+        command = [sys.executable, "-I", "-S", "-c", code, speaker.socket[1:]]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == b"said\n"
+            speaker.says("STATUS=true")
+            reported(keeper, speaker.generation, status="true")
+            stranger.communicate()
+        assert keeper.kinds(speaker.generation) == ["executing", "reported"]
+
+
+def test_faults_54_what_a_stranger_passes_makes_nobody_deaf_and_holds_up_nobody(keeper: Keeper, tmp_path: Path) -> None:
+    """One socket whose closing waits, then more than may wait: the worker is heard, others are spawned and reaped."""
+    with Speaker(keeper, tmp_path) as speaker, lingering() as slow, open(os.devnull) as null:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(speaker.socket)
+            socket.send_fds(sender, [b"FDSTORE=1"], [slow.fileno()])
+            os.close(slow.detach())
+            with suppress(PermissionError):  # it is refused by then
+                for _ in range(4):
+                    socket.send_fds(sender, [b"FDSTORE=1"], [null.fileno()] * 250)
+        if tuple(map(int, platform.release().split(".")[:2])) >= (6, 16):  # older kernels cannot refuse descriptors
+            speaker.says("STATUS=true")
+            reported(keeper, speaker.generation, status="true")
+        other = keeper.spawn(["true"], "other.1")
+        keeper.of(other, "gone", LINGER / 2)
+        keeper.stop(speaker.generation, grace=0)
+        keeper.of(speaker.generation, "gone", LINGER / 2)
 
 
 @needs_root

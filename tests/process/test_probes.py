@@ -119,7 +119,7 @@ def test_when_everything_is_stopped_they_are_killed_at_once(keeper: Keeper, tmp_
     keeper.of(generation, "probed")
     assert "gone" not in keeper.kinds(worker)
     late = shell(keeper, "exit 0")
-    keeper.of(late, "refused")
+    assert probed(keeper, late)["failure"]["transient"], "which says nothing of the worker"
     keeper.sentinel.wait(PATIENCE)
 
 

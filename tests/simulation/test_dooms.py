@@ -238,6 +238,21 @@ def test_faults_52_who_cannot_be_killed_is_told_holds_his_slot_and_nobody_else()
     assert told.shown().state == "stopped"
 
 
+def test_faults_52_who_cannot_be_killed_holds_up_no_queue_that_leaves_after_it() -> None:
+    first, then = rolling(1, name="redis"), replace(rolling(1, name="emails"), after=("redis",), wave=1)
+    patient = [replace(each, stop=StopPolicy(grace=1.0)) for each in (first, then)]
+    told = Told(manifest(*patient), Script())
+    told.rig.advance(5)
+    told.script = unkillable(1000.0)
+    told.rig.keeper.kill(EMAILS_1)
+    told.rig.advance(5)
+    told.rig.engine.change(lambda i: stop(i, ["redis", "emails"]), "stop")
+    told.rig.advance(30)
+    assert told.shown().state == "unkillable"
+    assert told.shown(WorkerId("redis", 1)).state in {"stopped", "unkillable"}
+    assert WorkerId("redis", 1) in {stopped.worker for stopped in told.stops()}
+
+
 def test_who_killed_whom_is_said_as_far_as_it_is_known() -> None:
     told = Told(manifest(queue("emails", 2)))
     told.rig.advance(60)

@@ -9,9 +9,9 @@ import pytest
 from procq.endings import HEALTHY_AFTER
 from procq.engine.port import SpawnWorker
 from procq.intent import restart, start
-from procq.model import Backoff, GiveUp, Queue, RestartPolicy, RestartWhen, WorkerId
+from procq.model import Backoff, GiveUp, Notify, Queue, Readiness, RestartPolicy, RestartWhen, WorkerId
 from procq.state import Finished, Resting, Running
-from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script
+from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script, never_ready
 from procq.views import About, queue_view
 from tests.queues import EMAILS_1, manifest, queue
 
@@ -120,6 +120,40 @@ def test_it_outlives_the_control_plane() -> None:
     rig.advance(600)
     assert rests(rig)
     assert spawned(rig) == 5
+
+
+def test_who_was_stopped_for_a_fault_is_remembered_as_that() -> None:
+    """The keeper knows that it was told to leave, and not for what."""
+    unwell = replace(giving_up(3), ready=Readiness(Notify(), 5.0))
+    rig = Rig(manifest(unwell), lambda *_: never_ready())
+    rig.advance(600)
+    for _ in range(2):
+        assert rests(rig)
+        assert spawned(rig) == 3
+        rig.replace_control_plane()
+        rig.advance(600)
+    view = queue_view(rig.engine.snapshot(), "emails", rig.clock.now, About())
+    assert view.problem == "gave up after 3 in 5m: a fault that was told before procq went on"
+
+
+def test_one_that_is_never_restarted_is_not_by_another_control_plane() -> None:
+    unwell = replace(giving_up(when=RestartWhen.NEVER), ready=Readiness(Notify(), 5.0))
+    rig = Rig(manifest(unwell), lambda *_: never_ready())
+    rig.advance(60)
+    rig.replace_control_plane()
+    rig.advance(60)
+    state = rig.engine.snapshot().worker(EMAILS_1)
+    assert isinstance(state, Finished)
+    assert (state.why, state.generation) == (Resting.FAILED, 1)
+
+
+def test_who_has_done_its_work_has_not_given_up() -> None:
+    scripts = iter([CRASHES, CRASHES, Script(run_for=0.1)])
+    rig = Rig(manifest(giving_up(3, when=RestartWhen.ON_FAILURE)), lambda *_: next(scripts))
+    rig.advance(600)
+    state = rig.engine.snapshot().worker(EMAILS_1)
+    assert isinstance(state, Finished)
+    assert state.why is Resting.COMPLETED
 
 
 def test_each_slot_for_itself() -> None:

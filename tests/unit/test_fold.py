@@ -30,10 +30,9 @@ from procq.events import (
     Stuck,
 )
 from procq.fold import count, fold
-from procq.model import LogPolicy, Notify, Readiness, StopPolicy
+from procq.model import MOST_FAILURES, LogPolicy, Notify, Readiness, StopPolicy
 from procq.state import (
     CALM,
-    MOST_FAILURES,
     Backoff,
     Draining,
     Ended,

@@ -291,7 +291,7 @@ def _running(project: Project) -> Iterator[Finding]:
         yield Finding("running", "weak", text, "`procq logs` shows since when; limits of descendants are one cause.")
     if status.procq_version is not None and status.procq_version != VERSION:
         text = f"it runs procq {status.procq_version}, installed is {VERSION}"
-        yield Finding("running", "weak", text, "`procq down`, then `procq up` when it suits.")
+        yield Finding("running", "weak", text, "`procq upgrade` takes it to the installed one; no worker is restarted.")
     if status.manifest_error is not None:
         what = "the manifest on disk is not in force"
         yield Finding("running", "weak", what, "`procq status` shows why; the one before it stays in force.")

@@ -17,10 +17,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 from procq.cli.project import project_of
 from procq.cli.terminal import Terminal
+from procq.errors import ProcqError
 
 NOTIFY_RELOAD_SINCE = 253
 
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     named = ("--name", options.name) if options.name else ()
     unit = Unit(
         name=options.name or loaded.name,
-        procq=os.path.join(os.path.dirname(sys.executable), "procq"),
+        procq=_program(),
         arguments=("up", *named, project.manifest),
         directory=os.path.dirname(project.manifest),
         path=os.environ.get("PATH", os.defpath),
@@ -53,6 +55,19 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     )
     terminal.line(render(unit).rstrip("\n"))
     return 0
+
+
+def _program() -> str:
+    """The command that runs now, by its path: what a unit names must be there. Raises ProcqError."""
+    own = [os.path.abspath(sys.argv[0])] if os.path.basename(sys.argv[0]) == "procq" else []
+    beside = os.path.join(os.path.dirname(sys.executable), "procq")
+    for path in (*own, beside, os.path.join(sysconfig.get_path("scripts"), "procq")):
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise ProcqError(
+        f"there is no command procq beside {sys.executable}, for the unit to run",
+        hint="Install procq with pip, and run `procq unit` by that name.",
+    )
 
 
 def _user() -> str:

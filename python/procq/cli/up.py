@@ -10,7 +10,7 @@
 
 ^C asks every worker to leave and waits for its grace period; ^C again kills at once.
 Edit the manifest and save it: what changed is applied, everything else goes on undisturbed.
-Where procq runs already, --wait waits for what it runs, and --dry-run shows what saving the manifest would change.
+Where procq runs already, --wait waits for what it runs, also for a roll-out; --dry-run shows what a save would change.
 
 Exit code: 0 done; with --wait 1 where a worker failed or time was up; with --dry-run 0 nothing would change,
 2 something would; 4 the manifest is not valid.
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if options.dry_run:
         return _dry_run(project, options, terminal)
     if options.wait and _runs(project):
-        return _wait(project, patience, terminal)
+        return _wait(project, patience, terminal, "running")
     project.prepare()
     refuse_second(project)
     tier = None if options.tier is None else int(options.tier)
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     )
     terminal.line(f"{terminal.style(_name(project), 'bold')} runs   `procq status` shows it, `procq down` stops it")
     terminal.line(terminal.style(f"its output is in {project.log_file}", "dim"))
-    return _wait(project, patience, terminal) if options.wait else ExitCode.DONE
+    return _wait(project, patience, terminal, "started") if options.wait else ExitCode.DONE
 
 
 def _patience(options: argparse.Namespace) -> float | None:
@@ -110,8 +110,8 @@ def _runs(project: Project) -> bool:
         return False
 
 
-def _wait(project: Project, patience: float | None, terminal: Terminal) -> int:
-    """Waits for all that is wanted: what was stopped by hand is not."""
+def _wait(project: Project, patience: float | None, terminal: Terminal, done: str) -> int:
+    """Waits for all that is wanted, also from a roll-out: what was stopped by hand is not."""
     from dataclasses import replace
 
     from procq.cli.waiting import RUNNING, wait_for
@@ -122,7 +122,7 @@ def _wait(project: Project, patience: float | None, terminal: Terminal) -> int:
     wanted = [worker for worker in client.status(["*"]).workers if worker.wanted]
     queues = dict.fromkeys(worker.queue for worker in wanted)
     affected = Affected(tuple(worker.id for worker in wanted), tuple(queues))
-    return wait_for(client, affected, terminal, replace(RUNNING, done="started"), patience=patience)
+    return wait_for(client, affected, terminal, replace(RUNNING, done=done, settled=True), patience=patience)
 
 
 def _dry_run(project: Project, options: argparse.Namespace, terminal: Terminal) -> int:

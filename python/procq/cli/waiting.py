@@ -22,13 +22,15 @@ class Goal:
     """What every one of some workers should become.
 
     `until` are the states in which it is over, `done` is what that is called. `wanted`: whether they are to run; who
-    asked for the opposite meanwhile has the last word. `newer_than` are generations that must have gone.
+    asked for the opposite meanwhile has the last word. `newer_than` are generations that must have gone. `settled`: nor
+    may their queues be replacing others.
     """
 
     until: frozenset[str]
     done: str
     wanted: bool
     newer_than: Mapping[str, int | None] = field(default_factory=dict)
+    settled: bool = False
 
     def reached(self, worker: wire.WorkerView) -> bool:
         """Whether this worker is what it should be."""
@@ -71,7 +73,10 @@ def wait_for(
         asked = time.monotonic()
         status = _look(client, affected.queues)
         workers = [worker for worker in status.workers if worker.id in ids]
-        pending = [w for w in workers if not (goal.reached(w) or goal.missed(w) or goal.undone(w))]
+        replacing = {q.name for q in status.queues if q.state == "replacing"} if goal.settled else set()
+        through = {w.id for w in workers if goal.missed(w) or goal.undone(w)}
+        through |= {w.id for w in workers if goal.reached(w) and w.queue not in replacing}
+        pending = [w for w in workers if w.id not in through]
         # Who runs still waits for a turn that does not come; who is on the way already needs none.
         waiting = {w.queue for w in pending if w.state == "running"} if goal.wanted else set()
         halted = [queue for queue in status.queues if queue.name in waiting and is_halted(queue)]

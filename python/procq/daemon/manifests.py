@@ -21,7 +21,7 @@ from procq.engine.loop import Engine
 from procq.engine.port import Announce
 from procq.errors import ManifestError
 from procq.history import History
-from procq.intent import Intent
+from procq.intent import Intent, adopt, beyond_budget
 from procq.model import Manifest
 from procq.plan.diff import Mark, QueueDiff
 from procq.state import Starting
@@ -53,13 +53,14 @@ class Manifests:
         self.in_force_since: float | None = None
         """When the manifest in force was taken, seconds since the Unix epoch; None: before this process."""
         self._error: str | None = None
+        self._missing = False
         self.looked: Callable[[], None] = lambda: None
         """Called after every look at the file, whatever came of it."""
 
     @property
     def error(self) -> str | None:
         """Why the file on disk is not in force."""
-        if self._path.is_file():
+        if not self._missing:
             return self._error
         return f"{self._path}: the file is not there, or is no regular file. Put it back, or save another in its place."
 
@@ -104,7 +105,9 @@ class Manifests:
         told = ""
         while True:
             try:
-                watching = watch.changes(self._path, known=self._known, also=lambda: self._files)
+                watching = watch.changes(
+                    self._path, known=self._known, also=lambda: self._files, missing=self._is_missing
+                )
                 async with aclosing(watching) as saves:
                     async for contents in saves:
                         before, self._known = self._known, contents
@@ -148,7 +151,11 @@ class Manifests:
                 except ManifestError as refused:
                     error = refused
             if error is not None:
-                self._refuse(error)
+                self._refuse(error, await asyncio.to_thread(self._path.is_file))
+
+    def _is_missing(self, missing: bool) -> None:
+        """What the last look at the path has found: to look at it again might hang, as its disk may."""
+        self._missing = missing
 
     def _loaded(self, reader: _Reader) -> Manifest:
         """Loads, and compares with what is in force here too: for a thousand queues that takes a while as well."""
@@ -162,8 +169,8 @@ class Manifests:
             return self._path.name
         return os.path.relpath(differing[0], self._path.parent)
 
-    def _refuse(self, error: ManifestError) -> None:
-        if self._path.is_file():  # else that is the error, for as long as it is so
+    def _refuse(self, error: ManifestError, there: bool) -> None:
+        if there:  # else that is the error, for as long as it is so
             self._error = error.render() if error.problems else error.message
         self._history.note(
             "reload_failed", f"{self._path.name} is not valid, the one before it stays in force: {error}"
@@ -174,6 +181,9 @@ class Manifests:
         before = self._engine.intent
         if before is not None and before.manifest == loaded:
             return
+        too_many = None if before is None else beyond_budget(adopt(before, loaded))
+        if too_many is not None:
+            raise ManifestError.whole(str(self._path), too_many, "`procq scale QUEUE=auto` gives the number back")
         changed = [
             queue
             for queue in told(self._engine.preview(loaded, changes_only=True), before)

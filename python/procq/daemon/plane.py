@@ -144,7 +144,8 @@ class ControlPlane:
 
     async def _declare_ready(self, listening: asyncio.Event) -> None:
         await listening.wait()
-        await self._news.until(self._all_started)
+        if not self._engine.was_ready:
+            await self._news.until(self._all_started)
         self._engine.send(DeclareReady())
         # What has been imported and built so far stays: no collection needs to look at it again.
         gc.collect()

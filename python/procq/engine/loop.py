@@ -94,6 +94,8 @@ class Engine:
         self._strays: deque[Stray] = deque(maxlen=_MOST_STRAYS)
         self._epoch = self._instance = self._last_generation = 0
         self._complete = self._shutting_down = False
+        self.was_ready = False
+        """Whether a control plane before this one has declared that everything runs."""
         self._packer = Packer()
         self._unsaved: list[bytes] = []
         self._marks: list[MarkWorkerReady] = []
@@ -285,6 +287,7 @@ class Engine:
         self._epoch, self._instance = welcome.epoch, welcome.instance
         self._last_generation = max(self._last_generation, welcome.last_generation)
         self._shutting_down = self._shutting_down or welcome.shutting_down
+        self.was_ready = welcome.was_ready
 
     def _apply(self, event: Fact | Request) -> None:
         name = event.worker.queue

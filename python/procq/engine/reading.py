@@ -144,7 +144,9 @@ def _maybe_seconds(nanoseconds: int | None) -> float | None:
 def _conversation(m: Message) -> Iterable[KeeperEvent]:
     match m["t"]:
         case "welcome":
-            return (Attached(m["epoch"], m["instance"], m["last_generation"], m["shutting_down"]),)
+            # A keeper of an earlier version does not say whether one was ready.
+            was_ready = m.get("was_ready", False)
+            return (Attached(m["epoch"], m["instance"], m["last_generation"], m["shutting_down"], was_ready),)
         case "incompatible":
             return (Incompatible(m["oldest"], m["newest"]),)
         case "gap":

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+_ROOM = 64
+"""Times that were replaced and may wait in the heap until they come up, besides as many as there are queues."""
+
 
 @dataclass(slots=True)
 class Wakes:
@@ -20,6 +23,8 @@ class Wakes:
         elif self._at.get(queue) != at:
             self._at[queue] = at
             heappush(self._heap, (at, queue))
+            if len(self._heap) > 2 * len(self._at) + _ROOM:
+                self._heap = sorted((at, queue) for queue, at in self._at.items())
 
     def sooner(self, queue: str, at: float) -> None:
         """Look at `queue` at `at` at the latest."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from procq.errors import did_you_mean
 from procq.manifest.units import LIMITS
-from procq.model import MAX_WORKERS, Limit, LogPolicy, RestartPolicy, Share, StopPolicy, UpdatePolicy
+from procq.model import MAX_WORKERS, MOST_FAILURES, Limit, LogPolicy, RestartPolicy, Share, StopPolicy, UpdatePolicy
 
 if TYPE_CHECKING:
     from procq.manager.options import WorkerOptions
@@ -103,8 +103,8 @@ def _check_stop_and_restart(stop: StopPolicy, restart: RestartPolicy) -> None:
         )
     if give_up is not None:
         _check_seconds("the time for giving up", give_up.within)
-        if give_up.failures < 1 or not give_up.within:
-            raise ValueError("giving up takes at least 1 failure, within a time of more than 0 s")
+        if not 1 <= give_up.failures <= MOST_FAILURES or not give_up.within:
+            raise ValueError(f"giving up takes 1 to {MOST_FAILURES} failures, within a time of more than 0 s")
 
 
 def _check_update(update: UpdatePolicy) -> None:

@@ -11,7 +11,18 @@ from enum import StrEnum
 from typing import TypeVar
 
 from procq.errors import did_you_mean
-from procq.model import MAX_WORKERS, Backoff, GiveUp, Limit, LogFormat, RestartWhen, Share, StopTo, WhenFull
+from procq.model import (
+    MAX_WORKERS,
+    MOST_FAILURES,
+    Backoff,
+    GiveUp,
+    Limit,
+    LogFormat,
+    RestartWhen,
+    Share,
+    StopTo,
+    WhenFull,
+)
 from procq.names import is_name
 
 _NUMBERS = frozenset(int(number) for number in signals.valid_signals())
@@ -46,7 +57,6 @@ _LEAST_ROTATE = 4 << 10
 _LEAST_AGE = 60
 _LEAST_TOTAL = 4 * _LEAST_ROTATE
 _MOST_KEPT = 1_000
-_MOST_FAILURES = 10_000
 _LARGEST_ID = 2**32 - 2
 _LARGEST_LIMIT = 2**63 - 1
 _NOT_LIMITS = ("locks", "ofile")
@@ -312,7 +322,7 @@ def give_up(value: str) -> GiveUp:
     found = re.fullmatch(r"([0-9]{1,9}) +in +(\S+)", value)
     if found is None:
         raise Refused
-    failures, within = whole(found[1], 1, _MOST_FAILURES, "failures"), duration(found[2])
+    failures, within = whole(found[1], 1, MOST_FAILURES, "failures"), duration(found[2])
     if not within:
         raise Refused(expected="a time of more than 0")
     return GiveUp(failures, within)

@@ -30,7 +30,7 @@ from procq.intent import DesiredQueue, NoIntent, desired_queue
 from procq.model import CommandCheck, Health, HealthCheck, HttpCheck, TcpCheck, WorkerId
 from procq.monitor.answers import Answer, ask
 from procq.monitor.rounds import FIRST_WAIT, Row, longer, next_turn
-from procq.plan.readiness import expected
+from procq.plan.readiness import expected, health_of
 from procq.plan.wording import duration
 from procq.state import Running
 from procq.text import count
@@ -275,7 +275,7 @@ def _what(desired: DesiredQueue, state: Running) -> _Todo | None:
     if state.doomed is not None and state.doomed.why.fault:
         return None
     if state.ready is not None:
-        return desired.queue.health
+        return health_of(desired, state)
     readiness = expected(desired, state)
     check = None if readiness is None else readiness.check
     return _Await(check) if isinstance(check, TcpCheck | HttpCheck) else None

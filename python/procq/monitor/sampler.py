@@ -142,7 +142,8 @@ class Sampler:
             verdict = judge_report(report, limits, now)
             if verdict is not None:
                 self._condemn(worker, state, verdict, now)
-            elif (at := late_at(report, limits)) is not None:
+            at = late_at(report, limits)
+            if at is not None and at > now:
                 self._late[worker] = at
 
     def _condemn(self, worker: WorkerId, state: Running, verdict: Verdict, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import Final, assert_never
 
 from procq.endings import Doom
 from procq.intent import DesiredQueue
-from procq.model import After, HttpCheck, LogLine, Notify, Readiness, Spawned, TcpCheck, WorkerId, filled_in
+from procq.model import After, Health, HttpCheck, LogLine, Notify, Readiness, Spawned, TcpCheck, WorkerId, filled_in
 from procq.plan.wording import duration
 from procq.state import Running, Starting
 
@@ -98,6 +98,13 @@ def expected(desired: DesiredQueue, state: Starting | Running) -> Readiness | No
     if state.fingerprint == desired.fingerprint:
         return desired.queue.ready
     return None if state.settings is None else state.settings.ready
+
+
+def health_of(desired: DesiredQueue, state: Running) -> Health | None:
+    """How the worker is asked whether it is well: one that is to be replaced has not promised what the next one has."""
+    if state.fingerprint == desired.fingerprint:
+        return desired.queue.health
+    return None if state.settings is None else state.settings.health
 
 
 def _fault(detail: str) -> str:

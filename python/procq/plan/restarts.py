@@ -63,7 +63,8 @@ def verdict(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Streak 
 def _after_end(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Streak) -> Verdict:
     restart = desired.queue.restart
     outcome = dead.end.outcome
-    if restart.when is not RestartWhen.NEVER and _too_often(restart.give_up, dead.end, streak):
+    done = restart.when is RestartWhen.NEVER or (restart.when is RestartWhen.ON_FAILURE and _success(dead.end))
+    if not done and _too_often(restart.give_up, dead.end, streak):
         return Rest(Resting.GAVE_UP, Reason.GAVE_UP)
     match outcome:
         case SpawnFailure(transient=True):
@@ -78,19 +79,17 @@ def _after_end(worker: WorkerId, desired: DesiredQueue, dead: Dead, streak: Stre
             wait = jittered(restart.backoff.maximum, worker, dead.generation)
             return StartAgain(dead.end.at + wait, 1, Reason.BAD_COMMAND)
         case ExitStatus():
-            return _after_exit(worker, desired, dead, outcome, streak)
+            if done:
+                return Rest(Resting.COMPLETED if _success(dead.end) else Resting.FAILED, Reason.COMPLETED)
+            attempt = streak.crashes
+            reason = Reason.FAULTY if dead.end.fault else Reason.ENDED if attempt <= 1 else Reason.CRASHED
+            return StartAgain(dead.end.at + delay(restart.backoff, worker, attempt), attempt, reason)
         case _:
             assert_never(outcome)
 
 
-def _after_exit(worker: WorkerId, desired: DesiredQueue, dead: Dead, status: ExitStatus, streak: Streak) -> Verdict:
-    restart = desired.queue.restart
-    success = status.success and not dead.end.fault
-    if restart.when is RestartWhen.NEVER or (restart.when is RestartWhen.ON_FAILURE and success):
-        return Rest(Resting.COMPLETED if success else Resting.FAILED, Reason.COMPLETED)
-    attempt = streak.crashes
-    reason = Reason.FAULTY if dead.end.fault else Reason.ENDED if attempt <= 1 else Reason.CRASHED
-    return StartAgain(dead.end.at + delay(restart.backoff, worker, attempt), attempt, reason)
+def _success(end: End) -> bool:
+    return isinstance(end.outcome, ExitStatus) and end.outcome.success and not end.fault
 
 
 def _too_often(give_up: GiveUp | None, end: End, streak: Streak) -> bool:

@@ -7,7 +7,7 @@ that cannot work, or a service that is away, is tried with one worker, and as mo
 from __future__ import annotations
 
 from procq.intent import DesiredQueue
-from procq.plan.readiness import since_ready
+from procq.plan.readiness import since_ready, unready
 from procq.state import CALM, QueueState, Running, Starting, Streak
 
 
@@ -19,7 +19,8 @@ def is_suspect(streak: Streak) -> bool:
 def trial(desired: DesiredQueue, observed: QueueState, now: float) -> tuple[int, int, float | None]:
     """How many suspects are being tried, how many workers work, and when time alone shows that one more does.
 
-    A worker works when it has been ready for the pause of a roll-out; a suspect is tried until then.
+    A worker works when it has been ready for the pause of a roll-out; a suspect is tried until then. One of another
+    program of which nobody knows any more what it was to promise is neither: it would be tried for ever.
     """
     trying, healthy, shows_at = 0, 0, None
     for slot in range(1, desired.workers + 1):
@@ -30,7 +31,7 @@ def trial(desired: DesiredQueue, observed: QueueState, now: float) -> tuple[int,
         shows = None if ready is None else ready + desired.queue.update.pause
         if shows is not None and shows <= now:
             healthy += 1
-        elif is_suspect(observed.streaks.get(slot, CALM)):
+        elif is_suspect(observed.streaks.get(slot, CALM)) and (shows is not None or unready(desired, state)):
             trying += 1
             if shows is not None:
                 shows_at = shows if shows_at is None else min(shows_at, shows)

@@ -6,7 +6,7 @@ person stopped; one that ended before it was ready does. Only vacant slots are h
 stopped: what has run is restarted whatever becomes of the other queue.
 
 Queues that leave (removed from the manifest, or stopped as a whole by a person) leave in the reverse order: one is
-asked only when no worker of a leaving queue with a higher wave is alive.
+asked only when no worker of a leaving queue with a higher wave is alive. One that cannot be killed holds nobody.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def leaving(desired: DesiredQueue | None, observed: QueueState) -> int | None:
     """The wave in which a queue leaves; None for one that does not, or has left."""
     if desired is not None and not desired.adjustment.stopped:
         return None
-    alive = [w for w in observed.workers.values() if isinstance(w, Starting | Running | Stopping | Draining)]
+    alive = [
+        w
+        for w in observed.workers.values()
+        if isinstance(w, Starting | Running) or (isinstance(w, Stopping | Draining) and not w.stuck)
+    ]
     if not alive:
         return None
     return desired.queue.wave if desired is not None else max(map(_wave, alive))

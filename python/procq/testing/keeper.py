@@ -109,7 +109,8 @@ class FakeKeeper:
     def attach(self) -> None:
         """A new control plane says hello: what the old one was not told is lost, the snapshot follows."""
         self._epoch += 1
-        self._events = [Attached(self._epoch, _INSTANCE, self.last_generation, self.shutting_down)]
+        was_ready = DeclareReady() in self.commands
+        self._events = [Attached(self._epoch, _INSTANCE, self.last_generation, self.shutting_down, was_ready)]
         if self.saved is not None:
             self._events.append(Recovered(self.saved))
         self._events.append(self._snapshot())
@@ -310,9 +311,8 @@ class FakeKeeper:
         if state.generation != generation or not isinstance(state, Starting | Running | Stopping):
             return
         ready = None if isinstance(state, Starting) else state.ready
-        process.state = Draining(
-            generation, state.fingerprint, End(ExitStatus(code), state.at, now, ready=ready), state.wave
-        )
+        end = End(ExitStatus(code), state.at, now, isinstance(state, Stopping), ready=ready)
+        process.state = Draining(generation, state.fingerprint, end, state.wave)
         self._tell(Exited(process.worker, generation, ExitStatus(code), now))
         self._later(now + process.script.linger, lambda: self._gone(process, generation))
 

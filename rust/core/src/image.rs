@@ -174,7 +174,8 @@ fn resume(fd: RawFd, back: Vec<CString>, failed: Option<String>, meddle: impl Fn
         let inherited = Inherited::check(&saved.descriptors)?;
         // Dropping it would close what the former image needs.
         let mut keeper = ManuallyDrop::new(Keeper::restore(saved, &inherited, forwards)?);
-        keeper.go_on()?;
+        // The former image has nobody to go back to: it goes on without a thread until one can be had.
+        keeper.go_on().or_else(|error| if forwards { Err(error) } else { Ok(()) })?;
         Ok((keeper, inherited))
     };
     let (keeper, inherited) = match taken() {

@@ -91,6 +91,11 @@ pub fn run(
         end_all_children(None);
     }
     base.iter().for_each(|base| base.abandon());
+    if let Exit::Signal(signal) = exit {
+        // Nobody else is left to say it.
+        let line = format!("procq: the keeper was ended by signal {signal}, and everything that it ran was killed\n");
+        sys::write_if_ready(io::stderr().as_fd(), line.as_bytes());
+    }
     record.iter().for_each(|directory| life::forget(directory));
     sys::leave(match exit {
         Exit::Code(code) => code,

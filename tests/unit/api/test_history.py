@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from procq.describe import describe
-from procq.endings import ExitStatus
-from procq.events import Executing, Exited, Retired, SpawnRequested, StopRequested
+from procq.endings import ExitStatus, SpawnFailure
+from procq.events import Executing, Exited, Retired, SpawnFailed, SpawnRequested, StopRequested
 from procq.history import History
-from procq.lives import Lives
+from procq.lives import Life, Lives
 from procq.model import LogPolicy, StopPolicy
 from procq.state import Resting, Settings
 from tests.queues import EMAILS_1
@@ -77,3 +77,16 @@ def test_an_exit_that_was_asked_for_is_no_crash() -> None:
     remembered.record(SpawnRequested(EMAILS_1, 3, "f", SETTINGS, 24.0, "somebody asked for it", fresh=True))
     assert remembered.restarts == {EMAILS_1: 1}
     assert describe(SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 22.0, "it ended")) is None
+
+
+def test_what_was_asked_of_one_that_never_executed_is_not_asked_of_the_next() -> None:
+    lives = Lives()
+    for event in (
+        SpawnRequested(EMAILS_1, 1, "f", SETTINGS, 0.0, "wanted", fresh=True),
+        StopRequested(EMAILS_1, 1, 33.0, 30.0, "not ready in time", fault="not ready in time"),
+        SpawnFailed(EMAILS_1, 1, SpawnFailure("exec", 2, "work", transient=False), 31.0),
+        SpawnRequested(EMAILS_1, 2, "f", SETTINGS, 32.0, "it ended", fresh=False),
+        Executing(EMAILS_1, 2, 4712, at=32.5),
+    ):
+        lives.look(event)
+    assert lives.look(Exited(EMAILS_1, 2, ExitStatus(1), at=40.5)) == Life(8.0)

@@ -19,14 +19,29 @@ from procq.client import Client
 from procq.engine.port import AnswerPing, DeclareReady, ShutDown, SpawnWorker, StopWorker
 from procq.errors import ManifestError
 from procq.events import Pinged, ReloadAsked
+from procq.intent import ScaleTo, scale
 from procq.model import Manifest
 from procq.paths import Project
-from procq.testing import NOT_FOUND, Script, everyone
+from procq.testing import NOT_FOUND, Script, everyone, never_ready
 from tests.unit.daemon.pretended import PATIENCE, Pretended, control_plane
 
 TWO = "queues:\n  emails:\n    command: sleep 1000\n    workers: 2\n  web: sleep 1000\n"
 FIVE = TWO.replace("workers: 2", "workers: 5")
 BROKEN = TWO.replace("workers: 2", "workers: many")
+
+
+BUDGET = """\
+host:
+  budget:
+    workers: 10
+queues:
+  a:
+    command: sleep 1000
+    workers: 2
+  b:
+    command: sleep 1000
+    workers: {b}
+"""
 
 
 @pytest.fixture
@@ -79,6 +94,43 @@ def test_ready_only_after_every_worker_was_tried(manifest: Path) -> None:
     go(story())
     assert any("emails.1" in line and "cannot start" in line and "restarting in" in line for line in keeper.said())
     keeper.close()
+
+
+def test_another_control_plane_is_ready_though_a_worker_is_not(manifest: Path) -> None:
+    """Whoever waits for an upgrade, and a service manager's watchdog, need not wait for one that loads for minutes."""
+    keeper = Pretended()
+
+    async def first() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: ready(keeper), "readiness")
+            manifest.write_text("queues:\n  slow:\n    command: sleep 1000\n    ready: notify\n")
+            keeper.keeper.casting = lambda *_: never_ready()
+            await keeper.until(lambda: bool(keeper.keeper.alive("slow")), "a slow worker")
+
+    async def another() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: len(keeper.sent(DeclareReady)) == 2, "readiness again")
+
+    go(first())
+    go(another())
+    keeper.close()
+
+
+def test_what_was_scaled_by_hand_counts_in_the_budget_of_a_saved_file(manifest: Path, keeper: Pretended) -> None:
+    text = BUDGET.format(b=2)
+
+    async def story() -> None:
+        manifest.write_text(text)
+        async with control_plane(keeper, manifest) as plane:
+            await keeper.until(lambda: ready(keeper), "readiness")
+            plane._engine.change(lambda intent: scale(intent, "a", ScaleTo(8)), "scale")
+            await keeper.until(lambda: len(keeper.keeper.alive()) == 10, "ten workers")
+            manifest.write_text(BUDGET.format(b=3))
+            await keeper.until(lambda: any("scaled by hand (a=8)" in line for line in keeper.said()), "the refusal")
+            assert len(keeper.keeper.alive()) == 10
+            assert "host.budget.workers is 10" in str(plane.facts().manifest_error)
+
+    go(story())
 
 
 def test_a_first_manifest_that_does_not_load_ends_procq(manifest: Path, keeper: Pretended) -> None:
@@ -311,9 +363,9 @@ def test_asking_for_a_manifest_that_is_not_there_is_told(manifest: Path, keeper:
             manifest.unlink()
             keeper.report(ReloadAsked())
             await keeper.until(lambda: any("cannot be read" in line for line in keeper.said()), "the error")
-            assert "the file is not there" in str(plane.facts().manifest_error)
+            await keeper.until(lambda: "the file is not there" in str(plane.facts().manifest_error), "what is wrong")
             manifest.write_text(text)
-            assert plane.facts().manifest_error is None
+            await keeper.until(lambda: plane.facts().manifest_error is None, "the end of it")
 
     go(story())
     assert not keeper.sent(StopWorker)
@@ -324,7 +376,7 @@ def test_a_watch_that_fails_again_and_again_is_told_once(
 ) -> None:
     tries: list[Path] = []
 
-    async def changes(path: Path, known: object, also: object) -> AsyncGenerator[watch.Contents, None]:
+    async def changes(path: Path, known: object, also: object, missing: object) -> AsyncGenerator[watch.Contents, None]:
         tries.append(path)
         if len(tries) == 1:
             yield {str(path): FIVE.encode()}

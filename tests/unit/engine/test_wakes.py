@@ -30,3 +30,13 @@ def test_no_need_any_more() -> None:
     wakes.set("a", None)
     assert wakes.next is None
     assert wakes.due(2.0) == []
+
+
+def test_times_that_were_replaced_do_not_pile_up() -> None:
+    wakes = Wakes()
+    for at in range(1000):
+        wakes.set("a", 1e6 + at % 2)
+        wakes.set(f"b{at % 10}", 2e6 + at)
+    assert len(wakes._heap) < 200
+    assert wakes.due(2e6 - 1) == ["a"]
+    assert len(wakes.due(3e6)) == 10

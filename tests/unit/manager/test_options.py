@@ -50,7 +50,7 @@ RQ = ["rq", "worker", "emails"]
         ({"logs": LogPolicy(keep=-1)}, ValueError, "between 0 and 1000 closed"),
         ({"rlimits": {"locks": 1}}, ValueError, "used by procq itself"),
         ({"env": {"PROCQ_SLOT": "1"}}, ValueError, "set by procq itself"),
-        ({"restart": RestartPolicy(give_up=GiveUp(0, 1))}, ValueError, "at least 1 failure"),
+        ({"restart": RestartPolicy(give_up=GiveUp(0, 1))}, ValueError, "1 to 100 failures"),
         ({"restart": RestartPolicy(give_up=GiveUp(1, -1))}, ValueError, "giving up"),
         ({"update": UpdatePolicy(pause=-1)}, ValueError, "pause of an update"),
         ({"logs": LogPolicy(file="a\0b")}, ValueError, "NUL"),

@@ -94,7 +94,7 @@ QUEUES = st.builds(
         RestartPolicy,
         st.sampled_from(RestartWhen),
         st.tuples(SECONDS, SECONDS).map(lambda pair: Backoff(min(pair), max(pair))),
-        st.none() | st.builds(GiveUp, st.integers(1, 10_000), SECONDS),
+        st.none() | st.builds(GiveUp, st.integers(1, 100), SECONDS),
     ),
     logs=st.just(LogPolicy())
     | st.builds(

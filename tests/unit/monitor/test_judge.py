@@ -82,3 +82,9 @@ def test_a_job_that_takes_too_long_is_named() -> None:
     assert judge_report(report, limits, 399.9) is None
     assert judge_report(report, limits, 400.0) == Verdict(Doom.JOB_TIMEOUT, "job 7f3a invoice has taken more than 5m")
     assert late_at(Report(1), limits) is late_at(report, Limits()) is None
+
+
+def test_a_job_that_takes_too_long_is_a_fault_also_once_there_were_enough_jobs() -> None:
+    report, limits = Report(1, jobs=1000, job="7f3a invoice", since=100.0), Limits(jobs=1000, job_timeout=300.0)
+    found = [judge_report(report, limits, now) for now in (399.9, 400.0)]
+    assert [None if verdict is None else verdict.why for verdict in found] == [Doom.JOBS, Doom.JOB_TIMEOUT]

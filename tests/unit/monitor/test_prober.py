@@ -34,6 +34,7 @@ class Asked:
         self._answer = answer
         self.takes = 0.0
         self.at: list[tuple[WorkerId, float]] = []
+        self.checks: list[TcpCheck | HttpCheck] = []
         self.open = self.most_open = 0
         self.open_of: list[WorkerId] = []
 
@@ -41,6 +42,7 @@ class Asked:
         now = self._rig.clock.now
         assert worker not in self.open_of, "asked while the question before is open"
         self.at.append((worker, now))
+        self.checks.append(check)
         self.open += 1
         self.open_of.append(worker)
         self.most_open = max(self.most_open, self.open)
@@ -188,6 +190,23 @@ def test_changed_settings_hold_at_once_and_touch_no_worker() -> None:
     state = rig.engine.snapshot().worker(EMAILS_1)
     assert isinstance(state, Running)
     assert state.generation == 1
+
+
+def test_who_is_to_be_replaced_is_asked_what_it_has_promised() -> None:
+    """The next program has another address: the old one, which works and waits for its turn, would be condemned."""
+    rig = rig_of(replace(asked_queue(workers=2), command="old", argv=("old",)))
+    asked = Asked(rig, lambda worker, now: GOOD)
+    new = replace(EVERY_10, check=HttpCheck("http://localhost/healthz"), every=1.0)
+    rig.keeper.casting = lambda *_: Script(run_for=0.1, exit_code=1)
+
+    def save() -> None:
+        rig.adopt(manifest(replace(asked_queue(workers=2, health=new), command="new", argv=("new",))))
+
+    play(rig, Prober(rig.engine, ask=asked).run(), (15.0, save), (60.0, nothing))
+    old = [s for s in rig.engine.snapshot().queue("emails").workers.values() if isinstance(s, Running)]
+    assert len(old) == 1, "halted: the other one has failed"
+    assert len(asked.checks) > 5
+    assert new.check not in asked.checks
 
 
 def test_nobody_is_asked_during_a_shutdown() -> None:

@@ -1,5 +1,6 @@
 //! Appointments of workers, besides that of SIGKILL. One that has become void comes all the same, and changes nothing.
 
+use super::worker::Worker;
 use super::Keeper;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -25,10 +26,15 @@ impl Keeper {
     /// Makes an appointment.
     pub(super) fn set_alarm(&mut self, at: u64, generation: u64, alarm: Alarm) {
         self.alarms.push(Reverse((at, generation, alarm)));
-        // Those of workers that have gone stay until their time comes, which may be far away.
+        // Those of workers that have gone stay until their time comes, which may be far away; so do those that were put off.
         if self.alarms.len() > 8 * self.workers.len() + 64 {
             let workers = &self.workers;
-            self.alarms.retain(|Reverse((_, generation, _))| workers.get(generation).is_some_and(|w| w.alive()));
+            let valid = |worker: &Worker, at, alarm| {
+                worker.alive() && (alarm != Alarm::Watchdog || worker.hearing.watchdog.alarm == Some(at))
+            };
+            self.alarms.retain(|&Reverse((at, generation, alarm))| {
+                workers.get(&generation).is_some_and(|w| valid(w, at, alarm))
+            });
         }
     }
 

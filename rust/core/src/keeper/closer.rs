@@ -1,4 +1,4 @@
-//! Closes what workers pass to us.
+//! Closes what comes with messages to workers' sockets.
 //!
 //! Closing a descriptor may wait: for a socket that lingers, for a file system that does not answer. The thread that reaps must
 //! not, and so another one closes. It is started when the first descriptor comes, which in most lives is never.
@@ -8,28 +8,36 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
 
-/// Descriptors that may wait to be closed.
+/// Descriptors of one that may wait to be closed.
 const MOST: usize = 512;
+
+/// How many descriptors wait that somebody has passed.
+pub(super) type Waiting = Arc<AtomicUsize>;
 
 /// Holds what is not closed yet.
 #[derive(Default)]
 pub(super) struct Closer {
-    thread: Option<Sender<OwnedFd>>,
-    waiting: Arc<AtomicUsize>,
+    thread: Option<Sender<Passed>>,
+    /// While there is no thread.
+    kept: Vec<Passed>,
+}
+
+struct Passed {
+    descriptor: OwnedFd,
+    waiting: Waiting,
 }
 
 impl Closer {
-    /// Closes these, at once or as soon as it can be done. False when too many wait already: they are closed all the same, but
-    /// no more should be taken from who passes such things.
-    pub fn close(&mut self, descriptors: Vec<OwnedFd>) -> bool {
-        for descriptor in descriptors {
-            let waiting = Arc::clone(&self.waiting);
-            // Without a thread it is closed here and now.
-            let Some(thread) = self.thread() else { continue };
-            waiting.fetch_add(1, Ordering::Relaxed);
-            let _ = thread.send(descriptor);
+    /// Closes these as soon as it can be done. False when too many wait that the same one has passed: they are closed all
+    /// the same, but no more should be taken from him.
+    pub fn close(&mut self, descriptors: Vec<OwnedFd>, waiting: &Waiting) -> bool {
+        waiting.fetch_add(descriptors.len(), Ordering::Relaxed);
+        self.kept.extend(descriptors.into_iter().map(|descriptor| Passed { descriptor, waiting: Arc::clone(waiting) }));
+        if self.begin() {
+            let Closer { thread, kept } = self;
+            kept.drain(..).for_each(|passed| _ = thread.as_ref().map(|thread| thread.send(passed)));
         }
-        self.waiting.load(Ordering::Relaxed) <= MOST
+        waiting.load(Ordering::Relaxed) <= MOST
     }
 
     /// Lets the thread end once all is closed; the next descriptor starts another one.
@@ -37,12 +45,12 @@ impl Closer {
         self.thread = None;
     }
 
-    fn thread(&mut self) -> Option<&Sender<OwnedFd>> {
+    /// Sees to it that there is a thread, if one can be had.
+    fn begin(&mut self) -> bool {
         if self.thread.is_none() {
-            let (sender, receiver) = channel::<OwnedFd>();
-            let waiting = Arc::clone(&self.waiting);
+            let (sender, receiver) = channel::<Passed>();
             let run = move || {
-                for descriptor in receiver {
+                for Passed { descriptor, waiting } in receiver {
                     drop(descriptor);
                     waiting.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -52,7 +60,7 @@ impl Closer {
                 self.thread = Some(sender);
             }
         }
-        self.thread.as_ref()
+        self.thread.is_some()
     }
 }
 
@@ -67,11 +75,11 @@ mod tests {
 
     #[test]
     fn what_is_passed_is_closed() {
-        let mut closer = Closer::default();
+        let (mut closer, waiting) = (Closer::default(), Waiting::default());
         let (read, write) = sys::pipe().unwrap();
-        assert!(closer.close(vec![write]));
+        assert!(closer.close(vec![write], &waiting));
         assert_eq!(sys::read(read.as_fd(), &mut [0]).unwrap(), 0, "a read that waits for the other end's closing");
-        while closer.waiting.load(Ordering::Relaxed) > 0 {
+        while waiting.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
         }
     }
@@ -94,7 +102,7 @@ mod tests {
         let (slow, _peer) = lingering();
         let (read, write) = sys::pipe().unwrap();
         let begun = Instant::now();
-        assert!(closer.close(vec![slow, write]));
+        assert!(closer.close(vec![slow, write], &Waiting::default()));
         let took = begun.elapsed();
         assert_eq!(sys::read(read.as_fd(), &mut [0]).unwrap(), 0);
         assert!(took < begun.elapsed() / 2, "handing over took as long as closing");
@@ -105,18 +113,19 @@ mod tests {
         let mut closer = Closer::default();
         for _ in 0..2 {
             let (read, write) = sys::pipe().unwrap();
-            assert!(closer.close(vec![write]));
+            assert!(closer.close(vec![write], &Waiting::default()));
             closer.rest();
             assert_eq!(sys::read(read.as_fd(), &mut [0]).unwrap(), 0);
         }
     }
 
     #[test]
-    fn too_many_that_wait_are_told() {
+    fn too_many_that_wait_are_told_of_who_has_passed_them() {
         let mut closer = Closer::default();
         let (slow, _peer) = lingering();
         let null = sys::dev_null().unwrap();
         let many = (0..=MOST).map(|_| null.try_clone().unwrap());
-        assert!(!closer.close([slow].into_iter().chain(many).collect()));
+        assert!(!closer.close([slow].into_iter().chain(many).collect(), &Waiting::default()));
+        assert!(closer.close(vec![null], &Waiting::default()), "another one");
     }
 }

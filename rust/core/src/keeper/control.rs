@@ -52,7 +52,8 @@ pub(super) struct Control {
     ever_ready: bool,
     failures: u32,
     start_at: Option<u64>,
-    heard_at: u64,
+    /// The first ping that it has not answered yet.
+    asked_at: Option<u64>,
     ping_at: u64,
     /// One of another version is to take its place: how often it was asked to go, and when it is asked again.
     retiring: Option<(u32, u64)>,
@@ -86,7 +87,6 @@ pub(super) struct SavedControl {
     ever_ready: bool,
     failures: u32,
     start_at: Option<u64>,
-    heard_at: u64,
     ping_at: u64,
 }
 
@@ -125,10 +125,9 @@ impl Process {
 
 impl Control {
     pub fn save(&self, luggage: &mut Luggage) -> SavedControl {
-        let Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at, .. } =
-            self;
-        // Whoever comes asks it to go anew.
-        let Control { retiring: _, .. } = self;
+        let Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, ping_at, .. } = self;
+        // Whoever comes asks it anew, also to go.
+        let Control { retiring: _, asked_at: _, .. } = self;
         // Its command stands in the configuration.
         let api = match kind {
             Kind::Command { argv: _, api } => Some(luggage.pack(api)),
@@ -143,18 +142,17 @@ impl Control {
             ever_ready: *ever_ready,
             failures: *failures,
             start_at: *start_at,
-            heard_at: *heard_at,
             ping_at: *ping_at,
         }
     }
 
     pub fn restore(saved: SavedControl, argv: Vec<CString>, inherited: &Inherited) -> Control {
         let SavedControl { api, watch, process, epoch, ready, ever_ready, .. } = saved;
-        let SavedControl { failures, start_at, heard_at, ping_at, .. } = saved;
+        let SavedControl { failures, start_at, ping_at, .. } = saved;
         let kind = api.map_or(Kind::Owner, |api| Kind::Command { argv, api: inherited.take(api) });
         let process = process.map(|process| Process::restore(process, inherited));
-        let retiring = None;
-        Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, heard_at, ping_at, retiring }
+        let (asked_at, retiring) = (None, None);
+        Control { kind, watch, process, epoch, ready, ever_ready, failures, start_at, asked_at, ping_at, retiring }
     }
 
     pub fn command(argv: Vec<CString>, api: OwnedFd, watch: Watch) -> Control {
@@ -176,7 +174,7 @@ impl Control {
             ever_ready,
             failures: 0,
             start_at,
-            heard_at: 0,
+            asked_at: None,
             ping_at: 0,
             retiring: None,
         }
@@ -194,8 +192,13 @@ impl Control {
         self.process.as_ref().map(|process| process.child.pid())
     }
 
-    pub fn heard(&mut self, now: u64) {
-        self.heard_at = now;
+    pub fn heard(&mut self) {
+        self.asked_at = None;
+    }
+
+    /// Nobody could do anything for so long: neither could it answer.
+    pub fn overslept(&mut self, time: u64) {
+        self.asked_at = self.asked_at.map(|at| at.saturating_add(time));
     }
 
     /// It cannot be of use any more.
@@ -213,6 +216,11 @@ impl Control {
     /// Whether there is one that works and has not been silent for too long.
     pub fn answers(&self, now: u64) -> bool {
         self.ready && self.process.is_some() && now < self.silent_at()
+    }
+
+    /// Whether one of them has said that everything runs.
+    pub fn was_ever_ready(&self) -> bool {
+        self.ever_ready
     }
 
     /// Asks it to leave, at the end of everything.
@@ -249,7 +257,7 @@ impl Control {
     }
 
     fn silent_at(&self) -> u64 {
-        self.heard_at.saturating_add(self.watch.silence.saturating_mul(MILLISECOND))
+        self.asked_at.map_or(u64::MAX, |at| at.saturating_add(self.watch.silence.saturating_mul(MILLISECOND)))
     }
 
     fn next_ping(&self, now: u64) -> u64 {
@@ -275,10 +283,11 @@ impl Keeper {
             self.control.press(self.now);
         } else if self.now >= self.control.silent_at() {
             self.say("the control plane does not answer: replacing it");
-            self.control.heard_at = self.now;
+            self.control.heard();
             self.control.end_now();
         } else if self.now >= self.control.ping_at {
             self.control.ping_at = self.control.next_ping(self.now);
+            self.control.asked_at.get_or_insert(self.now);
             self.ping();
         }
     }
@@ -310,7 +319,7 @@ impl Keeper {
             since: self.now,
         });
         self.link = Some(Link::new(channel));
-        self.control.heard_at = self.now;
+        self.control.heard();
         self.control.ping_at = self.control.next_ping(self.now);
         self.watch_control();
         Ok(())

@@ -71,6 +71,18 @@ impl Group {
         let _ = self.cgroup.write("pids.max", &limit(pids));
     }
 
+    /// The same while its members run. Less than they have is left to the control plane, which drains and replaces: the kernel
+    /// would take all it can from them at once, in our time, and then kill them.
+    pub fn limit_again(&self, memory: Option<u64>, pids: Option<u64>) {
+        let used = self.cgroup.read("memory.current").ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let fits = memory.is_none_or(|allowed| used.is_none_or(|used| used < backstop(allowed)));
+        if fits {
+            self.limit(memory, pids);
+        } else {
+            let _ = self.cgroup.write("pids.max", &limit(pids));
+        }
+    }
+
     /// Before anybody lives in it.
     fn prepare(&self, memory: Option<u64>, pids: Option<u64>) {
         // A worker is one thing: where memory is short the kernel takes all of it, and SIGKILL has one meaning.
@@ -99,9 +111,13 @@ impl Group {
     }
 }
 
+/// Bytes that every group may have: what a child needs until it executes. It shares our memory until then, and whoever has no
+/// memory left is killed together with all that share it.
+const LEAST_MEMORY: u64 = 16 << 20;
+
 /// A memory limit is a backstop: what its queue allows is looked after by the control plane, which drains first.
 fn backstop(allowed: u64) -> u64 {
-    allowed.saturating_add(allowed / 4)
+    allowed.saturating_add(allowed / 4).max(LEAST_MEMORY)
 }
 
 /// How a limit stands in a file of a group.

@@ -1,5 +1,6 @@
 //! What the keeper has heard from one worker.
 
+use super::closer::Waiting;
 use crate::notify::{Beat, Said};
 use crate::state::{Inherited, Luggage};
 use crate::sys::{NotifySocket, SavedNotifySocket};
@@ -22,6 +23,8 @@ pub struct Hearing {
     /// Messages from others.
     pub strangers: u32,
     senders: Vec<(i32, u64)>,
+    /// Descriptors that it has passed and that are not closed yet.
+    pub passed: Waiting,
     /// `READY=1` has come, whether or not that makes it ready.
     pub said_ready: bool,
     pub watchdog: Watchdog,
@@ -63,7 +66,7 @@ pub struct SavedHearing {
 
 impl Hearing {
     pub fn save(&self, luggage: &mut Luggage) -> SavedHearing {
-        let Hearing { socket, uid, strangers, senders: _, said_ready, watchdog, report } = self;
+        let Hearing { socket, uid, strangers, senders: _, passed: _, said_ready, watchdog, report } = self;
         SavedHearing {
             socket: socket.as_ref().map(|socket| socket.save(luggage)),
             uid: *uid,
@@ -77,7 +80,7 @@ impl Hearing {
     pub fn restore(saved: SavedHearing, inherited: &Inherited) -> Hearing {
         let SavedHearing { socket, uid, strangers, said_ready, watchdog, report } = saved;
         let socket = socket.map(|socket| NotifySocket::restore(socket, inherited));
-        Hearing { socket, uid, strangers, senders: Vec::new(), said_ready, watchdog, report }
+        Hearing { socket, uid, strangers, said_ready, watchdog, report, ..Hearing::default() }
     }
 }
 

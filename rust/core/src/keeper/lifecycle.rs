@@ -32,6 +32,9 @@ impl Keeper {
         if spawn.generation <= LAST_GENERATION {
             self.last_generation = self.last_generation.max(spawn.generation);
         }
+        if objection.is_some() && spawn.probe.is_some() {
+            return self.no_probe(&spawn, if spawn.argv.is_empty() { libc::E2BIG } else { libc::ECANCELED });
+        }
         if let Some(why) = objection {
             return self.emit(&Event::Refused { worker: spawn.worker, generation: spawn.generation, why });
         }

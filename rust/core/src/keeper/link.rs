@@ -118,7 +118,7 @@ impl Keeper {
         if link.channel.fill(TURN).is_err() {
             return self.link_lost();
         }
-        self.control.heard(self.now);
+        self.control.heard();
         loop {
             let Some(link) = self.link.as_mut() else { return };
             match link.channel.receive::<Command>() {
@@ -185,6 +185,7 @@ impl Keeper {
             instance: self.instance,
             last_generation: self.last_generation,
             shutting_down: self.shutdown.is_some(),
+            was_ready: self.control.was_ever_ready(),
         });
         let crc = crc32fast::hash(&self.blob);
         let parts = self.blob.chunks(BLOB_PART).len() as u32;

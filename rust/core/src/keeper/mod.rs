@@ -44,7 +44,7 @@ use crate::sys::cgroup::Cgroup;
 use crate::sys::{self, Poller, Ready, SignalSource, Spawner};
 use alarms::Alarm;
 use clients::Client;
-use closer::Closer;
+use closer::{Closer, Waiting};
 use control::Control;
 use link::Link;
 use service::Service;
@@ -61,6 +61,8 @@ use worker::Worker;
 
 /// Bytes read at once; one for all, because one thread reads.
 const BUFFER: usize = 1 << 18;
+/// Nanoseconds by which we come late only where nobody could do anything.
+const OVERSLEPT: u64 = 5_000_000_000;
 
 /// What the host has made before there were two of us.
 pub struct Setting {
@@ -130,6 +132,9 @@ pub struct Keeper {
     /// Health commands that run.
     probes: BTreeSet<u64>,
     closer: Closer,
+    /// For what strangers pass: it is not in the way of what workers do.
+    strangers: Closer,
+    passed_by_strangers: Waiting,
     last_generation: u64,
     closed_outputs: VecDeque<(String, u64)>,
 
@@ -203,6 +208,8 @@ impl Keeper {
             alarms: BinaryHeap::new(),
             probes: BTreeSet::new(),
             closer: Closer::default(),
+            strangers: Closer::default(),
+            passed_by_strangers: Waiting::default(),
             last_generation: 0,
             closed_outputs: VecDeque::new(),
             control,
@@ -230,8 +237,19 @@ impl Keeper {
         if let Some(link) = &self.link {
             self.watch(link.channel.as_fd(), Token::Link);
         }
-        let mut ready = Vec::new();
+        let (mut ready, mut patience) = (Vec::new(), Some(0));
         loop {
+            // First what has happened: while an upgrade held everything, say, or the machine slept.
+            // Without memory for a wait there is nothing better than to try again.
+            let began = sys::monotonic();
+            let _ = self.poller.wait(&mut ready, patience);
+            self.now = sys::monotonic();
+            self.forgive(began.saturating_add(patience.unwrap_or(u64::MAX)));
+            for Ready { token, read, write } in ready.drain(..) {
+                if let Some(token) = Token::unpack(token) {
+                    self.dispatch(token, read, write);
+                }
+            }
             self.attend_control();
             self.attend_watchdog();
             self.attend_listener();
@@ -244,21 +262,27 @@ impl Keeper {
                 self.attend_output();
             }
             self.attend_upgrade();
+            self.attend_writer();
             self.report_progress();
             if self.shutdown_complete() {
                 self.leave();
             }
             self.feed_readers();
             self.flush_link();
-            // Without memory for a wait there is nothing better than to try again.
-            let _ = self.poller.wait(&mut ready, self.patience());
-            self.now = sys::monotonic();
-            for Ready { token, read, write } in ready.drain(..) {
-                if let Some(token) = Token::unpack(token) {
-                    self.dispatch(token, read, write);
-                }
-            }
+            patience = self.patience();
         }
+    }
+
+    /// Where we come much later than at `due`, everything was stopped: the machine slept, or a debugger kept us. Whoever had to
+    /// say something meanwhile gets the time that nobody had.
+    fn forgive(&mut self, due: u64) {
+        let late = self.now.saturating_sub(due);
+        if late < OVERSLEPT {
+            return;
+        }
+        self.control.overslept(late);
+        let watched = self.workers.values_mut().filter_map(|worker| worker.hearing.watchdog.due.as_mut());
+        watched.for_each(|due| *due = due.saturating_add(late));
     }
 
     fn dispatch(&mut self, token: Token, read: bool, write: bool) {
@@ -300,6 +324,7 @@ impl Keeper {
         let stalled =
             self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
         let others = [settling, stalled, self.listen_again, self.service.next_timer(), self.next_alarm()];
+        let others = others.into_iter().chain([self.writer_timer()]);
         let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer(), self.upgrade_timer()]
             .into_iter()
             .chain(others);

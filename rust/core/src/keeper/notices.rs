@@ -10,7 +10,7 @@ use crate::notify::Said;
 use crate::proto::messages::{Spawn, Stage};
 use crate::sys::{self, process, NotifySocket, Sender, SpawnError};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Messages taken from one worker before the others get their turn: more than the kernel lets wait by default.
 const TURN: u32 = 32;
@@ -73,11 +73,11 @@ impl Keeper {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            // What a barrier waits for; and nothing is stored here.
-            if !descriptors.is_empty() && !self.closer.close(descriptors) {
-                return self.stop_hearing(generation, "passes descriptors that do not close");
+            let believed = sender.as_ref().is_some_and(|sender| self.believes(generation, sender));
+            if !descriptors.is_empty() && !self.put_away(generation, descriptors, believed) {
+                return;
             }
-            if !sender.as_ref().is_some_and(|sender| self.believes(generation, sender)) {
+            if !believed {
                 self.heard_stranger(generation, sender.as_ref());
             } else if let Some(said) = said {
                 self.heed_worker(generation, said);
@@ -85,7 +85,28 @@ impl Keeper {
         }
     }
 
+    /// What a barrier waits for is closed; and nothing is stored here. False where too much of it does not close.
+    fn put_away(&mut self, generation: u64, descriptors: Vec<OwnedFd>, believed: bool) -> bool {
+        let Some(worker) = self.workers.get_mut(&generation) else { return false };
+        if believed {
+            if !self.closer.close(descriptors, &worker.hearing.passed) {
+                self.stop_hearing(generation, "passes descriptors that do not close");
+                return false;
+            }
+        } else if !self.strangers.close(descriptors, &self.passed_by_strangers)
+            && !worker.hearing.socket.as_ref().is_some_and(NotifySocket::refuse_descriptors)
+        {
+            self.stop_hearing(
+                generation,
+                "gets descriptors that do not close from strangers, and this kernel cannot refuse them",
+            );
+            return false;
+        }
+        true
+    }
+
     /// Whether the sender belongs to this worker's tree. One who has gone cannot be looked at any more: he must have been the same user.
+    /// Anybody can give himself the mark of a worker, but nobody can be born below us.
     fn believes(&mut self, generation: u64, sender: &Sender) -> bool {
         let Some(worker) = self.workers.get(&generation) else { return false };
         // The leader keeps its number until we reap it.
@@ -93,8 +114,11 @@ impl Keeper {
             return true;
         }
         let leader = worker.leader.as_ref().map(|leader| leader.pid());
+        let us = sys::own_pid();
+        let ours = || us == 1 || descends_from(sender.pid, us);
         let belongs = leader.is_some_and(|leader| descends_from(sender.pid, leader))
-            || process::stat(sender.pid).is_some_and(|s| self.owner_of(sender.pid, s.session) == Some(generation));
+            || ours()
+                && process::stat(sender.pid).is_some_and(|s| self.owner_of(sender.pid, s.session) == Some(generation));
         let Some(worker) = self.workers.get_mut(&generation) else { return false };
         if !sender.keeps_his_number() {
             return sender.uid == worker.hearing.uid;
@@ -121,10 +145,8 @@ impl Keeper {
 
     /// The worker does harm with it: nothing that it says counts any more.
     fn stop_hearing(&mut self, generation: u64, why: &str) {
-        let Some(worker) = self.workers.get_mut(&generation) else { return };
-        if let Some(socket) = worker.hearing.socket.take() {
-            self.poller.remove(socket.as_fd());
-        }
+        self.close_socket(generation);
+        let Some(worker) = self.workers.get(&generation) else { return };
         let line = format!("{} {why}: procq does not listen to it any more", worker.id);
         self.say(&line);
     }
@@ -132,9 +154,19 @@ impl Keeper {
     /// Nothing is left of it that could speak.
     pub(super) fn close_hearing(&mut self, generation: u64) {
         self.hear_last(generation);
+        self.close_socket(generation);
+    }
+
+    /// Nothing may wait in a socket that is closed here: to close what came with it might take for ever.
+    fn close_socket(&mut self, generation: u64) {
         let Some(worker) = self.workers.get_mut(&generation) else { return };
-        if let Some(socket) = worker.hearing.socket.take() {
-            self.poller.remove(socket.as_fd());
+        let Some(socket) = worker.hearing.socket.take() else { return };
+        self.poller.remove(socket.as_fd());
+        socket.refuse();
+        while let Ok(notice) = socket.receive(&mut self.buffer) {
+            if !notice.descriptors.is_empty() {
+                self.strangers.close(notice.descriptors, &self.passed_by_strangers);
+            }
         }
     }
 

@@ -48,13 +48,17 @@ impl Keeper {
     pub(super) fn may_probe(&mut self, spawn: &Spawn) -> bool {
         let may = self.probes.len() < MOST;
         if !may {
-            let (stage, errno) = (Stage::Clone, libc::EAGAIN);
-            let failure = Failure { stage, errno, path: Vec::new().into(), transient: true };
-            let (worker, generation) = (looked_after(&spawn.worker), spawn.generation);
-            let (status, failure, output) = (None, Some(failure), String::new());
-            self.emit(&Event::Probed { worker, generation, status, failure, timed_out: false, output });
+            self.no_probe(spawn, libc::EAGAIN);
         }
         may
+    }
+
+    /// It was not started, which says nothing of the worker.
+    pub(super) fn no_probe(&mut self, spawn: &Spawn, errno: i32) {
+        let failure = Failure { stage: Stage::Clone, errno, path: Vec::new().into(), transient: true };
+        let (worker, generation) = (looked_after(&spawn.worker), spawn.generation);
+        let (status, failure, output) = (None, Some(failure), String::new());
+        self.emit(&Event::Probed { worker, generation, status, failure, timed_out: false, output });
     }
 
     /// Its time runs from now on.

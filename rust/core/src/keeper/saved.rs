@@ -5,7 +5,7 @@
 
 use super::alarms::Alarm;
 use super::clients::{Client, SavedClient};
-use super::closer::Closer;
+use super::closer::{Closer, Waiting};
 use super::control::{Control, SavedControl};
 use super::link::{Link, SavedLink};
 use super::service::Service;
@@ -75,7 +75,7 @@ impl Keeper {
         // Follow from the workers and the configuration.
         let Keeper { slots: _, leaders: _, timers: _, service: _, .. } = self;
         // What waits to be closed closes with the exec.
-        let Keeper { alarms, probes: _, closer: _, .. } = self;
+        let Keeper { alarms, probes: _, closer: _, strangers: _, passed_by_strangers: _, .. } = self;
         // Whoever comes looks at everything once.
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
@@ -162,13 +162,15 @@ impl Keeper {
             started,
             instance,
             slots: slots.map(|worker| (worker.id.clone(), worker.generation)).collect(),
-            leaders: workers.values().filter(|w| w.alive() && w.pid > 0).map(|w| (w.pid, w.generation)).collect(),
+            leaders: leaders_of(&workers),
             timers: workers.values().filter_map(|w| Some(Reverse((w.look?, w.generation)))).collect::<BinaryHeap<_>>(),
             probes: workers.values().filter(|w| w.probe.is_some()).map(|w| w.generation).collect(),
             workers,
             draining,
             alarms: alarms.into_iter().map(Reverse).collect(),
             closer: Closer::default(),
+            strangers: Closer::default(),
+            passed_by_strangers: Waiting::default(),
             orphans: orphans.collect(),
             unsettled: true,
             settle_at: 0,
@@ -225,6 +227,13 @@ impl Keeper {
         self.watch_control();
         self.output.go_on()
     }
+}
+
+/// By process id. One whose leader has ended may have the number of another one's: that one's it is by now.
+fn leaders_of(workers: &HashMap<u64, Worker>) -> HashMap<i32, u64> {
+    let mut alive: Vec<&Worker> = workers.values().filter(|worker| worker.alive() && worker.pid > 0).collect();
+    alive.sort_by_key(|worker| worker.leader.is_some());
+    alive.into_iter().map(|worker| (worker.pid, worker.generation)).collect()
 }
 
 /// A state that is written twice is the same.

@@ -69,7 +69,7 @@ impl Keeper {
         (worker.stop, worker.wave) = (told.stop, told.wave);
         // While everything is stopped that may be the turn of another wave.
         self.progress = true;
-        worker.group.iter().for_each(|group| group.limit(told.memory, told.pids));
+        worker.group.iter().for_each(|group| group.limit_again(told.memory, told.pids));
         if let Some(output) = worker.output {
             self.output.configure(output, told.log.as_ref());
         }

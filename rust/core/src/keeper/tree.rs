@@ -166,6 +166,9 @@ impl Keeper {
         };
         let by_session = || self.leaders.get(&session).copied();
         let by_pipe = || {
+            if self.draining.is_empty() {
+                return None;
+            }
             let held = process::outputs_held(pid);
             self.draining.iter().copied().find(|generation| self.is_output_of(*generation, &held))
         };

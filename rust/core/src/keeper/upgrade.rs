@@ -11,7 +11,6 @@ use super::token::Token;
 use super::worker::{Pipes, STREAMS};
 use super::{Keeper, Saved};
 use crate::image::{is_trustworthy, number, SavedImage};
-use crate::output::Output;
 use crate::proto::messages::{Event, Order, Reply};
 use crate::state;
 use crate::sys::{self, Child, Exit, Image, Starting, Verdict};
@@ -22,13 +21,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
 /// Nanoseconds for a trial: it imports all of a control plane, perhaps from a cold disk.
 const TRIAL: u64 = 60 * SECOND;
-/// Nanoseconds for the writer to end its present step.
-const REST: u64 = 10 * SECOND;
+/// Nanoseconds for who compresses, and who closes what workers pass, to end.
+const CALM: u64 = 10 * SECOND;
+/// Nanoseconds for the writer to end its present step. Workers go on writing meanwhile, and what waits has bounds.
+const REST: u64 = SECOND;
+/// Nanoseconds until a thread is tried to be had again.
+const AGAIN: u64 = 10_000_000;
 /// Nanoseconds between two looks whether the other threads have ended.
 const MOMENT: u64 = 2_000_000;
 /// Bytes of what a trial says that are told on.
@@ -48,7 +50,14 @@ pub(super) struct Upgrade {
 
 enum Step {
     Trial(Trial),
-    Rest { until: u64 },
+    /// All other threads end, but the writer works.
+    Calm {
+        until: u64,
+    },
+    /// It ends its present step.
+    Rest {
+        until: u64,
+    },
 }
 
 struct Trial {
@@ -220,8 +229,8 @@ impl Keeper {
         let step = match trial.of {
             Of::Image => self.begin_trial(Of::Control, &order),
             Of::Control => {
-                self.output.ask_to_rest();
-                Ok(Step::Rest { until: self.now + REST })
+                self.output.ask_for_calm();
+                Ok(Step::Calm { until: self.now + CALM })
             }
         };
         match step {
@@ -236,20 +245,26 @@ impl Keeper {
         Some(match &upgrade.step {
             Step::Trial(Trial { until, .. }) => *until,
             // The end of the last thread is told by nobody.
-            Step::Rest { until } => (self.now + MOMENT).min(*until),
+            Step::Calm { until } | Step::Rest { until } => (self.now + MOMENT).min(*until),
         })
     }
 
     /// Goes on with the next step, once nothing is under way in the writer, or gives up what takes too long.
     pub(super) fn attend_upgrade(&mut self) {
         let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| !upgrade.over) else { return };
-        if matches!(upgrade.step, Step::Rest { .. }) {
+        if matches!(upgrade.step, Step::Calm { .. } | Step::Rest { .. }) {
             // Workers may have passed something meanwhile, and its thread with it.
             self.closer.rest();
+            self.strangers.rest();
         }
         match upgrade.step {
+            Step::Calm { .. } if self.output.is_calm() && sys::threads() == Some(2) => {
+                self.output.ask_to_rest();
+                let until = self.now + REST;
+                self.upgrade.iter_mut().for_each(|upgrade| upgrade.step = Step::Rest { until });
+            }
             Step::Rest { .. } if self.output.rests() && is_alone() => self.execute_upgrade(),
-            Step::Rest { until } if self.now >= until => {
+            Step::Calm { until } | Step::Rest { until } if self.now >= until => {
                 self.abandon_upgrade(
                     "what writes or compresses log files, or closes what workers pass, does not come to an end: a disk may not answer",
                 );
@@ -257,6 +272,18 @@ impl Keeper {
             Step::Trial(Trial { until, .. }) if self.now >= until => self.abandon_upgrade("its trial took too long"),
             _ => {}
         }
+    }
+
+    /// A writer that rests has to work again. Where no thread can be had for it, it is tried until one can.
+    pub(super) fn attend_writer(&mut self) {
+        if self.output.wants_a_thread() {
+            let _ = self.output.go_on();
+        }
+    }
+
+    /// When that is tried again.
+    pub(super) fn writer_timer(&self) -> Option<u64> {
+        self.output.wants_a_thread().then_some(self.now + AGAIN)
     }
 
     /// Gives it up, whatever step it is at.
@@ -268,9 +295,9 @@ impl Keeper {
                 trial.child.signal(libc::SIGKILL);
                 upgrade.over = true;
             }
-            Step::Rest { .. } => {
+            Step::Calm { .. } | Step::Rest { .. } => {
                 self.upgrade = None;
-                write_on(&mut self.output);
+                let _ = self.output.go_on();
             }
         }
         self.refuse_upgrade(client, why);
@@ -283,7 +310,7 @@ impl Keeper {
         let Some(upgrade) = self.upgrade.take() else { return };
         let error = self.become_another(&upgrade);
         sys::close_on_exec_all();
-        write_on(&mut self.output);
+        let _ = self.output.go_on();
         self.refuse_upgrade(upgrade.client, &format!("the new image could not be executed: {error}"));
     }
 
@@ -425,11 +452,4 @@ fn c_strings(words: &[ByteBuf]) -> io::Result<Vec<CString>> {
 /// them, and one that hangs in the kernel has no end.
 fn is_alone() -> bool {
     sys::threads() == Some(1)
-}
-
-/// A writer that rests has to work again, whatever it takes.
-fn write_on(output: &mut Output) {
-    while output.go_on().is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

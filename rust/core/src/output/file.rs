@@ -156,7 +156,8 @@ impl LogFile {
         let result = self.write_to(&mut segment, now);
         if let Ok(length @ 1..) = result {
             if segment.is_gone() {
-                // These bytes went into a file that somebody had deleted before: they belong into the next one.
+                // These bytes went into a file that somebody had deleted before: they belong into the next one, at once.
+                self.retry = Some(now);
                 return Ok(0);
             }
             segment.note(length, self.batch.marks(length));

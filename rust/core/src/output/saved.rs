@@ -112,6 +112,24 @@ impl Hand {
 }
 
 impl Output {
+    /// Has everything end that works besides the writer; see [`Output::is_calm`].
+    pub fn ask_for_calm(&mut self) {
+        let mut state = self.shared.lock();
+        state.calm = true;
+        state.work = true;
+        self.shared.wake_writer(state);
+    }
+
+    /// Whether nothing works besides the writer.
+    pub fn is_calm(&self) -> bool {
+        self.shared.helpers.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether the writer has no thread though it is to work: none could be had.
+    pub fn wants_a_thread(&self) -> bool {
+        matches!(self.writer, Hand::Rests(_)) && !self.shared.lock().stop
+    }
+
     /// Has the writer thread end after its present step; see [`Output::rests`].
     pub fn ask_to_rest(&mut self) {
         let mut state = self.shared.lock();
@@ -125,7 +143,7 @@ impl Output {
         if matches!(self.writer, Hand::Works(_)) && self.shared.lock().finished {
             self.writer.join();
         }
-        matches!(self.writer, Hand::Rests(_)) && self.shared.helpers.load(Ordering::Relaxed) == 0
+        matches!(self.writer, Hand::Rests(_)) && self.is_calm()
     }
 
     /// The writer goes on, whether it has come to rest or not.
@@ -134,9 +152,10 @@ impl Output {
     /// No thread can be had; nothing is lost, try again.
     pub fn go_on(&mut self) -> io::Result<()> {
         let mut state = self.shared.lock();
-        state.stop = false;
+        (state.stop, state.calm) = (false, false);
+        state.work = true;
         let finished = std::mem::take(&mut state.finished);
-        drop(state);
+        self.shared.wake_writer(state);
         if finished {
             self.writer.join();
         }
@@ -207,7 +226,7 @@ fn save_queues(state: &State) -> SavedQueues {
     // What is about the moment (who sleeps, who was woken, what there is to tell) is over when the next image begins.
     let State { files, queued, by_path: _, listed: _, console, spares: _, troubles: _, waited_for, .. } = state;
     let State { released: _, console_released: _, past_lost, past_delivered, work: _, asleep: _, .. } = state;
-    let State { flushing: _, stop: _, finished: _, .. } = state;
+    let State { flushing: _, stop: _, finished: _, calm: _, .. } = state;
     let ConsoleQueue { backlog, gauge, lost_lines, paused, width, stuck: _, closed } = console;
     SavedQueues {
         files: files.map(|_, file| file.clone()),

@@ -99,6 +99,8 @@ pub(super) struct State {
     pub flushing: bool,
     pub stop: bool,
     pub finished: bool,
+    /// Nothing is to be compressed for now.
+    pub calm: bool,
 }
 
 /// One per `Output`.
@@ -189,6 +191,7 @@ impl State {
             flushing: false,
             stop: false,
             finished: false,
+            calm: false,
         }
     }
 

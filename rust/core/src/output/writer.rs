@@ -45,13 +45,14 @@ impl Writer {
         loop {
             self.find_aged(Instant::now());
             let worked = self.write_files() | self.write_console();
-            if self.compressor.step(Instant::now()) {
+            let calm = self.shared.lock().calm;
+            if calm {
+                self.compressor.give_up();
+            } else if self.compressor.step(Instant::now()) {
                 self.shared.wake_reactor();
             }
-            if self.shared.lock().stop {
-                self.compressor.give_up();
-            }
             if self.ends() {
+                self.compressor.give_up();
                 self.shared.quiet.notify_all();
                 self.shared.wake_reactor();
                 return self;

@@ -196,6 +196,8 @@ pub enum Event {
         instance: u64,
         last_generation: u64,
         shutting_down: bool,
+        /// A control plane before this one has said that everything runs.
+        was_ready: bool,
     },
     /// The versions do not meet.
     Incompatible {

@@ -82,6 +82,15 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(fd, bytes)?)
 }
 
+/// Writes a short line, unless that would have to wait.
+pub fn write_if_ready(fd: BorrowedFd<'_>, line: &[u8]) {
+    let mut ready = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::OUT)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut ready, Some(&now)).is_ok_and(|ready| ready > 0) {
+        let _ = write(fd, line);
+    }
+}
+
 /// A stream listener at `path`, mode 0600 from its first moment; replaces what an earlier life left there.
 pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     match std::fs::remove_file(path) {

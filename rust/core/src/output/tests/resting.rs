@@ -3,6 +3,8 @@
 use super::*;
 
 fn rest(fixture: &mut Fixture) {
+    fixture.output.ask_for_calm();
+    wait_until("nobody else to work", || fixture.output.is_calm());
     fixture.output.ask_to_rest();
     wait_until("the writer to rest", || fixture.output.rests());
 }

@@ -15,6 +15,8 @@ pub const LONGEST_NOTICE: usize = 4096;
 /// Missing from libc; Linux 6.5.
 const SO_PASSPIDFD: libc::c_int = 76;
 const SCM_PIDFD: libc::c_int = 4;
+/// Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
 /// The most descriptors that the kernel lets one message carry.
 const MOST_DESCRIPTORS: usize = 253;
 
@@ -88,7 +90,8 @@ impl NotifySocket {
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         // Before the name is known to anybody: no message is without its sender.
         set_socket_passcred(&socket, true)?;
-        pass_pidfd(socket.as_fd());
+        // Of each sender; refused before Linux 6.5.
+        set_option(socket.as_fd(), SO_PASSPIDFD, 1);
         net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         Ok(NotifySocket { socket, name })
     }
@@ -109,6 +112,16 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
+    /// Takes no more messages: who sends one is told. What has come can be received.
+    pub fn refuse(&self) {
+        let _ = net::shutdown(&self.socket, net::Shutdown::Read);
+    }
+
+    /// Takes no more descriptors: who sends one is told. False where the kernel knows no such thing.
+    pub fn refuse_descriptors(&self) -> bool {
+        set_option(self.socket.as_fd(), SO_PASSRIGHTS, 0)
+    }
+
     /// The next message; `WouldBlock` when there is none.
     pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Notice<'a>> {
         let mut control = Control([0; Control::WORDS]);
@@ -125,6 +138,10 @@ impl NotifySocket {
         let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &mut header, flags) };
         if length < 0 {
             return Err(io::Error::last_os_error());
+        }
+        if length == 0 && header.msg_controllen == 0 {
+            // No message is without its sender: that was the end.
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         let (sender, descriptors) = attached(&header);
         let text = &buffer[..(length as usize).min(room)];
@@ -182,14 +199,14 @@ fn attached(header: &libc::msghdr) -> (Option<Sender>, Vec<OwnedFd>) {
     (sender.map(|ucred| Sender { pid: ucred.pid, uid: ucred.uid, handle }), descriptors)
 }
 
-/// Asks for a pidfd of each sender; refused before Linux 6.5.
-fn pass_pidfd(socket: BorrowedFd<'_>) {
-    let yes: libc::c_int = 1;
+/// Sets an option of a socket; false where the kernel knows no such one.
+fn set_option(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> bool {
+    let size = mem::size_of_val(&value) as libc::socklen_t;
     // SAFETY: points to an integer of the size that is told.
-    unsafe {
-        let size = mem::size_of_val(&yes) as libc::socklen_t;
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSPIDFD, std::ptr::from_ref(&yes).cast(), size);
-    }
+    let set = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, std::ptr::from_ref(&value).cast(), size)
+    };
+    set == 0
 }
 
 #[cfg(test)]
