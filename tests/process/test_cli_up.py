@@ -63,7 +63,7 @@ def test_up_wait_waits_for_waves_and_tells_who_gave_up(detached: Callable[[str],
     procq.command("up", "-d")
     until(lambda: procq.queue("bad").state == "failing", "the end of the attempts")
     said = procq.command("up", "--wait", code=1)
-    assert "4 workers started in " in said
+    assert "4 workers running in " in said
     assert "bad.1   failed   gave up after 2 in 10s: exit code 1" in said
 
 

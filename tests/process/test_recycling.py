@@ -78,7 +78,7 @@ def test_who_reaches_a_limit_is_asked_to_leave_and_replaced(procqs: Procqs, how:
     manifest = f"queues:\n  w:\n    command: {sys.executable} {WORKING} {how}\n    limits:\n      {limit}\n"
     procq = procqs(manifest).start(1)
     before = procq.workers()["w.1"].pid
-    until(lambda: procq.queue("w").running == 1 and procq.workers()["w.1"].pid != before, "another one", 100)
+    until(lambda: (now := procq.workers().get("w.1")) and now.pid != before, "another one", 100)
     assert told in events(procq, "condemned")[0].text
     assert (procq.folder / "left").read_text().split()[0] == str(before), "asked to leave, not killed"
     assert procq.queue("w").restarts == 0, "no failure"

@@ -22,6 +22,8 @@ _HEADER_BYTES = 8 << 10
 _GRACE = 1
 FIRST_REQUEST = 10.0
 """Seconds that a new connection has for the head of its first request."""
+LAST_REQUEST = 0.5
+"""The same where we are about to leave."""
 
 
 def peer_uid(peer: socket.socket) -> int:
@@ -37,6 +39,7 @@ class _Protocol(H11Protocol):
     """
 
     _patience: asyncio.TimerHandle | None = None
+    _leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,6 +52,17 @@ class _Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None:
             self._forget_patience()
+            if self._leaving:
+                self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Who has connected and not yet been heard is about to ask: he gets his answer."""
+        if self._patience is None:
+            super().shutdown()
+        else:
+            self._leaving = True
+            self._forget_patience()
+            self._patience = self.loop.call_later(LAST_REQUEST, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_patience()
@@ -110,6 +124,16 @@ class ApiServer(Server):
         """Ends `serve` gracefully."""
         self.should_exit = True
         self._stop.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers whoever was accepted: who is so just now has no protocol yet, and asyncio would drop him."""
+        loop = asyncio.get_running_loop()
+        for listener in sockets or ():
+            loop.remove_reader(listener.fileno())
+        # One turn for the transport, one for the protocol, and one to be sure.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -154,3 +154,19 @@ def _answer(other: socket.socket) -> bytes:
         return other.recv(100)
     except ConnectionError:
         return b""
+
+
+def test_who_has_connected_before_the_end_is_answered(shop: Served) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late, socket.socket(socket.AF_UNIX) as silent:
+        for each in (late, silent):
+            each.settimeout(PATIENCE)
+            each.connect(shop.project.api_socket)
+        assert shop.request("GET", "/healthz")[0] == 200, "both were accepted before"
+        shop.call(shop.server.stop)
+        shop.call(lambda: None)
+        late.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while piece := late.recv(1000):
+            answer += piece
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert silent.recv(100) == b""
