@@ -65,10 +65,11 @@ class Hosting:
 
     `control` is the command of the control plane, to which `--link-fd` and `--api-fd` are added; empty in library use.
     `keeper_fd` is a listener to serve in the place of `keeper_socket`. `ready_fd` gets a line once the control plane
-    is ready, and is closed without one when that will never be. `service` is told how procq is. `ping` and `silence`
-    are seconds: between two questions to the control plane, and without an answer until it is replaced. `tier` is the
-    highest tier of containment that may be used (docs/guarantees.md), PROCQ_TIER where it is None; what of it cannot be
-    had is an error where it is `tier_required`.
+    is ready, and is closed without one when that will never be. `service` is told how procq is. `most_output`: above so
+    many bytes standard output, a file that is open for appending, begins anew. `ping` and `silence` are seconds:
+    between two questions to the control plane, and without an answer until it is replaced. `tier` is the highest tier
+    of containment that may be used (docs/guarantees.md), PROCQ_TIER where it is None; what of it cannot be had is an
+    error where it is `tier_required`.
     """
 
     control: Sequence[str] = ()
@@ -84,6 +85,7 @@ class Hosting:
     prefix_width: int = 13
     color: bool = False
     raw: bool = False
+    most_output: int | None = None
     ping: float = 5.0
     silence: float = 30.0
     tier: int | None = None
@@ -110,6 +112,7 @@ class Hosting:
                 "width": self.prefix_width,
                 "colour": self.color,
                 "raw": self.raw,
+                "most": self.most_output,
             },
             "watch": {"ping": round(self.ping * 1000), "silence": round(self.silence * 1000)},
             "contain": {"most": self.tier or default_tier(os.environ), "required": self.tier_required},

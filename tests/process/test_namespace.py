@@ -108,6 +108,7 @@ def kill_leaves_nothing(procq: Procq, oracle: Oracle, both: bool) -> None:
     within(1.0, lambda: not members(inside), "the end of everybody")
     assert procq.wait() in (-signal.SIGKILL, 128 + signal.SIGKILL)
     until(lambda: not oracle.alive(), "the end of all")
+    assert both or "the keeper was ended by signal 9, and everything that it ran was killed" in procq.said()
 
 
 def test_kill_9_of_the_sentinel_is_a_graceful_stop(procqs: Procqs, tmp_path: Path, tier: int) -> None:

@@ -128,13 +128,13 @@ def test_a_manifest_that_is_gone_changes_nothing_and_is_told(procq: Procq) -> No
     before = procq.workers()
     text = procq.manifest.read_text()
     procq.manifest.unlink()
-    assert "the file is not there" in procq.command("status")
+    until(lambda: "the file is not there" in procq.command("status"), "it to be told")
     os.mkfifo(procq.manifest)
     assert "the file is not there" in procq.command("status")
     assert procq.workers() == before
     procq.manifest.unlink()
     procq.save(text)
-    assert procq.status().manifest_error is None
+    until(lambda: procq.status().manifest_error is None, "the end of it")
 
 
 @pytest.mark.parametrize("kind", BROKEN)

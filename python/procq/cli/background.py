@@ -54,7 +54,8 @@ def _in_background(log: int, writer: int, become: Callable[[int], NoReturn]) -> 
 
 def _failure(project: Project, began_at: int, code: int) -> DidNotStart:
     with open(project.log_file, "rb") as log:
-        log.seek(began_at)
+        # It may have begun anew.
+        log.seek(began_at if os.fstat(log.fileno()).st_size >= began_at else 0)
         said = log.read(_MOST_SHOWN)
     sys.stderr.buffer.write(said)
     sys.stderr.flush()

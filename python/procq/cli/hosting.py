@@ -14,6 +14,8 @@ from procq.paths import Project
 
 PREFIX_WIDTH = 13
 """Columns for the name of a worker in front of its output; longer names push their lines to the right."""
+_MOST_OUTPUT = 10 << 20
+"""Bytes of the file of `procq up -d`, and as many again in the one before."""
 
 
 def hosting(
@@ -43,6 +45,7 @@ def hosting(
         prefix_width=PREFIX_WIDTH,
         color=color,
         ready_fd=ready_fd,
+        most_output=None if ready_fd is None else _MOST_OUTPUT,
         tier=tier,
         tier_required=tier is not None,
     )

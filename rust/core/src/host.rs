@@ -81,11 +81,13 @@ pub struct Console {
     pub width: usize,
     /// Pass escape sequences on as they are.
     pub raw: bool,
+    /// Bytes above which it begins anew, where it is a file of ours.
+    pub most: Option<u64>,
 }
 
 impl Default for Console {
     fn default() -> Console {
-        Console { prefix: true, colour: false, width: 8, raw: false }
+        Console { prefix: true, colour: false, width: 8, raw: false, most: None }
     }
 }
 

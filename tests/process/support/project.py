@@ -93,6 +93,8 @@ class Procq:
         info = self.info()
         self.oracle.knows(processes.instance(self.control_plane()) or 0)
         running = len(self.workers())
+        # What it watches the manifest with comes a moment after readiness.
+        settled(lambda: [] if "anon_inode:inotify" in processes.descriptors(self.control_plane()) else ["no watch"])
         opened = sum(processes.descriptors(self.control_plane()).values())
         self.baseline = Baseline(processes.descriptors(info.pid), opened, running)
         return self

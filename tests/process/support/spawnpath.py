@@ -68,6 +68,7 @@ PARENT: dict[str, Expected] = {
     "munmap": _ALWAYS,
     "geteuid": _ALWAYS,
     "recvmsg": Runs(("EINTR",)),
+    "shutdown": _ALWAYS,
     # A spawn, in its order.
     "socket": Fails("streams", _LACKS),
     "setsockopt": Fails("streams", ("ENOMEM",)),

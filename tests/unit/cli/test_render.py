@@ -55,7 +55,7 @@ def test_status() -> None:
 
         the control plane was started again 2 times; no worker was touched
         emails is overridden to 5 (manifest says 2): `procq scale emails=auto` or `procq scale emails --save`
-        imports is crashing: `procq logs imports` shows why, `procq start imports` tries again at once
+        imports is crashing: `procq status imports` and `procq logs imports` show why, `procq start imports` tries again
         web was stopped by hand: `procq start web`
         """,
     )

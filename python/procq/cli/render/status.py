@@ -126,7 +126,8 @@ def _queue_notes(queue: QueueView) -> list[str]:
     notes = []
     if queue.state in {"crashing", "failing"}:
         notes.append(
-            f"{name} is {queue.state}: `procq logs {name}` shows why, `procq start {name}` tries again at once"
+            f"{name} is {queue.state}: `procq status {name}` and `procq logs {name}` show why, "
+            f"`procq start {name}` tries again"
         )
     if queue.override is not None:
         notes.append(

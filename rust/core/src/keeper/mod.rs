@@ -372,8 +372,8 @@ impl Keeper {
 
 /// Where lines go that people watch: to our standard output.
 fn console_of(config: &Config) -> io::Result<ConsoleConfig> {
-    let crate::host::Console { prefix, colour, width, raw } = config.console;
-    Ok(ConsoleConfig { fd: sys::duplicate_above(io::stdout().as_fd(), 3)?, prefix, colour, width, raw })
+    let crate::host::Console { prefix, colour, width, raw, most } = config.console;
+    Ok(ConsoleConfig { fd: sys::duplicate_above(io::stdout().as_fd(), 3)?, prefix, colour, width, raw, most })
 }
 
 /// Thirty random bits.

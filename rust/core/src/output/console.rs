@@ -11,6 +11,7 @@ use super::backlog::{Backlog, Block, SavedBacklog};
 use super::destination::{Destination, Kind};
 use super::gauge::{Gauge, Policy};
 use super::prefix::{grouped, Label, Style};
+use super::rollover;
 use super::shared::State;
 
 /// Raw bytes formatted into one write. A block is at most 128 KiB, so a batch stays below twice this.
@@ -31,6 +32,8 @@ pub struct ConsoleConfig {
     pub width: usize,
     /// Send a terminal whatever workers write, commands to the terminal included.
     pub raw: bool,
+    /// Bytes above which a file begins anew. It is open for appending, and only we write to it.
+    pub most: Option<u64>,
 }
 
 /// Formatted and unformatted lines on their way to the destination.
@@ -39,6 +42,7 @@ pub(super) struct Console {
     destination: Destination,
     kind: Kind,
     style: Style,
+    most: Option<u64>,
     backlog: Backlog,
     batch: Vec<u8>,
     /// Bytes of the batch that are written, and bytes of output that the batch stands for.
@@ -64,7 +68,7 @@ pub(super) struct SavedConsole {
 
 impl Console {
     pub fn save(&self) -> SavedConsole {
-        let Console { destination: _, kind: _, style: _, backlog, batch, written, raw, .. } = self;
+        let Console { destination: _, kind: _, style: _, most: _, backlog, batch, written, raw, .. } = self;
         let Console { blocked: _, retry: _, closed, .. } = self;
         SavedConsole { backlog: backlog.save(), batch: batch.clone(), written: *written, raw: *raw, closed: *closed }
     }
@@ -87,6 +91,7 @@ impl Console {
             destination: Destination::new(config.fd, kind),
             kind,
             style,
+            most: config.most.filter(|_| kind == Kind::File),
             backlog: Backlog::default(),
             batch: Vec::new(),
             written: 0,
@@ -145,6 +150,9 @@ impl Console {
             Ok(length) => {
                 self.written += length;
                 let complete = self.written == self.batch.len();
+                if complete {
+                    self.limit();
+                }
                 Progress::Wrote(if complete { std::mem::take(&mut self.raw) } else { 0 })
             }
             Err(Errno::AGAIN) => {
@@ -161,6 +169,16 @@ impl Console {
                 self.relax();
                 Progress::Closed
             }
+        }
+    }
+
+    /// Between two batches, and so between two lines.
+    fn limit(&self) {
+        let file = self.destination.as_fd();
+        let is_large = |most: u64| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_size.unsigned_abs() > most);
+        if self.most.is_some_and(is_large) {
+            // What cannot be kept is lost: it must not grow for ever.
+            let _ = rollover::begin_anew(file);
         }
     }
 

@@ -28,6 +28,7 @@ mod queue;
 mod retention;
 mod ring;
 mod rings;
+mod rollover;
 mod rotation;
 mod sanitize;
 mod saved;

@@ -51,6 +51,28 @@ fn a_file_gets_every_line_with_its_prefix() {
 }
 
 #[test]
+fn a_file_of_ours_begins_anew_when_it_is_large_and_the_one_before_is_kept() {
+    let scratch = Scratch::new();
+    let path = scratch.path("out");
+    let file = File::options().create(true).append(true).open(&path).expect("created");
+    let mut fixture = Fixture::new(ConsoleConfig { most: Some(500_000), ..plain(file) });
+    let id = fixture.output.open("w.1", 1, None, None);
+    for number in 0..20_000 {
+        fixture.feed(id, format!("{number:079}\n").as_bytes());
+        if number % 500 == 0 {
+            fixture.flush();
+        }
+    }
+    fixture.flush();
+    let (before, now) = (read(&beside(&path, 1)), read(&path));
+    assert!(before.len() > 500_000 && before.len() < 800_000 && now.len() < 800_000, "{} {}", before.len(), now.len());
+    let lines = shown(&[before, now].concat());
+    let first = 20_000 - lines.len();
+    assert!(first > 0);
+    assert!(lines.iter().zip(first..).all(|(line, number)| *line == format!("w.1 | {number:079}")), "no gap");
+}
+
+#[test]
 fn a_file_loses_nothing_however_much_comes() {
     let scratch = Scratch::new();
     let path = scratch.path("out");

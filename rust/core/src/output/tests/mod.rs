@@ -107,7 +107,7 @@ impl Fixture {
 }
 
 fn plain(fd: impl Into<OwnedFd>) -> ConsoleConfig {
-    ConsoleConfig { fd: fd.into(), prefix: true, colour: false, width: 0, raw: false }
+    ConsoleConfig { fd: fd.into(), prefix: true, colour: false, width: 0, raw: false, most: None }
 }
 
 /// A file that is rotated.
