@@ -29,7 +29,7 @@ struct Bench {
 impl Bench {
     fn new(console: impl Into<OwnedFd>, prefix: bool) -> Self {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd");
-        let config = ConsoleConfig { fd: console.into(), prefix, colour: true, width: 12, raw: false };
+        let config = ConsoleConfig { fd: console.into(), prefix, colour: true, width: 12, raw: false, most: None };
         Bench { output: Output::start(config, bell.try_clone().expect("a duplicate")).expect("a writer"), bell }
     }
 
