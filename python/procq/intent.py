@@ -145,12 +145,17 @@ def scale(intent: Intent, queue: str, how: Scale) -> Intent:
     return _adjust(intent, queue, replace(intent.adjustment(queue), workers=wanted))
 
 
+def wanted_in_all(intent: Intent) -> int:
+    """How many workers all queues are to have, together."""
+    overrides = intent.overrides
+    return sum(overrides.get(queue.name, queue.workers) for queue in intent.manifest.queues.values())
+
+
 def _check_budget(intent: Intent, desired: DesiredQueue, wanted: int) -> None:
     budget = intent.manifest.budget
     if budget is None or wanted <= desired.workers:
         return
-    all_queues = intent.manifest.queues.values()
-    total = sum(intent.overrides.get(q.name, q.workers) for q in all_queues) - desired.workers + wanted
+    total = wanted_in_all(intent) - desired.workers + wanted
     if total > budget:
         left = max(desired.workers, wanted - (total - budget))
         raise ValueError(
@@ -165,7 +170,7 @@ def beyond_budget(intent: Intent) -> str | None:
     if budget is None:
         return None
     more = {n: w for n, w in intent.overrides.items() if n in queues and w > queues[n].workers}
-    total = sum(intent.overrides.get(q.name, q.workers) for q in queues.values())
+    total = wanted_in_all(intent)
     if total <= budget or not more:
         return None
     shown = ", ".join(f"{name}={workers}" for name, workers in sorted(more.items(), key=lambda each: -each[1])[:3])

@@ -183,7 +183,8 @@ class Manifests:
             return
         too_many = None if before is None else beyond_budget(adopt(before, loaded))
         if too_many is not None:
-            raise ManifestError.whole(str(self._path), too_many, "`procq scale QUEUE=auto` gives the number back")
+            remedy = "`procq scale QUEUE=auto` gives the number back; then save again"
+            raise ManifestError.whole(str(self._path), too_many, remedy)
         changed = [
             queue
             for queue in told(self._engine.preview(loaded, changes_only=True), before)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from procq.intent import DesiredQueue, Intent
+from procq.intent import DesiredQueue, Intent, wanted_in_all
 from procq.state import Dead, QueueState
 
 
 def spare(intent: Intent) -> int | None:
     """Workers that the budget leaves beside all that are wanted; None without a budget."""
     budget = intent.manifest.budget
-    if budget is None:
-        return None
-    overrides = intent.overrides
-    return budget - sum(overrides.get(q.name, q.workers) for q in intent.manifest.queues.values())
+    return None if budget is None else budget - wanted_in_all(intent)
 
 
 def above(desired: DesiredQueue | None, observed: QueueState) -> int:
