@@ -7,8 +7,8 @@ from procq.intent import DesiredQueue
 from procq.model import WorkerId
 from procq.plan.dooms import doom_of
 from procq.plan.readiness import Deadline, awaited, outlook, unready
-from procq.state import Backoff, Draining, Ended, Running, Stopping, WorkerState
-from procq.text import duration
+from procq.state import Backoff, Draining, Ended, Report, Running, Stopping, WorkerState
+from procq.text import count, duration
 
 
 def detail(
@@ -35,6 +35,21 @@ def detail(
             return "waits for its turn"
         case _:
             return None
+
+
+def what_it_finishes(
+    desired: DesiredQueue | None, worker: WorkerId, state: WorkerState | None, report: Report, now: float
+) -> str | None:
+    """What a worker that takes no more jobs is still at; None of one that takes some."""
+    told = isinstance(state, Running) and state.parked is not None
+    if not told and not isinstance(state, Stopping):
+        return None
+    paused = desired is not None and desired.paused(worker.slot)
+    if report.idle:
+        return "paused" if paused and told else None
+    of = f" for {duration(now - report.since)}" if report.since is not None else ""
+    job = f"{report.job}{of}" if report.job else f"{count(report.busy or 0, 'job')}{of}"
+    return f"{'paused, ' if paused and told else ''}finishing {job}"
 
 
 def _doomed(desired: DesiredQueue | None, worker: WorkerId, state: Running, now: float) -> Doomed | None:

@@ -171,8 +171,8 @@ class End:
     """How and when a worker ended; it executed, or was requested, at `began`; `asked` when we had told it to leave.
 
     `fault` says what we told it to leave for, where that was its own fault; else it is empty. `limit` says which limit
-    it had reached, where it left for that. `ready` is since when it was ready, as far as that is known; `unready`: it
-    is known that it never was.
+    it had reached, where it left for that. `surplus`: it left because its queue wants fewer. `ready` is since when it
+    was ready, as far as that is known; `unready`: it is known that it never was.
     """
 
     outcome: Outcome
@@ -183,6 +183,7 @@ class End:
     ready: float | None = None
     unready: bool = False
     limit: str = ""
+    surplus: bool = False
 
     def __str__(self) -> str:
         return ending(self.outcome, self.asked, self.fault, self.limit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from procq.endings import Doom, ExitStatus, SpawnFailure
 from procq.model import WorkerId
-from procq.state import LogFailure, Report, Resting, Settings, WorkerState
+from procq.state import Jobs, LogFailure, Report, Resting, Settings, WorkerState
 
 # --- the conversation with the keeper ---------------------------------------------------------------------------
 
@@ -199,6 +199,15 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class Tallied:
+    """What the workers of a queue have done that are gone, all together; `generation` is the last one among them."""
+
+    queue: str
+    generation: int
+    past: Jobs
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     """A command that looks after a worker has ended: with 0, with another status, not at all in time, or unstarted.
 
@@ -248,6 +257,19 @@ class StopRequested:
     """What it is to leave for, where that is its own fault."""
     limit: str = ""
     """And where it has reached a limit."""
+    surplus: bool = False
+    """Its queue wants fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkRequested:
+    """A worker is about to be told to take no more jobs, or (not `parked`) to take some again."""
+
+    worker: WorkerId
+    generation: int
+    parked: bool
+    at: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +334,10 @@ class IntentChanged:
 
 
 Fact = Executing | BecameReady | Condemned | SpawnFailed | StopSignalled | Exited | Stuck | Gone | Refused
-Request = SpawnRequested | StopRequested | ConfigureRequested | Delayed | Retired | Forgotten
+Request = SpawnRequested | StopRequested | ParkRequested | ConfigureRequested | Delayed | Retired | Forgotten
 WorkerEvent = Fact | Request
 Conversation = (
     Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | HandOverAsked | ShuttingDown
 )
-KeeperEvent = Fact | Conversation | LogProblem | Reported | Probed | Stray
+KeeperEvent = Fact | Conversation | LogProblem | Reported | Tallied | Probed | Stray
 Event = KeeperEvent | Request | RollOutHalted | IntentChanged

@@ -23,6 +23,7 @@ from procq.events import (
     Forgotten,
     Gone,
     LogProblem,
+    ParkRequested,
     Refused,
     Reported,
     Retired,
@@ -33,15 +34,18 @@ from procq.events import (
     StopRequested,
     StopSignalled,
     Stuck,
+    Tallied,
     WorkerEvent,
 )
 from procq.model import MOST_FAILURES, Spawned
 from procq.state import (
     CALM,
+    NO_JOBS,
     Backoff,
     Draining,
     Ended,
     Finished,
+    Jobs,
     LogFailure,
     LogTrouble,
     Observed,
@@ -77,18 +81,34 @@ def transition(state: WorkerState | None, event: WorkerEvent) -> WorkerState | N
 
 
 def _moved(state: Starting | Running, event: WorkerEvent) -> WorkerState:
+    return _known_better(state, event) if isinstance(event, _KNOWLEDGE) else _went(state, event)
+
+
+_KNOWLEDGE = (BecameReady, Condemned, ParkRequested)
+
+
+def _known_better(state: Starting | Running, event: BecameReady | Condemned | ParkRequested) -> WorkerState:
+    """It goes on, and more is known of it; nothing before it executes."""
+    if isinstance(state, Starting):
+        return state
+    match event:
+        case BecameReady(at=at):
+            return state if state.ready is not None else replace(state, ready=at)
+        case Condemned(why=why, detail=detail, at=at):
+            return replace(state, doomed=_worse(state.doomed, Doomed(why, detail, at)))
+        case ParkRequested(parked=parked, at=at):
+            return replace(state, parked=at if parked else None)
+
+
+def _went(state: Starting | Running, event: WorkerEvent) -> WorkerState:
     match event:
         case Executing(_, generation, pid, at) if isinstance(state, Starting):
             executing = Running(generation, state.fingerprint, pid, at, None, state.wave)
             return executing if state.settings is None else _told(executing, state.settings)
-        case BecameReady(at=at) if isinstance(state, Running):
-            return state if state.ready is not None else replace(state, ready=at)
-        case Condemned(why=why, detail=detail, at=at) if isinstance(state, Running):
-            return replace(state, doomed=_worse(state.doomed, Doomed(why, detail, at)))
         case ConfigureRequested(settings=settings):
             return _told(state, settings)
-        case StopRequested(deadline=deadline, reason=reason, fault=fault, limit=limit):
-            return replace(_asked(state, deadline, reason), fault=fault, limit=limit)
+        case StopRequested(deadline=deadline, reason=reason, fault=fault, limit=limit, surplus=surplus):
+            return replace(_asked(state, deadline, reason), fault=fault, limit=limit, surplus=surplus)
         case StopSignalled(deadline=deadline):
             return _asked(state, deadline, "the keeper stops it")
         case Exited(_, generation, status, at):
@@ -121,10 +141,11 @@ def _knowing(state: WorkerState, end: End) -> End:
         case Running(settings=settings, ready=ready):
             ready = end.ready if ready is None else ready
             return replace(end, ready=ready, unready=ready is None and settings is not None)
-        case Stopping(fault=fault, limit=limit, ready=ready):
+        case Stopping(fault=fault, limit=limit, ready=ready, surplus=surplus):
             ready = end.ready if ready is None else ready
             unready = ready is None and bool(fault)
-            return replace(end, asked=True, fault=fault, limit=limit, ready=ready, unready=unready)
+            end = replace(end, fault=fault, limit=limit, surplus=surplus)
+            return replace(end, asked=True, ready=ready, unready=unready)
         case _:
             return end
 
@@ -202,19 +223,20 @@ class Slots:
     streaks: dict[int, Streak] = field(default_factory=dict)
     trouble: dict[tuple[int, LogFailure], LogTrouble] = field(default_factory=dict)
     reports: dict[int, Report] = field(default_factory=dict)
+    past: Jobs = NO_JOBS
 
     @classmethod
     def of(cls, queue: QueueState) -> Slots:
         """A copy that may be changed."""
-        return cls(dict(queue.workers), dict(queue.streaks), dict(queue.trouble), dict(queue.reports))
+        return cls(dict(queue.workers), dict(queue.streaks), dict(queue.trouble), dict(queue.reports), queue.past)
 
     def frozen(self) -> QueueState:
         """A copy that does not change."""
-        return QueueState(dict(self.workers), dict(self.streaks), dict(self.trouble), dict(self.reports))
+        return QueueState(dict(self.workers), dict(self.streaks), dict(self.trouble), dict(self.reports), self.past)
 
     def live(self) -> QueueState:
         """The same without copying, for a reader that is done before the next change."""
-        return QueueState(self.workers, self.streaks, self.trouble, self.reports)
+        return QueueState(self.workers, self.streaks, self.trouble, self.reports, self.past)
 
     def apply(self, event: WorkerEvent) -> bool:
         """Folds one event in place; False when it changed nothing."""
@@ -237,17 +259,30 @@ class Slots:
         self._count(slot, new)
         return True
 
-    def note(self, said: LogProblem | Reported) -> None:
-        """Remembers what a worker says of itself, and a trouble with its log file until that ends.
+    def report(self, slot: int, report: Report) -> bool:
+        """Remembers what a worker says of itself, not that of an earlier one in its slot.
 
-        That of a worker which is forgotten, or of an earlier one in its slot, is nobody's any more.
+        True where that may change what is to be done: it was told to park, or can be told from now on.
         """
+        state, former = self.workers.get(slot), self.reports.get(slot)
+        if state is None or state.generation != report.generation:
+            return False
+        self.reports[slot] = report
+        told = isinstance(state, Running) and state.parked is not None
+        return told or report.parked != (None if former is None else former.parked)
+
+    def tally(self, tallied: Tallied) -> None:
+        """Remembers what workers have done that are gone; the last of them is not counted twice."""
+        self.past = tallied.past
+        for slot, report in list(self.reports.items()):
+            if report.generation == tallied.generation:
+                del self.reports[slot]
+
+    def note(self, said: LogProblem) -> None:
+        """Remembers a trouble with a log file until that ends; not that of a worker which is forgotten."""
         slot = said.worker.slot
         state = self.workers.get(slot)
         match said:
-            case Reported(report=report):
-                if state is not None and state.generation == report.generation:
-                    self.reports[slot] = report
             case LogProblem(_, path, number, dropped, failure):
                 if number and state is not None:
                     self.trouble[slot, failure] = LogTrouble(path, number, dropped, failure)
@@ -293,7 +328,8 @@ def _merged(old: WorkerState | None, new: WorkerState, at: float) -> WorkerState
             return _merged_alive(old, new)
         case Stopping() if isinstance(old, Stopping):
             ready = new.ready if old.ready is None else old.ready
-            return replace(new, reason=old.reason, fault=old.fault, limit=old.limit, stuck=old.stuck, ready=ready)
+            new = replace(new, reason=old.reason, fault=old.fault, limit=old.limit, surplus=old.surplus)
+            return replace(new, stuck=old.stuck, ready=ready)
         case Stopping() if isinstance(old, Running):
             return replace(new, ready=new.ready if old.ready is None else old.ready)
         case Draining() if isinstance(old, Draining):
@@ -314,7 +350,8 @@ def _merged_alive(old: WorkerState, new: Starting | Running) -> WorkerState:
             return replace(old, pid=new.pid if isinstance(new, Running) else 0)
         case Running() if isinstance(new, Running):
             ready = old.ready if new.ready is None else new.ready
-            return replace(new, settings=old.settings, ready=ready, doomed=old.doomed, found=old.found)
+            new = replace(new, settings=old.settings, doomed=old.doomed, found=old.found, parked=old.parked)
+            return replace(new, ready=ready)
         case Starting() | Running():
             return _told(new, old.settings)
         case _:
@@ -352,10 +389,18 @@ def fold(observed: Observed, event: Event) -> Observed:
                 slots.replace_all(found.get(name, {}), last, at)
                 queues[name] = slots.frozen()
             return replace(observed, now=max(observed.now, at), queues=queues)
-        case LogProblem(worker=worker) | Reported(worker=worker):
+        case LogProblem(worker=worker):
             slots = Slots.of(observed.queues.get(worker.queue, QueueState()))
             slots.note(event)
             return replace(observed, queues={**observed.queues, worker.queue: slots.frozen()})
+        case Reported(worker=worker, report=report):
+            slots = Slots.of(observed.queues.get(worker.queue, QueueState()))
+            slots.report(worker.slot, report)
+            return replace(observed, queues={**observed.queues, worker.queue: slots.frozen()})
+        case Tallied(queue=queue):
+            slots = Slots.of(observed.queues.get(queue, QueueState()))
+            slots.tally(event)
+            return replace(observed, queues={**observed.queues, queue: slots.frozen()})
         case _ if isinstance(event, WorkerEvent):
             slots = Slots.of(observed.queues.get(event.worker.queue, QueueState()))
             if not slots.apply(event):

@@ -41,14 +41,16 @@ NO_MARKS = Marks()
 class Adjustment:
     """What people changed by hand about one queue.
 
-    `workers` overrides the manifest's count (None: it does not). `restart` marks the generations to be
-    replaced, all at once, `roll` those to be replaced as after a change of the command, `retry` the time up to which
-    an end is not to be waited for.
+    `workers` overrides the manifest's count (None: it does not). Who is `paused` takes no more jobs. `restart` marks
+    the generations to be replaced, all at once, `roll` those to be replaced as after a change of the command, `retry`
+    the time up to which an end is not to be waited for.
     """
 
     workers: int | None = None
     stopped: bool = False
     stopped_slots: frozenset[int] = frozenset()
+    paused: bool = False
+    paused_slots: frozenset[int] = frozenset()
     restart: Marks = NO_MARKS
     retry: Marks = NO_MARKS
     roll: Marks = NO_MARKS
@@ -87,6 +89,10 @@ class DesiredQueue:
     def stopped(self, slot: int) -> bool:
         """Whether a person stopped this slot."""
         return self.adjustment.stopped or slot in self.adjustment.stopped_slots
+
+    def paused(self, slot: int) -> bool:
+        """Whether a person wants the worker of this slot to take no more jobs."""
+        return self.adjustment.paused or slot in self.adjustment.paused_slots
 
 
 def desired_queue(intent: Intent, name: str) -> DesiredQueue | None:
@@ -201,6 +207,36 @@ def start(intent: Intent, targets: Iterable[Target], now: float) -> Intent:
         name, slot = _split(intent, target)
         marks = _mark(intent.adjustment(name).retry, slot, now)
         intent = _adjust(intent, name, replace(_started(intent, name, slot), retry=marks))
+    return intent
+
+
+def pause(intent: Intent, targets: Iterable[Target]) -> Intent:
+    """Lets workers take no more jobs, as far as they can be told, until `resume`. Raises KeyError for no such queue."""
+    for target in targets:
+        name, slot = _split(intent, target)
+        old = intent.adjustment(name)
+        if slot is None:
+            new = replace(old, paused=True, paused_slots=frozenset())
+        elif old.paused:
+            continue
+        else:
+            new = replace(old, paused_slots=old.paused_slots | {slot})
+        intent = _adjust(intent, name, new)
+    return intent
+
+
+def resume(intent: Intent, targets: Iterable[Target]) -> Intent:
+    """Undoes `pause`. Raises KeyError for no such queue, ValueError for one worker of a queue that is paused."""
+    for target in targets:
+        name, slot = _split(intent, target)
+        old = intent.adjustment(name)
+        if slot is None:
+            new = replace(old, paused=False, paused_slots=frozenset())
+        elif old.paused:
+            raise ValueError(f"{name} is paused as a whole: resume {name}")
+        else:
+            new = replace(old, paused_slots=old.paused_slots - {slot})
+        intent = _adjust(intent, name, new)
     return intent
 
 

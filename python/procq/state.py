@@ -93,7 +93,8 @@ class Starting:
 class Running:
     """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot,
     which tells the `wave` alone. `ready` is since when, None before. `found` is when this control plane found a worker
-    that was there before it and not ready: whoever looks whether it is has to begin anew.
+    that was there before it and not ready: whoever looks whether it is has to begin anew. `parked` is when it was told
+    to take no more jobs; None where it was not, or was told to take some again.
     """
 
     generation: int
@@ -105,13 +106,14 @@ class Running:
     ready: float | None = None
     doomed: Doomed | None = None
     found: float | None = None
+    parked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """Executes since `at` and was asked to leave; SIGKILL comes at `deadline`. `pid` is 0 before exec is reported.
 
-    `fault`, `limit` and `ready` as in `End`. `stuck` says what SIGKILL does not end, and where in the
+    `fault`, `limit`, `ready` and `surplus` as in `End`. `stuck` says what SIGKILL does not end, and where in the
     kernel that hangs.
     """
 
@@ -126,6 +128,7 @@ class Stopping:
     stuck: str = ""
     ready: float | None = None
     limit: str = ""
+    surplus: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,20 +248,43 @@ def _log_words(path: str, failure: LogFailure, number: int, dropped: int) -> str
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a worker last said of itself on its notify socket; None is what it has not said.
+class Jobs:
+    """How many jobs somebody has done since its start; None is what was not said.
 
-    `jobs` and `failed` are totals since its start, `busy` how many jobs it is at. `job` is one of them, by id and name,
-    begun at `since`.
+    `jobs` are all that have finished; `failed` of them failed for good, `retried` are to be tried again. Together they
+    took `seconds`; `took` counts them by how long, as `procq.worker.counting.BOUNDS` says.
+    """
+
+    jobs: int | None = None
+    failed: int | None = None
+    retried: int | None = None
+    seconds: float | None = None
+    took: tuple[int, ...] = ()
+
+
+NO_JOBS: Final = Jobs()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker last said of itself; None is what it has not said.
+
+    `work` is what it has done, `busy` how many jobs it is at. `job` is one of them, by id and name, begun at `since`.
+    `parked`: it takes no more jobs; None of one that cannot be told not to.
     """
 
     generation: int
     status: str = ""
-    jobs: int | None = None
-    failed: int | None = None
+    work: Jobs = NO_JOBS
     busy: int | None = None
     job: str = ""
     since: float | None = None
+    parked: bool | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is at no job, as far as it has said."""
+        return not self.busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +295,8 @@ class QueueState:
     streaks: Mapping[int, Streak] = field(default_factory=dict)
     trouble: Mapping[tuple[int, LogFailure], LogTrouble] = field(default_factory=dict)
     reports: Mapping[int, Report] = field(default_factory=dict)
+    past: Jobs = NO_JOBS
+    """What workers that are gone have done."""
 
 
 EMPTY_QUEUE: Final = QueueState()

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-from procq.details import detail
+from procq.details import detail, what_it_finishes
 from procq.details import waits_for as what_it_waits_for
 from procq.endings import HEALTHY_AFTER, End
 from procq.intent import DesiredQueue, desired_queue
+from procq.jobs import total
 from procq.meter import Load
 from procq.model import Queue, WorkerId
 from procq.plan import rollout
+from procq.plan.crew import is_wanted, places
 from procq.plan.readiness import unready
 from procq.plan.rollout import is_old, is_outdated, survey
 from procq.plan.waves import Known, waits_for
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from procq.engine.view import StateView
 
 _CRASHES_THAT_MATTER = 2
+_SILENCE = Report(0)
 _WAITS_FOR_TURN = "waits for its turn to start: see host.starts"
 _RESTING = {
     Resting.STOPPED: "stopped",
@@ -74,7 +77,7 @@ def wanted_names(view: StateView) -> list[str]:
 def slots(view: StateView, name: str) -> list[int]:
     """The slots of a queue that are wanted or taken."""
     desired = desired_queue(view.intent, name) if view.intent else None
-    wanted = range(1, desired.workers + 1) if desired else ()
+    wanted = places(desired, view.queue(name)) if desired else ()
     return sorted({*wanted, *view.queue(name).workers})
 
 
@@ -113,6 +116,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         waiting=states["waiting"],
         stopped=states["stopped"],
         restarts=view.restarts.get(name, 0),
+        **_work(observed),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
         problem=halted
@@ -127,6 +131,21 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
     )
 
 
+def _work(observed: QueueState) -> dict[str, Any]:
+    """What its workers have done and do, as far as any of them says."""
+    reports = observed.reports.values()
+    done = total([observed.past, *(report.work for report in reports)])
+    busy = [report.busy for report in reports if report.busy is not None]
+    return {
+        "jobs": done.jobs,
+        "jobs_failed": done.failed,
+        "jobs_retried": done.retried,
+        "job_seconds": done.seconds,
+        "job_durations": done.took,
+        "busy": sum(busy) if busy else None,
+    }
+
+
 def _surroundings(queue: Queue) -> dict[str, Any]:
     user = queue.user
     return {
@@ -138,24 +157,15 @@ def _surroundings(queue: Queue) -> dict[str, Any]:
 
 
 def worker_view(
-    worker: WorkerId,
-    desired: DesiredQueue | None,
-    state: WorkerState | None,
-    now: float,
-    about: About,
-    report: Report | None = None,
-    held: bool = False,
+    worker: WorkerId, desired: DesiredQueue | None, observed: QueueState, now: float, about: About, held: bool = False
 ) -> WorkerView:
-    """One slot. `state` is None where it is vacant; `report` is what its worker last said of itself.
-
-    `held`: workers of its queue cannot start before others.
-    """
+    """One slot of the queue that is `observed`. `held`: its workers cannot start before others."""
+    state = observed.workers.get(worker.slot)
     end = _end(state)
-    if state is None or (report is not None and report.generation != state.generation):
-        report = None
+    report = _report(state, observed.reports.get(worker.slot))
     since = _since(state)
     load = about.loads.get(worker)
-    wanted = desired is not None and worker.slot <= desired.workers and not desired.stopped(worker.slot)
+    wanted = is_wanted(desired, observed, worker.slot) and not (desired is None or desired.stopped(worker.slot))
     return WorkerView(
         id=str(worker),
         queue=worker.queue,
@@ -168,15 +178,28 @@ def worker_view(
         last_exit=str(end) if end else about.last_exits.get(worker),
         retry_in=max(0.0, state.until - now) if isinstance(state, Backoff) else None,
         ready=_is_ready(desired, state) if isinstance(state, Running) else None,
-        detail=detail(desired, worker, state, now, held and wanted),
+        detail=detail(desired, worker, state, now, held and wanted)
+        or what_it_finishes(desired, worker, state, report, now),
         doomed=str(state.doomed) if isinstance(state, Running) and state.doomed is not None else None,
-        jobs=report.jobs if report is not None else None,
-        jobs_failed=report.failed if report is not None else None,
-        says=report.status or None if report is not None else None,
+        jobs=report.work.jobs,
+        jobs_failed=report.work.failed,
+        jobs_retried=report.work.retried,
+        job_seconds=report.work.seconds,
+        busy=report.busy,
+        job=report.job or None,
+        job_for=None if report.since is None else max(0.0, now - report.since),
+        paused=report.parked,
+        says=report.status or None,
         cpu=load.cpu if load else None,
         memory=load.memory if load else None,
         wanted=wanted,
     )
+
+
+def _report(state: WorkerState | None, report: Report | None) -> Report:
+    """What the worker that is there has said; nothing where it has not, or somebody before it did."""
+    there = state is not None and report is not None and report.generation == state.generation
+    return report if there and report is not None else _SILENCE
 
 
 def _worker_state(desired: DesiredQueue | None, slot: int, state: WorkerState | None) -> str:
@@ -245,9 +268,10 @@ def _calm_state(desired: DesiredQueue, observed: QueueState, states: Counter[str
         return "stopped"
     if not alive and states["finished"]:
         return "finished"
-    if any(slot <= desired.workers and _replaced(desired, slot, w, now) for slot, w in observed.workers.items()):
+    crew = places(desired, observed)
+    if any(slot in crew and _replaced(desired, slot, w, now) for slot, w in observed.workers.items()):
         return "replacing"
-    if any(slot > desired.workers for slot in observed.workers):
+    if any(slot not in crew for slot in observed.workers):
         return "shrinking"
     if states["stopping"] or states["unkillable"]:
         return "shrinking"

@@ -61,6 +61,18 @@ class WorkerView:
     """Of its `jobs`, as it says."""
     says: str | None = None
     """What it last said of itself."""
+    jobs_retried: int | None = None
+    """Of its `jobs`, those that failed and are to be tried again."""
+    job_seconds: float | None = None
+    """What its `jobs` took, all together."""
+    busy: int | None = None
+    """How many jobs it is at."""
+    job: str | None = None
+    """One of them, by id and name: the one that has taken longest."""
+    job_for: float | None = None
+    """For how many seconds it has been at that."""
+    paused: bool | None = None
+    """Whether it takes no more jobs; None of one that cannot be told not to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,16 @@ class QueueView:
     """Queues before it that hold it back."""
     next_try: float | None = None
     """Seconds until the next worker that failed is started again."""
+    jobs: int | None = None
+    """As of its workers, those that are gone included."""
+    jobs_failed: int | None = None
+    jobs_retried: int | None = None
+    job_seconds: float | None = None
+    job_durations: tuple[int, ...] = ()
+    """How many took up to 1, 2, 5, 10, 20, 50 … 10,000,000 milliseconds, and longer."""
+    busy: int | None = None
+    paused: bool = False
+    """Whether somebody has paused it."""
 
 
 @dataclass(frozen=True, slots=True)

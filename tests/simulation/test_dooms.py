@@ -27,7 +27,7 @@ from procq.model import (
     WorkerId,
 )
 from procq.plan.dooms import end_of_age, youngest_end
-from procq.state import Report, Running, Starting, Stopping, WorkerState
+from procq.state import Jobs, Report, Running, Starting, Stopping, WorkerState
 from procq.testing import ManifestTest, Rig, Script, reaches, runs, unkillable
 from procq.views import About, queue_view, worker_view
 from procq.wire import QueueView, WorkerView
@@ -72,7 +72,7 @@ class Told:
         assert view.intent is not None
         about = About({}, self.history.last_exits, self.history.restarts)
         desired = desired_queue(view.intent, worker.queue)
-        return worker_view(worker, desired, view.worker(worker), self.rig.clock.now, about, view.report(worker))
+        return worker_view(worker, desired, view.queue(worker.queue), self.rig.clock.now, about)
 
     def queue(self, name: str = "emails") -> QueueView:
         return queue_view(self.rig.engine.snapshot(), name, self.rig.clock.now, About())
@@ -268,7 +268,7 @@ def test_who_killed_whom_is_said_as_far_as_it_is_known() -> None:
 
 
 def test_what_a_worker_says_of_itself_is_shown() -> None:
-    told = Told(manifest(queue("emails", 1)), Script(says=((2.0, Report(0, "at work", jobs=3, failed=1)),)))
+    told = Told(manifest(queue("emails", 1)), Script(says=((2.0, Report(0, "at work", Jobs(3, 1))),)))
     told.rig.advance(1)
     assert told.shown().jobs is None
     told.rig.advance(2)

@@ -65,7 +65,7 @@ class Told:
         view = self.rig.engine.snapshot()
         assert view.intent is not None
         desired = desired_queue(view.intent, worker.queue)
-        return worker_view(worker, desired, view.worker(worker), self.rig.clock.now, About())
+        return worker_view(worker, desired, view.queue(worker.queue), self.rig.clock.now, About())
 
     def sent(self, kind: type) -> int:
         return sum(isinstance(command, kind) for command in self.rig.keeper.commands)

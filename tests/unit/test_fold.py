@@ -37,6 +37,7 @@ from procq.state import (
     Draining,
     Ended,
     Finished,
+    Jobs,
     LogFailure,
     Observed,
     Report,
@@ -120,9 +121,9 @@ def test_faults_52_what_cannot_be_killed_is_told() -> None:
 
 
 def test_what_a_worker_says_is_remembered_while_it_lives() -> None:
-    said = Reported(EMAILS_1, Report(7, "at work", jobs=3))
-    assert after(SPAWN, EXEC, said).queues["emails"].reports[1].jobs == 3
-    assert not after(SPAWN, EXEC, Reported(EMAILS_1, Report(6, jobs=9))).queues["emails"].reports
+    said = Reported(EMAILS_1, Report(7, "at work", Jobs(3)))
+    assert after(SPAWN, EXEC, said).queues["emails"].reports[1].work.jobs == 3
+    assert not after(SPAWN, EXEC, Reported(EMAILS_1, Report(6, work=Jobs(9)))).queues["emails"].reports
     again = SpawnRequested(EMAILS_1, 8, "f", SETTINGS, 15.0, "")
     assert not after(SPAWN, EXEC, said, EXIT, GONE, again).queues["emails"].reports
 

@@ -11,6 +11,7 @@ from procq import intent, wire
 from procq.api.control import Control
 from procq.api.problems import ApiError, bad_request
 from procq.intent import DesiredQueue, Intent, desired_queue
+from procq.plan.crew import places
 from procq.targets import Target, workers
 from procq.text import listing
 from procq.views import queue_names
@@ -70,8 +71,9 @@ def _about(control: Control, targets: Sequence[Target], change: Change) -> wire.
 def affected_by(control: Control, targets: Iterable[Target]) -> wire.Affected:
     """The workers and queues of `targets`, without workers that are more than wanted: these leave anyway."""
     view = control.view()
-    most = {name: desired.workers for name in queue_names(view) if (desired := _desired(view, name)) is not None}
-    ids = [worker for worker in workers(view, targets) if worker.slot <= most.get(worker.queue, worker.slot)]
+    named = ((name, _desired(view, name)) for name in queue_names(view))
+    crews = {name: places(desired, view.queue(name)) for name, desired in named if desired is not None}
+    ids = [worker for worker in workers(view, targets) if worker.slot in crews.get(worker.queue, (worker.slot,))]
     return wire.Affected(tuple(map(str, ids)), tuple(dict.fromkeys(each.queue for each in ids)))
 
 

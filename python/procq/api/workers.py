@@ -54,6 +54,4 @@ def views(control: Control, chosen: Iterable[WorkerId], about: About) -> Iterato
     view, now = control.view(), control.now()
     for worker in chosen:
         desired = desired_queue(view.intent, worker.queue) if view.intent else None
-        yield worker_view(
-            worker, desired, view.worker(worker), now, about, view.report(worker), worker.queue in view.held
-        )
+        yield worker_view(worker, desired, view.queue(worker.queue), now, about, worker.queue in view.held)

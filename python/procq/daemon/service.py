@@ -15,6 +15,7 @@ from procq.engine.port import TellService
 from procq.engine.view import StateView
 from procq.intent import Intent, desired_queue
 from procq.model import Spawned
+from procq.plan.crew import places
 from procq.plan.waves import Known, waits_for
 from procq.state import Backoff, Finished, QueueState, Resting, Running, WorkerState
 from procq.text import count, listing
@@ -81,7 +82,7 @@ def _arriving(view: StateView, intent: Intent, name: str) -> bool:
     desired, observed = desired_queue(intent, name), view.queue(name)
     if desired is None:
         return False
-    wanted = [slot for slot in range(1, desired.workers + 1) if not desired.stopped(slot)]
+    wanted = [slot for slot in places(desired, observed) if not desired.stopped(slot)]
     at_once = isinstance(desired.queue.ready.check, Spawned)
     left = [state for state in map(observed.workers.get, wanted) if not _settled(state, at_once)]
     if all(state is None for state in left) and waits_for(desired, observed, lambda other: _known(view, intent, other)):

@@ -23,6 +23,7 @@ from procq.engine.port import (
     DeclareReady,
     ForgetWorker,
     MarkWorkerReady,
+    ParkWorker,
     ProbeWorker,
     SaveIntent,
     ShutDown,
@@ -105,6 +106,8 @@ class LocalKeeper:
                 return [self._spawn(command)]
             case StopWorker() | MarkWorkerReady() | ForgetWorker():
                 return [{"t": _SHORT[type(command)], "worker": str(command.worker), "generation": command.generation}]
+            case ParkWorker(worker, generation, parked):
+                return [{"t": "park", "worker": str(worker), "generation": generation, "parked": parked}]
             case ConfigureWorker(worker, generation, settings):
                 message = {"t": "configure", "worker": str(worker), "generation": generation}
                 return [message | _settings(settings, worker)]

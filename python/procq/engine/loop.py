@@ -51,6 +51,7 @@ from procq.events import (
     ShuttingDown,
     Snapshot,
     Stray,
+    Tallied,
 )
 from procq.fold import Slots, by_queue
 from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue
@@ -270,13 +271,24 @@ class Engine:
                 self._shutting_down = True
             case Stray():
                 self._strays.append(event)
-            case LogProblem() | Reported():
-                self._slots(event.worker.queue).note(event)
-                self._frozen.pop(event.worker.queue, None)
+            case LogProblem() | Reported() | Tallied():
+                self._note(event)
             case ReloadAsked() | HandOverAsked() | Incompatible() | Probed():
                 pass
             case _:
                 self._learn(event)
+
+    def _note(self, said: LogProblem | Reported | Tallied) -> None:
+        name = said.queue if isinstance(said, Tallied) else said.worker.queue
+        self._frozen.pop(name, None)
+        match said:
+            case Reported(worker=worker, report=report):
+                if self._slots(name).report(worker.slot, report):
+                    self._dirty.add(name)
+            case Tallied():
+                self._slots(name).tally(said)
+            case LogProblem():
+                self._slots(name).note(said)
 
     def _learn(self, fact: Fact) -> None:
         self._apply(fact)

@@ -34,6 +34,15 @@ class StopWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkWorker:
+    """Tell this generation to take no more jobs, or (not `parked`) to take some again."""
+
+    worker: WorkerId
+    generation: int
+    parked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigureWorker:
     """Change stop policy and log file while the worker runs."""
 
@@ -118,6 +127,7 @@ class ShutDown:
 Command = (
     SpawnWorker
     | StopWorker
+    | ParkWorker
     | ConfigureWorker
     | MarkWorkerReady
     | ProbeWorker

@@ -32,9 +32,10 @@ from procq.events import (
     StopSignalled,
     Stray,
     Stuck,
+    Tallied,
 )
 from procq.model import WorkerId
-from procq.state import Draining, Ended, LogFailure, Report, Running, Starting, Stopping, WorkerState
+from procq.state import Draining, Ended, Jobs, LogFailure, Report, Running, Starting, Stopping, WorkerState
 
 Message = Mapping[str, Any]
 
@@ -102,7 +103,8 @@ def worker_state(m: Message) -> WorkerState:
         case "starting":
             return Starting(generation, fingerprint, at, None, wave)
         case "running":
-            return Running(generation, fingerprint, m["pid"], at, None, wave, _maybe_seconds(m.get("ready")))
+            ready, parked = _maybe_seconds(m.get("ready")), _maybe_seconds(m.get("parked"))
+            return Running(generation, fingerprint, m["pid"], at, None, wave, ready, parked=parked)
         case "stopping":
             why, ready = "asked before this control plane", _maybe_seconds(m.get("ready"))
             return Stopping(generation, fingerprint, m["pid"], at, deadline, why, wave, ready=ready)
@@ -159,6 +161,8 @@ def _conversation(m: Message) -> Iterable[KeeperEvent]:
             return (HandOverAsked(),)
         case "shutting_down":
             return (ShuttingDown(m["reason"], m["fast"]),)
+        case "tally":
+            return (Tallied(m["queue"], m["generation"], _jobs(m)),)
         case "stray":
             return (Stray(m["pid"], m["name"]),)
         case _:
@@ -166,8 +170,15 @@ def _conversation(m: Message) -> Iterable[KeeperEvent]:
 
 
 def _report(m: Message) -> Report:
-    since = _maybe_seconds(m["since"])
-    return Report(m["generation"], m["status"], m["jobs"], m["failed"], m["busy"], m["job"], since)
+    # A keeper of an earlier version does not say whether it can be parked.
+    since, parked = _maybe_seconds(m["since"]), m.get("parked")
+    return Report(m["generation"], m["status"], _jobs(m), m["busy"], m["job"], since, parked)
+
+
+def _jobs(m: Message) -> Jobs:
+    took = m.get("took_usec")
+    seconds = None if took is None else took / 1e6
+    return Jobs(m["jobs"], m["failed"], m.get("retried"), seconds, tuple(m.get("took", ())))
 
 
 def _probe_outcome(m: Message) -> ExitStatus | SpawnFailure | None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from procq.engine.port import Command, ConfigureWorker, ForgetWorker, MarkWorkerReady, SpawnWorker, StopWorker
+from procq.engine.port import (
+    Command,
+    ConfigureWorker,
+    ForgetWorker,
+    MarkWorkerReady,
+    ParkWorker,
+    SpawnWorker,
+    StopWorker,
+)
 from procq.events import (
     BecameReady,
     ConfigureRequested,
     Delayed,
     Forgotten,
+    ParkRequested,
     Request,
     Retired,
     SpawnRequested,
     StopRequested,
 )
-from procq.plan import Action, Configure, Delay, Forget, MarkReady, Retire, Spawn, Stop
+from procq.plan import Action, Configure, Delay, Forget, MarkReady, Park, Reason, Retire, Spawn, Stop
 from procq.state import WorkerState
 
 
@@ -31,8 +40,12 @@ def translate(
             return event, (spawn,) if old is None else (ForgetWorker(worker, old.generation), spawn)
         case Stop(_, generation, grace, _, fault, limit):
             why = f"{reason}: {fault or limit}" if fault or limit else str(reason)
-            requested = StopRequested(worker, generation, now + grace, now, why, fault, limit)
+            surplus = reason is Reason.SURPLUS
+            requested = StopRequested(worker, generation, now + grace, now, why, fault, limit, surplus)
             return requested, (StopWorker(worker, generation),)
+        case Park(_, generation, parked):
+            park = ParkRequested(worker, generation, parked, now, reason)
+            return park, (ParkWorker(worker, generation, parked),)
         case MarkReady(_, generation, at):
             ready = BecameReady(worker, generation, at, by_keeper=False)
             return ready, (MarkWorkerReady(worker, generation),)

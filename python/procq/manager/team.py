@@ -33,6 +33,7 @@ from procq.manager.options import check_neighbours
 from procq.manager.reading import Outputs
 from procq.meter import NO_LIMIT, Load, Meter
 from procq.model import Manifest, Queue, WorkerId
+from procq.plan.crew import is_wanted
 from procq.state import QueueState, Running, Starting, Stopping
 from procq.views import About, worker_view
 from procq.wire import WorkerView
@@ -177,17 +178,15 @@ class Team:
         workers = self.workers(names)
         view, now, about = self._engine.snapshot(), self._engine.now, self._about_workers(loads)
         desired = {name: self._desired(name) for name in {worker.queue for worker in workers}}
-        return [
-            worker_view(each, desired[each.queue], view.worker(each), now, about, view.report(each)) for each in workers
-        ]
+        return [worker_view(each, desired[each.queue], view.queue(each.queue), now, about) for each in workers]
 
     def view(self, worker: WorkerId, loads: Mapping[WorkerId, Load] = _NO_LOADS) -> WorkerView:
         """One worker, also one that is not there any more."""
         self._check()
-        desired, state = self._desired(worker.queue), self._engine.snapshot().worker(worker)
-        if state is None and (desired is None or not 0 < worker.slot <= desired.workers):
+        desired, observed = self._desired(worker.queue), self._engine.snapshot().queue(worker.queue)
+        if worker.slot not in observed.workers and not is_wanted(desired, observed, worker.slot):
             return WorkerView(str(worker), worker.queue, worker.slot, GONE)
-        return worker_view(worker, desired, state, self._engine.now, self._about_workers(loads))
+        return worker_view(worker, desired, observed, self._engine.now, self._about_workers(loads))
 
     @property
     def now(self) -> float:

@@ -75,8 +75,8 @@ def judge_report(report: Report, limits: Limits, now: float) -> Verdict | None:
     if late is not None and now >= late and limits.job_timeout is not None:
         job = f"job {report.job}" if report.job else "a job"
         return Verdict(Doom.JOB_TIMEOUT, f"{job} has taken more than {duration(limits.job_timeout)}")
-    if limits.jobs is not None and report.jobs is not None and report.jobs >= limits.jobs:
-        return Verdict(Doom.JOBS, f"{report.jobs} jobs done, {limits.jobs} allowed")
+    if limits.jobs is not None and (report.work.jobs or 0) >= limits.jobs:
+        return Verdict(Doom.JOBS, f"{report.work.jobs} jobs done, {limits.jobs} allowed")
     return None
 
 

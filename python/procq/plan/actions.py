@@ -30,6 +30,8 @@ class Reason(StrEnum):
     READY = "it has executed for long enough"
     FAULTY = "it has failed"
     LIMIT = "it has reached a limit"
+    PAUSED = "somebody paused its queue"
+    NEEDED = "it is needed again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,16 @@ class Stop:
     reason: Reason
     fault: str = ""
     limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Tell a worker to take no more jobs, or (not `parked`) to take some again."""
+
+    worker: WorkerId
+    generation: int
+    parked: bool
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class MarkReady:
     reason: Reason
 
 
-Action = Spawn | Stop | Configure | MarkReady | Delay | Retire | Forget
+Action = Spawn | Stop | Park | Configure | MarkReady | Delay | Retire | Forget
 
 
 @dataclass(frozen=True, slots=True)

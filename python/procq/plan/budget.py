@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from procq.intent import DesiredQueue, Intent, wanted_in_all
+from procq.plan.crew import places
 from procq.state import Dead, QueueState
 
 
@@ -14,7 +15,7 @@ def spare(intent: Intent) -> int | None:
 
 def above(desired: DesiredQueue | None, observed: QueueState) -> int:
     """Workers of a queue that live, and are more than it wants."""
-    wanted = 0 if desired is None else desired.workers
-    if wanted and max(observed.workers, default=0) <= wanted:
+    wanted = () if desired is None else places(desired, observed)
+    if isinstance(wanted, range) and max(observed.workers, default=0) <= len(wanted):
         return 0
-    return sum(slot > wanted and not isinstance(state, Dead) for slot, state in observed.workers.items())
+    return sum(slot not in wanted and not isinstance(state, Dead) for slot, state in observed.workers.items())

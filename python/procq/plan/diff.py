@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from procq.intent import DesiredQueue, Intent, desired_queue
-from procq.plan.actions import NOTHING, Configure, QueuePlan, Reason, Spawn, Stop
+from procq.plan.actions import NOTHING, Action, Configure, Park, QueuePlan, Reason, Spawn, Stop
 from procq.plan.budget import spare
+from procq.plan.crew import places
 from procq.plan.planner import grace, plan_queue
 from procq.plan.rollout import batch, surge
 from procq.plan.values import Change, changes
@@ -136,17 +137,21 @@ def _mark(before: DesiredQueue | None, after: DesiredQueue | None, changes: tupl
     return Mark.CHANGED if changes or before != after else Mark.SAME
 
 
+def _leaves(action: Action) -> bool:
+    return isinstance(action, Stop) or (isinstance(action, Park) and action.parked and action.reason is Reason.SURPLUS)
+
+
 def _count(desired: DesiredQueue | None, state: QueueState, planned: QueuePlan) -> Counts:
     """All old workers count as replaced, whenever their turn comes; extra ones that stand in for them not at all."""
-    wanted = 0 if desired is None else desired.workers
+    crew = () if desired is None else places(desired, state)
     old = set(planned.old)
-    stops = [action for action in planned.actions if isinstance(action, Stop) and action.worker.slot not in old]
+    stops = [action for action in planned.actions if _leaves(action) and action.worker.slot not in old]
     at_once = sum(action.reason is Reason.ASKED for action in stops)
     alive = {slot for slot, worker in state.workers.items() if isinstance(worker, Starting | Running)}
     touched = old | {action.worker.slot for action in stops}
-    extra = {slot for slot in alive - touched if desired is not None and slot > wanted}
+    extra = {slot for slot in alive - touched if desired is not None and slot not in crew}
     return Counts(
-        new=sum(isinstance(action, Spawn) and action.worker.slot <= wanted for action in planned.actions),
+        new=sum(isinstance(action, Spawn) and action.worker.slot in crew for action in planned.actions),
         stopped=len(stops) - at_once,
         replaced=len(old) + at_once,
         configured=sum(isinstance(action, Configure) for action in planned.actions),
@@ -158,7 +163,7 @@ def _seconds(
     desired: DesiredQueue | None, state: QueueState, planned: QueuePlan, room: int | None
 ) -> tuple[float, float]:
     old = {slot: grace(state.workers[slot]) for slot in planned.old}
-    stops = (a.grace for a in planned.actions if isinstance(a, Stop) and a.worker.slot not in old)
+    stops = (grace(state.workers[a.worker.slot]) for a in planned.actions if _leaves(a) and a.worker.slot not in old)
     at_once = max(stops, default=0.0)
     if desired is None or not old:
         return 0.0, at_once

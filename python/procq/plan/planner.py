@@ -9,11 +9,12 @@ After the keeper began to shut down nothing is planned at all: it stops everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import assert_never
 
+from procq.endings import Doom
 from procq.intent import DesiredQueue, Intent, desired_queue
 from procq.model import StopPolicy, WorkerId
 from procq.plan.actions import (
@@ -23,6 +24,7 @@ from procq.plan.actions import (
     Delay,
     Forget,
     MarkReady,
+    Park,
     Plan,
     QueuePlan,
     Reason,
@@ -31,7 +33,9 @@ from procq.plan.actions import (
     Stop,
 )
 from procq.plan.budget import above, spare
+from procq.plan.crew import extras, leavers, places, speaks
 from procq.plan.dooms import doom_of, end_of_age, youngest_end
+from procq.plan.parking import Go, Tell, Wait, farewell
 from procq.plan.readiness import Deadline, Due, outlook, slowest_start
 from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.rollout import Standing, halted, is_old, is_outdated, standing, surge, survey
@@ -118,20 +122,24 @@ def plan_queue(
     """
     if desired is None:
         return _remove(name, observed, stop_later)
-    look = _Look(desired, observed, now, start_later, stop_later, room)
+    crew = places(desired, observed)
+    surplus = _surplus(observed, crew)
+    going = leavers(desired, observed, crew, surplus) if surplus else []
+    look = _Look(desired, observed, now, start_later, stop_later, room, crew, frozenset(going))
     workers, fingerprint, settings = observed.workers, desired.fingerprint, desired.settings
-    for slot in range(1, desired.workers + 1):
+    for slot in (*crew, *reversed(surplus)):
+        if slot in look.going:
+            continue
         state = workers.get(slot)
         # The quick way for nearly all slots of nearly all looks; `look.slot` would find nothing to do either.
         settled = type(state) is Running and state.settings is settings and state.fingerprint == fingerprint
-        if not (settled and look.hands_off and state.ready is not None and state.doomed is None):  # type: ignore[union-attr]
+        if not (settled and look.hands_off and state.ready is not None and state.doomed is state.parked is None):  # type: ignore[union-attr]
             look.slot(slot, state)
-    surplus = _surplus(observed, desired.workers)
-    if look.old or surplus:
-        surplus = look.roll_out(surplus)
+    if look.old or going:
+        going = look.roll_out(going)
     look.try_again()
-    for slot in surplus:
-        look.actions.extend(_take_out(WorkerId(name, slot), observed.workers[slot], Reason.SURPLUS))
+    for slot in going:
+        look.take_out(slot)
     if not look.actions and look.wake_at is None and not look.old and not look.held:
         return NOTHING
     return QueuePlan(tuple(look.actions), look.wake_at, tuple(look.old), look.held, look.halted, look.short)
@@ -147,6 +155,8 @@ class _Look:
     start_later: bool = False
     stop_later: bool = False
     room: int | None = None
+    crew: Sequence[int] = ()
+    going: frozenset[int] = frozenset()
     actions: list[Action] = field(default_factory=list)
     wake_at: float | None = None
     old: list[int] = field(default_factory=list)
@@ -158,7 +168,8 @@ class _Look:
 
     def __post_init__(self) -> None:
         adjustment = self.desired.adjustment
-        by_hand = adjustment.stopped or adjustment.stopped_slots or adjustment.restart or adjustment.roll
+        stopped = adjustment.stopped or adjustment.stopped_slots or adjustment.paused or adjustment.paused_slots
+        by_hand = stopped or adjustment.restart or adjustment.roll
         self.hands_off = not by_hand and self.desired.queue.limits.age is None
 
     def slot(self, slot: int, state: WorkerState | None) -> None:
@@ -197,12 +208,46 @@ class _Look:
             pass
         elif stopped:
             self.held = True
-        elif worker.slot <= self.desired.workers and is_old(self.desired, worker.slot, state, self.now):
+        elif self.wants(worker.slot) and is_old(self.desired, worker.slot, state, self.now):
             self.old.append(worker.slot)
         else:
             self._wake_for_age(worker, state)
+            self._park_or_resume(worker, state)
             if state.settings != self.desired.settings:
                 self._configure(worker, state)
+
+    def wants(self, slot: int) -> bool:
+        """Whether this slot is none of an extra worker."""
+        return slot not in self.going
+
+    def _park_or_resume(self, worker: WorkerId, state: Starting | Running) -> None:
+        """A worker that stays takes jobs, unless somebody has paused it."""
+        if not isinstance(state, Running):
+            return
+        paused = self.desired.paused(worker.slot)
+        if paused and state.parked is None and speaks(state, self.observed.reports.get(worker.slot)):
+            self.actions.append(Park(worker, state.generation, True, Reason.PAUSED))
+        elif not paused and state.parked is not None:
+            self.actions.append(Park(worker, state.generation, False, Reason.NEEDED))
+
+    def _leave(self, worker: WorkerId, state: Starting | Running, stop: Stop, urgent: bool = False) -> None:
+        """Stops a worker once it is at no job, where that can be known."""
+        match Go() if urgent else farewell(state, self.observed.reports.get(worker.slot), self.now):
+            case Go():
+                self.actions.append(stop)
+            case Tell():
+                self.actions.append(Park(worker, state.generation, True, stop.reason))
+            case Wait(until):
+                self._wake(until)
+
+    def take_out(self, slot: int) -> None:
+        """Takes out a worker that is more than wanted, or what is left of it."""
+        worker, state = WorkerId(self.desired.queue.name, slot), self.observed.workers[slot]
+        at_once = self.desired.stopped(slot) or self.desired.adjustment.restart.covers(slot, state.generation)
+        if isinstance(state, Running) and fault_of(state) is None and not at_once:
+            self._leave(worker, state, _stop(worker, state, Reason.SURPLUS))
+        else:
+            self.actions.extend(_take_out(worker, state, Reason.SURPLUS))
 
     def _failed(self, worker: WorkerId, state: Starting | Running) -> bool:
         """Stops a worker that has failed or is not ready in time, marks one that time alone has made ready."""
@@ -221,7 +266,7 @@ class _Look:
 
     def _wake_for_age(self, worker: WorkerId, state: Starting | Running) -> None:
         age = self.desired.queue.limits.age
-        if age is None or not isinstance(state, Running) or worker.slot > self.desired.workers:
+        if age is None or not isinstance(state, Running) or not self.wants(worker.slot):
             return
         # The exact time costs more to find out than most of them are worth.
         if self.wake_at is None or youngest_end(age, state) < self.wake_at:
@@ -232,8 +277,8 @@ class _Look:
         self.actions.append(Configure(worker, state.generation, self.desired.settings, reason))
 
     def roll_out(self, above: list[int]) -> list[int]:
-        """Takes out the old workers whose turn it is; returns which of the slots `above` the count are surplus."""
-        wanted, extra = self.desired.workers, surge(self.desired, self.room)
+        """Takes out the old workers whose turn it is; returns which of the slots that are to go (`above`) do go."""
+        extra = surge(self.desired, self.room)
         self.short = bool(self.old) and extra < surge(self.desired)
         if not self.old and not extra:
             return above
@@ -243,12 +288,12 @@ class _Look:
         self._wake(found.wake_at)
         for slot in self.old:
             self._replace(slot, slot in found.take)
+        beside = extras(self.desired, self.crew, extra)
         if self.old:
-            places = range(wanted + 1, wanted + extra + 1)
-            kept = [slot for slot in places if not (self._foreign(slot) or self.desired.stopped(slot))]
+            kept = [slot for slot in beside if not (self._foreign(slot) or self.desired.stopped(slot))]
         else:
             # The last ones are on their way: whoever stands in for one of them stays until it has arrived.
-            mine = [slot for slot in sorted(above) if slot <= wanted + extra and self._stands_in(slot)]
+            mine = [slot for slot in sorted(above) if slot in beside and self._stands_in(slot)]
             kept = mine[: found.missing]
         for slot in kept:
             self.slot(slot, self.observed.workers.get(slot))
@@ -260,11 +305,14 @@ class _Look:
         changed = state.fingerprint != self.desired.fingerprint
         doomed = doom_of(self.desired, slot, state, self.now)
         if now and doomed is not None and not is_outdated(self.desired, slot, state):
-            limit = str(doomed)
-            self.actions.append(Stop(worker, state.generation, grace(state), Reason.LIMIT, limit=limit))
+            stop = Stop(worker, state.generation, grace(state), Reason.LIMIT, limit=str(doomed))
+            # Memory that grows does not wait.
+            self._leave(worker, state, stop, urgent=doomed.why is Doom.MEMORY)
         elif now:
-            self.actions.append(_stop(worker, state, Reason.CHANGED if changed else Reason.ASKED))
-        elif not changed and state.settings != self.desired.settings:
+            self._leave(worker, state, _stop(worker, state, Reason.CHANGED if changed else Reason.ASKED))
+        else:
+            self._park_or_resume(worker, state)
+        if not now and not changed and state.settings != self.desired.settings:
             # Another program keeps the settings it was started with: a new stop signal need not mean the same to it.
             self._configure(worker, state)
 
@@ -313,11 +361,12 @@ class _Look:
                 self._delay(worker, state, again)
 
 
-def _surplus(observed: QueueState, workers: int) -> list[int]:
-    """Slots above the count, the highest first."""
-    if len(observed.workers) <= workers and max(observed.workers, default=0) <= workers:
+def _surplus(observed: QueueState, crew: Sequence[int]) -> list[int]:
+    """Slots that are not wanted, the highest first."""
+    if isinstance(crew, range) and max(observed.workers, default=0) <= len(crew):
         return []
-    return sorted((slot for slot in observed.workers if slot > workers), reverse=True)
+    wanted = crew if isinstance(crew, range) else set(crew)
+    return sorted((slot for slot in observed.workers if slot not in wanted), reverse=True)
 
 
 def _remove(name: str, observed: QueueState, stop_later: bool) -> QueuePlan:

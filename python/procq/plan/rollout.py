@@ -17,6 +17,7 @@ from typing import assert_never
 from procq.endings import HEALTHY_AFTER, Doom, End, SpawnFailure
 from procq.intent import DesiredQueue
 from procq.model import WorkerId
+from procq.plan.crew import extras, places
 from procq.plan.dooms import doom_of
 from procq.plan.readiness import since_ready, unready
 from procq.plan.restarts import Rest, StartAgain, verdict
@@ -109,15 +110,16 @@ def survey(
     desired: DesiredQueue, observed: QueueState, now: float, held: bool = False, room: int | None = None
 ) -> RollOut:
     """Where the replacement stands; `held`: vacant slots are not to be filled yet. `room` is that for extra workers."""
-    wanted, extra = desired.workers, surge(desired, room)
+    crew = places(desired, observed)
+    beside = extras(desired, crew, surge(desired, room))
     of: dict[Standing, list[int]] = {standing: [] for standing in Standing}
     ready, wake_at = True, None
-    for slot in range(1, wanted + extra + 1):
+    for slot in (*crew, *beside):
         state = observed.workers.get(slot)
         standing, changes_at = _standing(desired, slot, state, observed.streaks.get(slot, CALM), now, held)
         if changes_at is not None:
             wake_at = changes_at if wake_at is None else min(wake_at, changes_at)
-        if slot <= wanted:
+        if slot not in beside:
             of[standing].append(slot)
         else:
             ready = ready and standing in _THERE
@@ -145,17 +147,30 @@ def _urgent(observed: QueueState, old: list[int]) -> list[int]:
 
 
 def _turn(desired: DesiredQueue, observed: QueueState, old: list[int], allowed: int) -> tuple[int, ...]:
-    """The old workers whose turn it is. Those that are not ready go first, and all of them count as missing."""
+    """The old workers whose turn it is.
+
+    First those that were told to take no more jobs, as many as may go; then those that are not ready, and all of them
+    count as missing; then those that are at no job.
+    """
     if allowed <= 0:
         return ()
-    idle = [slot for slot in old if _idle(desired, observed.workers[slot])]
-    if not idle:
-        return tuple(old[:allowed])
-    working = [slot for slot in old if slot not in set(idle)]
-    return tuple(sorted(idle[:allowed] + working[: max(0, allowed - len(idle))]))
+    told = [slot for slot in old if _told(desired, slot, observed.workers[slot])]
+    useless = [slot for slot in old if _useless(desired, observed.workers[slot]) and slot not in told]
+    working = sorted(set(old) - {*told, *useless}, key=lambda slot: (_busy(observed, slot), slot))
+    first = [*told, *useless]
+    return tuple(sorted(first[:allowed] + working[: max(0, allowed - len(first))]))
 
 
-def _idle(desired: DesiredQueue, state: WorkerState) -> bool:
+def _told(desired: DesiredQueue, slot: int, state: WorkerState) -> bool:
+    return isinstance(state, Running) and state.parked is not None and not desired.paused(slot)
+
+
+def _busy(observed: QueueState, slot: int) -> bool:
+    report = observed.reports.get(slot)
+    return report is not None and not report.idle
+
+
+def _useless(desired: DesiredQueue, state: WorkerState) -> bool:
     return isinstance(state, Starting | Running) and unready(desired, state)
 
 

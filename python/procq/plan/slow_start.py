@@ -7,6 +7,7 @@ that cannot work, or a service that is away, is tried with one worker, and as mo
 from __future__ import annotations
 
 from procq.intent import DesiredQueue
+from procq.plan.crew import places
 from procq.plan.readiness import since_ready, unready
 from procq.state import CALM, QueueState, Running, Starting, Streak
 
@@ -23,7 +24,7 @@ def trial(desired: DesiredQueue, observed: QueueState, now: float) -> tuple[int,
     program of which nobody knows any more what it was to promise is neither: it would be tried for ever.
     """
     trying, healthy, shows_at = 0, 0, None
-    for slot in range(1, desired.workers + 1):
+    for slot in places(desired, observed):
         state = observed.workers.get(slot)
         if not isinstance(state, Starting | Running):
             continue

@@ -17,6 +17,7 @@ from typing import Final
 from procq.endings import ExitStatus
 from procq.intent import DesiredQueue
 from procq.model import Spawned
+from procq.plan.crew import places
 from procq.plan.readiness import unready
 from procq.state import (
     EMPTY_QUEUE,
@@ -69,7 +70,7 @@ def stops_later(wave: int | None, all_leaving: Mapping[str, int]) -> bool:
 
 
 def _vacant(desired: DesiredQueue, observed: QueueState) -> bool:
-    slots = range(1, desired.workers + 1)
+    slots = places(desired, observed)
     return any(anew(observed.workers.get(slot)) and not desired.stopped(slot) for slot in slots)
 
 
@@ -83,7 +84,7 @@ def all_were_ready(desired: DesiredQueue | None, observed: QueueState) -> bool:
     if desired is None or desired.adjustment.stopped:
         return True
     workers = observed.workers
-    slots = range(1, desired.workers + 1)
+    slots = places(desired, observed)
     return all(_was_ready(desired, workers.get(slot)) or desired.stopped(slot) for slot in slots)
 
 

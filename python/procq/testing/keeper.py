@@ -18,6 +18,7 @@ from procq.engine.port import (
     DeclareReady,
     ForgetWorker,
     MarkWorkerReady,
+    ParkWorker,
     ProbeWorker,
     SaveIntent,
     ShutDown,
@@ -47,6 +48,7 @@ from procq.events import (
 from procq.model import After, LogLine, Notify, Spawned, StopPolicy, WorkerId
 from procq.state import Draining, Ended, Running, Settings, Starting, Stopping, WorkerState
 from procq.testing.clock import VirtualClock
+from procq.testing.jobs import Work
 from procq.testing.script import Casting, Script
 
 _INSTANCE: Final = 0xFA4E
@@ -63,6 +65,9 @@ class _Process:
     ready: bool = False
     """Whether it has done what makes it ready, asked for or not."""
     probed: int = 0
+    work: Work | None = None
+    parked: bool = False
+    """Whether it was told to take no more jobs."""
 
     @property
     def stop(self) -> StopPolicy:
@@ -160,12 +165,12 @@ class FakeKeeper:
                 self._if_known(worker, generation, self._ask)
             case ConfigureWorker(worker, generation, settings):
                 self._if_known(worker, generation, lambda p: self._configure(p, settings))
-            case MarkWorkerReady(worker, generation):
-                self._if_known(worker, generation, self._mark_ready)
             case ProbeWorker():
                 self._probe(command)
             case ForgetWorker(worker, generation):
                 self._forget(worker, generation)
+            case ParkWorker() | MarkWorkerReady():
+                self._tell_worker(command)
             case SaveIntent(data):
                 self.saved = data
             case ShutDown(reason, fast):
@@ -174,6 +179,13 @@ class FakeKeeper:
                 pass
             case _:
                 assert_never(command)
+
+    def _tell_worker(self, command: ParkWorker | MarkWorkerReady) -> None:
+        match command:
+            case ParkWorker(worker, generation, parked):
+                self._if_known(worker, generation, lambda p: self._park(p, parked))
+            case MarkWorkerReady(worker, generation):
+                self._if_known(worker, generation, self._mark_ready)
 
     def _spawn(self, command: SpawnWorker) -> None:
         worker, generation, now = command.worker, command.generation, self.clock.now
@@ -275,6 +287,9 @@ class FakeKeeper:
         if isinstance(state, Starting):
             process.state = Running(generation, state.fingerprint, pid, now, None, state.wave)
         self._later(now + script.ready_after, lambda: self._ready(process, generation))
+        if script.job is not None:
+            process.work = Work(script.job, script.rest)
+            self._work(process, generation)
         for after, report in script.says:
             said = Reported(process.worker, replace(report, generation=generation))
             self._later(now + after, lambda said=said: self._if_alive(process, generation, said))  # type: ignore[misc]
@@ -283,6 +298,26 @@ class FakeKeeper:
             self._later(now + after, lambda found=found: self._if_alive(process, generation, found))  # type: ignore[misc]
         self._later(now + script.run_for, lambda: self._exit(process, generation, script.exit_code))
         self._later(now + script.kill_after, lambda: self._exit(process, generation, -signal.SIGKILL))
+
+    def _park(self, process: _Process, parked: bool) -> None:
+        process.parked = parked and not process.script.deaf
+        if process.work is not None and process.work.heeds(process.parked):
+            self._work(process, process.state.generation)
+
+    def _work(self, process: _Process, generation: int) -> None:
+        """The worker does the next step of its work, says so, and goes on when that is done."""
+        work, state = process.work, process.state
+        if work is None or state.generation != generation or not isinstance(state, Running | Stopping):
+            return
+        report, takes = work.next(process.parked, self.clock.now)
+        self._tell(Reported(process.worker, replace(report, generation=generation)))
+        if takes is not None:
+            step = work.step
+            self._later(self.clock.now + takes, lambda: self._go_on(process, generation, step))
+
+    def _go_on(self, process: _Process, generation: int, step: int) -> None:
+        if process.work is not None and process.work.step == step:
+            self._work(process, generation)
 
     def _ask(self, process: _Process) -> None:
         state, now = process.state, self.clock.now

@@ -178,17 +178,8 @@ class ManifestTest:
         found = []
         for worker in targets.workers(view, self._resolved(names, every=True)):
             desired = intent.desired_queue(view.intent, worker.queue) if view.intent else None
-            found.append(
-                worker_view(
-                    worker,
-                    desired,
-                    view.worker(worker),
-                    now,
-                    self._about,
-                    view.report(worker),
-                    worker.queue in view.held,
-                )
-            )
+            held = worker.queue in view.held
+            found.append(worker_view(worker, desired, view.queue(worker.queue), now, self._about, held))
         return found
 
     def worker(self, id: str) -> WorkerView:

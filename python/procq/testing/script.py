@@ -24,6 +24,9 @@ class Script:
     `says` are reports of itself, and `found` what looks at it find out: each after so many seconds of execution. Its
     health command ends with `probes`, one after the other, the last one again and again; None is one that is killed for
     its time. SIGKILL ends it `unkillable_for` seconds late.
+
+    Where a `job` takes so many seconds it says what it does: one job after the other, with a `rest` between them, until
+    it is told to take no more. One that is `deaf` says that it could be told, and does not listen.
     """
 
     run_for: float = math.inf
@@ -39,6 +42,9 @@ class Script:
     found: tuple[tuple[float, Doom, str], ...] = ()
     probes: tuple[ExitStatus | SpawnFailure | None, ...] = (ExitStatus(0),)
     unkillable_for: float = 0.0
+    job: float | None = None
+    rest: float = 0.0
+    deaf: bool = False
 
 
 Casting = Callable[[WorkerId, int], Script]
@@ -62,6 +68,14 @@ def runs(*, boot: float = 0.0, leaves_after: float = 0.01, ready_after: float = 
     opens the port that its queue waits for, `ready_after` seconds after it began to execute.
     """
     return Script(boot=boot, leave_after=leaves_after, ready_after=ready_after)
+
+
+def works(job: float, *, rest: float = 0.0, deaf: bool = False) -> Script:
+    """Does one job after the other, each in so many seconds with a `rest` in between, and says so.
+
+    Told to take no more jobs it finishes the one that it is at; one that is `deaf` does not listen.
+    """
+    return Script(boot=0.0, job=job, rest=rest, deaf=deaf)
 
 
 def never_ready() -> Script:

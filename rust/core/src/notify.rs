@@ -7,6 +7,8 @@
 pub const LONGEST_STATUS: usize = 512;
 /// Bytes of a job's id and name that are kept.
 pub const LONGEST_JOB: usize = 256;
+/// Counts of jobs by how long they took: up to 1, 2, 5, 10, 20, 50 … 10,000,000 milliseconds, and longer.
+pub const BUCKETS: usize = 23;
 
 /// What one message says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,12 +25,22 @@ pub struct Said {
     pub status: Option<String>,
     /// `X_PROCQ_JOBS`: how many jobs it has finished since its start, failed ones included.
     pub jobs: Option<u64>,
-    /// `X_PROCQ_FAILED`: how many of them failed.
+    /// `X_PROCQ_FAILED`: how many of them failed for good.
     pub failed: Option<u64>,
+    /// `X_PROCQ_RETRIED`: how many of them failed and are to be tried again.
+    pub retried: Option<u64>,
     /// `X_PROCQ_BUSY`: how many it is working on.
     pub busy: Option<u64>,
     /// `X_PROCQ_JOB`: which one, by its id and name; of several the one that has taken longest. Empty where there is none.
     pub job: Option<String>,
+    /// `X_PROCQ_TOOK_USEC`: microseconds that all finished jobs took together.
+    pub took_usec: Option<u64>,
+    /// `X_PROCQ_TOOK`: how many of them took how long, see [`BUCKETS`]; zeros at the end may be left out.
+    pub took: Option<Vec<u64>>,
+    /// `X_PROCQ_PARKED`: whether it takes no more jobs. Whoever says either can be told to.
+    pub parked: Option<bool>,
+    /// `X_PROCQ_SCOPE=process`: the numbers are of the process that sends this alone, to be added to those of others.
+    pub own: bool,
 }
 
 /// What is said to a watchdog.
@@ -62,7 +74,12 @@ impl Said {
             b"X_PROCQ_JOBS" => self.jobs = number(value).or(self.jobs),
             b"X_PROCQ_FAILED" => self.failed = number(value).or(self.failed),
             b"X_PROCQ_BUSY" => self.busy = number(value).or(self.busy),
+            b"X_PROCQ_RETRIED" => self.retried = number(value).or(self.retried),
             b"X_PROCQ_JOB" => self.job = Some(line_of(value, LONGEST_JOB)),
+            b"X_PROCQ_TOOK_USEC" => self.took_usec = number(value).or(self.took_usec),
+            b"X_PROCQ_TOOK" => self.took = numbers(value).or(self.took.take()),
+            b"X_PROCQ_PARKED" => self.parked = switch(value).or(self.parked),
+            b"X_PROCQ_SCOPE" => self.own = value == b"process",
             // A BARRIER is answered by closing what came with it, FDSTORE by keeping nothing. STOPPING, RELOADING, MAINPID and ERRNO change
             // nothing: its end is seen as it is.
             _ => {}
@@ -82,6 +99,20 @@ fn beat(value: &[u8]) -> Option<Beat> {
 fn number(value: &[u8]) -> Option<u64> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+}
+
+/// Numbers with commas between them, as many as there are buckets at most.
+fn numbers(value: &[u8]) -> Option<Vec<u64>> {
+    let numbers: Option<Vec<u64>> = value.split(|byte| *byte == b',').map(number).collect();
+    numbers.filter(|numbers| numbers.len() <= BUCKETS)
+}
+
+fn switch(value: &[u8]) -> Option<bool> {
+    match value {
+        b"0" => Some(false),
+        b"1" => Some(true),
+        _ => None,
+    }
 }
 
 /// The beginning of a text, fit to be shown in a terminal.
@@ -106,7 +137,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "READY=1\nSTOPPING=1\nWATCHDOG=1\nWATCHDOG_USEC=7\nEXTEND_TIMEOUT_USEC=8\nSTATUS=two words = 3\nERRNO=2\n\
-                    MAINPID=1\nBARRIER=1\nFDSTORE=1\nX_PROCQ_JOBS=12\nX_PROCQ_FAILED=3\nX_PROCQ_BUSY=1\nX_PROCQ_JOB=a-7 send mail\n";
+                    MAINPID=1\nBARRIER=1\nFDSTORE=1\nX_PROCQ_JOBS=12\nX_PROCQ_FAILED=3\nX_PROCQ_BUSY=1\nX_PROCQ_JOB=a-7 send mail\n\
+                    X_PROCQ_RETRIED=2\nX_PROCQ_TOOK_USEC=99\nX_PROCQ_TOOK=0,10,2\nX_PROCQ_PARKED=1\nX_PROCQ_SCOPE=process\n";
         let expected = Said {
             ready: true,
             watchdog: Some(Beat::Alive),
@@ -117,6 +149,11 @@ mod tests {
             failed: Some(3),
             busy: Some(1),
             job: Some("a-7 send mail".into()),
+            retried: Some(2),
+            took_usec: Some(99),
+            took: Some(vec![0, 10, 2]),
+            parked: Some(true),
+            own: true,
         };
         assert_eq!(said(text), expected);
     }
@@ -146,6 +183,11 @@ mod tests {
             "X_PROCQ_JOBS=1.5",
             "X_PROCQ_JOBS=18446744073709551616",
             "X_PROCQ_BUSY=-1",
+            "X_PROCQ_TOOK=",
+            "X_PROCQ_TOOK=1,,2",
+            "X_PROCQ_TOOK=0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
+            "X_PROCQ_PARKED=yes",
+            "X_PROCQ_SCOPE=worker",
             "X_UNKNOWN=1",
             "=1",
             "=",

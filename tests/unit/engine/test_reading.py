@@ -34,7 +34,7 @@ from procq.events import (
     Stray,
     Stuck,
 )
-from procq.state import Draining, Ended, Report, Running, Starting, Stopping
+from procq.state import Draining, Ended, Jobs, Report, Running, Starting, Stopping
 from tests.queues import EMAILS_1, EMAILS_2
 from tests.unit.engine.fakes import WELCOME, Message, received, sent
 
@@ -79,7 +79,7 @@ FAILURE = {"stage": "exec", "errno": 2, "path": b"work", "transient": False}
                 "job": "5 a",
                 "since": 2_000_000_000,
             },
-            Reported(EMAILS_1, Report(8, "s", 4, None, 1, "5 a", 2.0)),
+            Reported(EMAILS_1, Report(8, "s", Jobs(4), 1, "5 a", 2.0)),
         ),
         (
             {"t": "probed", "status": None, "failure": None, "timed_out": True, "output": "x"},

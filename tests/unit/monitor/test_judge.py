@@ -8,7 +8,7 @@ from procq.endings import Doom
 from procq.meter import Used
 from procq.model import Limits
 from procq.monitor.judge import Judge, Verdict, judge_report, late_at
-from procq.state import Report
+from procq.state import Jobs, Report
 
 MIB = 1 << 20
 
@@ -70,7 +70,7 @@ def test_limits_that_are_raised_meanwhile_hold_from_the_next_look_on() -> None:
 
 @pytest.mark.parametrize(("jobs", "verdict"), [(None, False), (999, False), (1000, True), (1001, True)])
 def test_jobs(jobs: int | None, verdict: bool) -> None:
-    found = judge_report(Report(1, jobs=jobs), Limits(jobs=1000), 0.0)
+    found = judge_report(Report(1, work=Jobs(jobs)), Limits(jobs=1000), 0.0)
     assert (found is not None) == verdict
     if found is not None:
         assert found == Verdict(Doom.JOBS, f"{jobs} jobs done, 1000 allowed")
@@ -85,6 +85,6 @@ def test_a_job_that_takes_too_long_is_named() -> None:
 
 
 def test_a_job_that_takes_too_long_is_a_fault_also_once_there_were_enough_jobs() -> None:
-    report, limits = Report(1, jobs=1000, job="7f3a invoice", since=100.0), Limits(jobs=1000, job_timeout=300.0)
+    report, limits = Report(1, work=Jobs(1000), job="7f3a invoice", since=100.0), Limits(jobs=1000, job_timeout=300.0)
     found = [judge_report(report, limits, now) for now in (399.9, 400.0)]
     assert [None if verdict is None else verdict.why for verdict in found] == [Doom.JOBS, Doom.JOB_TIMEOUT]

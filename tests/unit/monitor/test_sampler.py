@@ -10,7 +10,7 @@ from procq.events import Condemned, Reported
 from procq.meter import NO_LIMIT, Used
 from procq.model import Limits, Queue, Share, UpdatePolicy
 from procq.monitor.sampler import Sampler
-from procq.state import Report, Running
+from procq.state import Jobs, Report, Running
 from procq.testing.rig import Rig
 from procq.testing.script import Script, everyone
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
@@ -110,7 +110,7 @@ def test_jobs_are_counted_where_they_are_reported() -> None:
     kernel, heard = Kernel(rig), Heard(rig)
 
     def report(jobs: int) -> None:
-        rig.engine.handle([Reported(EMAILS_1, Report(1, jobs=jobs))])
+        rig.engine.handle([Reported(EMAILS_1, Report(1, work=Jobs(jobs)))])
 
     play(
         rig,
@@ -129,7 +129,7 @@ def test_a_job_is_late_when_its_time_is_over_and_not_at_the_next_look() -> None:
     rig = rig_of(limited(Limits(job_timeout=90.0)))
     heard = Heard(rig)
     since = rig.clock.now
-    rig.engine.handle([Reported(EMAILS_1, Report(1, jobs=0, busy=1, job="7 invoice", since=since))])
+    rig.engine.handle([Reported(EMAILS_1, Report(1, work=Jobs(0), busy=1, job="7 invoice", since=since))])
     play(rig, Sampler(rig.engine, Kernel(rig).read).run(), (100.0, nothing))
     (found,) = heard.of(Condemned)
     assert found.why is Doom.JOB_TIMEOUT
@@ -160,6 +160,6 @@ def test_what_an_earlier_generation_said_condemns_nobody() -> None:
     rig = rig_of(limited(Limits(jobs=10)))
     heard = Heard(rig)
     slots = rig.engine._slots("emails")
-    slots.reports[1] = Report(0, jobs=50)
+    slots.reports[1] = Report(0, work=Jobs(50))
     play(rig, Sampler(rig.engine, Kernel(rig).read).run(), (10.0, nothing))
     assert heard.of(Condemned) == []

@@ -8,6 +8,7 @@
 //!    └─ w2 …
 //! ```
 
+use super::delegation::is_delegated;
 use crate::sys;
 use crate::sys::cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
@@ -99,27 +100,6 @@ fn lack_of(own: &Cgroup) -> Option<Lack> {
     let systemd = Path::new("/run/systemd/system").is_dir();
     let free = !systemd || own.name() == "/" || is_delegated(own);
     (!free).then_some(Lack::NotDelegated)
-}
-
-/// What lies between us and the next unit of systemd is ours to arrange if that unit is delegated. Units of systemd are told by their names.
-fn is_delegated(own: &Cgroup) -> bool {
-    let groups = std::iter::successors(Some(own.clone()), Cgroup::parent);
-    for group in groups {
-        if group.is_marked_delegated() || has_changed_hands(&group) {
-            return true;
-        }
-        let unit = [".service", ".scope", ".slice"].iter().any(|suffix| group.name().ends_with(suffix));
-        if unit {
-            return false;
-        }
-    }
-    false
-}
-
-/// Before systemd 251 an ordinary user sees no mark, but that the group is his in one that is not.
-fn has_changed_hands(group: &Cgroup) -> bool {
-    let ours = group.owner().is_ok_and(|uid| uid == sys::own_uid());
-    sys::own_uid() != 0 && ours && group.parent().is_some_and(|parent| parent.owner().is_ok_and(|uid| uid == 0))
 }
 
 /// The groups of one procq.

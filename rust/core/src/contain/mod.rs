@@ -1,6 +1,7 @@
 //! What holds the trees of workers together besides their marks: the tiers, and the control groups of T2.
 
 mod base;
+mod delegation;
 pub mod life;
 
 use serde::{Deserialize, Serialize};

@@ -1,13 +1,13 @@
 //! What the keeper has heard from one worker.
 
 use super::closer::Waiting;
+use super::report::{Report, SavedReport};
+use super::wire::{SavedWire, Wire};
 use crate::notify::{Beat, Said};
 use crate::state::{Inherited, Luggage};
 use crate::sys::{NotifySocket, SavedNotifySocket};
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds between two reports about one worker.
-const PAUSE: u64 = 250_000_000;
 /// Nanoseconds for which a sender who was looked at is not looked at again.
 const BELIEVED: u64 = 1_000_000_000;
 /// Senders who are remembered.
@@ -18,6 +18,10 @@ const MOST_SENDERS: usize = 8;
 pub struct Hearing {
     /// Gone with the worker, or where it was misused.
     pub socket: Option<NotifySocket>,
+    /// The conversation with who has inherited its other end.
+    pub wire: Option<Wire>,
+    /// When it was told to take no more jobs, unless it was told to take some again.
+    pub told_to_park: Option<u64>,
     /// The user it runs as.
     pub uid: u32,
     /// Messages from others.
@@ -33,8 +37,9 @@ pub struct Hearing {
 
 impl Hearing {
     /// Nothing has been heard yet.
-    pub fn new(socket: Option<NotifySocket>, uid: u32, watchdog: Watchdog) -> Hearing {
-        Hearing { socket, uid, watchdog, ..Hearing::default() }
+    pub fn new(ears: Option<(NotifySocket, Wire)>, uid: u32, watchdog: Watchdog) -> Hearing {
+        let (socket, wire) = ears.unzip();
+        Hearing { socket, wire, uid, watchdog, ..Hearing::default() }
     }
 
     /// Whether this process was found to be the worker's a moment ago.
@@ -57,30 +62,37 @@ impl Hearing {
 #[serde(default)]
 pub struct SavedHearing {
     socket: Option<SavedNotifySocket>,
+    wire: Option<SavedWire>,
+    told_to_park: Option<u64>,
     uid: u32,
     strangers: u32,
     said_ready: bool,
     watchdog: Watchdog,
-    report: Report,
+    report: SavedReport,
 }
 
 impl Hearing {
     pub fn save(&self, luggage: &mut Luggage) -> SavedHearing {
-        let Hearing { socket, uid, strangers, senders: _, passed: _, said_ready, watchdog, report } = self;
+        let Hearing { socket, wire, told_to_park, uid, strangers, senders: _, .. } = self;
+        let Hearing { passed: _, said_ready, watchdog, report, .. } = self;
         SavedHearing {
             socket: socket.as_ref().map(|socket| socket.save(luggage)),
+            wire: wire.as_ref().map(|wire| wire.save(luggage)),
+            told_to_park: *told_to_park,
             uid: *uid,
             strangers: *strangers,
             said_ready: *said_ready,
             watchdog: *watchdog,
-            report: report.clone(),
+            report: report.save(luggage),
         }
     }
 
     pub fn restore(saved: SavedHearing, inherited: &Inherited) -> Hearing {
-        let SavedHearing { socket, uid, strangers, said_ready, watchdog, report } = saved;
+        let SavedHearing { socket, wire, told_to_park, uid, strangers, said_ready, watchdog, report } = saved;
         let socket = socket.map(|socket| NotifySocket::restore(socket, inherited));
-        Hearing { socket, uid, strangers, said_ready, watchdog, report, ..Hearing::default() }
+        let wire = wire.map(|wire| Wire::restore(wire, inherited));
+        let report = Report::restore(report, inherited);
+        Hearing { socket, wire, told_to_park, uid, strangers, said_ready, watchdog, report, ..Hearing::default() }
     }
 }
 
@@ -137,69 +149,6 @@ impl Watchdog {
     }
 }
 
-/// The last that it said of its work.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct Report {
-    pub status: String,
-    pub jobs: Option<u64>,
-    pub failed: Option<u64>,
-    pub busy: Option<u64>,
-    pub job: String,
-    /// Since when it has been busy with that job, or busy at all.
-    pub since: Option<u64>,
-    /// It has not been passed on.
-    news: bool,
-    /// When it was last, and when it will be again.
-    told: Option<u64>,
-    planned: bool,
-}
-
-impl Report {
-    /// Takes what is new in it.
-    pub fn take(&mut self, said: Said, now: u64) {
-        let before = self.clone();
-        if let Some(status) = said.status {
-            self.status = status;
-        }
-        (self.jobs, self.failed) = (said.jobs.or(self.jobs), said.failed.or(self.failed));
-        self.busy = said.busy.or(self.busy);
-        match said.job {
-            Some(job) => self.job = job,
-            None if said.busy == Some(0) => self.job.clear(),
-            None => {}
-        }
-        let works = !self.job.is_empty() || self.busy.is_some_and(|busy| busy > 0);
-        // Of jobs without a name one more that is done means another one now: messages between may have been lost.
-        let same = before.job == self.job && (!self.job.is_empty() || before.jobs == self.jobs);
-        self.since = before.since.filter(|_| same).or(Some(now)).filter(|_| works);
-        self.news |= before != *self;
-    }
-
-    /// When it may be passed on, if there is news and no appointment for it yet.
-    pub fn due(&mut self, now: u64) -> Option<u64> {
-        let due = self.news && !self.planned;
-        self.planned |= due;
-        due.then(|| self.told.map_or(now, |told| now.max(told + PAUSE)))
-    }
-
-    /// Whether anything was ever passed on.
-    pub fn was_told(&self) -> bool {
-        self.told.is_some()
-    }
-
-    /// Whether there is news; there is none afterwards.
-    pub fn passed_on(&mut self, now: u64) -> bool {
-        self.planned = false;
-        let news = std::mem::take(&mut self.news);
-        if news {
-            self.told = Some(now);
-        }
-        news
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,62 +158,6 @@ mod tests {
 
     fn said(text: &str) -> Said {
         Said::parse(text.as_bytes())
-    }
-
-    #[test]
-    fn a_report_is_passed_on_at_once_and_then_a_few_times_a_second() {
-        let mut report = Report::default();
-        let mut told = Vec::new();
-        let mut alarm = None;
-        // A message every millisecond, for two seconds.
-        for at in (0..2_000).map(|ms| ms * MILLISECOND) {
-            if alarm.is_some_and(|alarm| alarm <= at) && report.passed_on(at) {
-                told.push(report.jobs.unwrap());
-                alarm = None;
-            }
-            report.take(said(&format!("X_PROCQ_JOBS={}", at / MILLISECOND + 1)), at);
-            alarm = report.due(at).or(alarm);
-            if alarm == Some(at) && report.passed_on(at) {
-                told.push(report.jobs.unwrap());
-                alarm = None;
-            }
-        }
-        assert_eq!(told[0], 1, "the first one at once");
-        assert!(told.len() <= 8, "{told:?}");
-        assert!(report.passed_on(2_000 * MILLISECOND) && report.jobs == Some(2_000), "the last one at the end");
-        assert!(!report.passed_on(2_001 * MILLISECOND), "no news");
-    }
-
-    #[test]
-    fn what_says_the_same_is_no_news() {
-        let mut report = Report::default();
-        report.take(said("STATUS=a\nX_PROCQ_BUSY=1"), 5);
-        assert!(report.passed_on(5));
-        report.take(said("STATUS=a\nX_PROCQ_BUSY=1\nREADY=1"), 6);
-        assert_eq!((report.due(6), report.since), (None, Some(5)));
-    }
-
-    #[test]
-    fn of_jobs_without_a_name_each_begins_with_the_end_of_the_one_before() {
-        let mut report = Report::default();
-        report.take(said("X_PROCQ_JOBS=0\nX_PROCQ_BUSY=1"), 1);
-        report.take(said("X_PROCQ_BUSY=1"), 2);
-        assert_eq!(report.since, Some(1));
-        // That it was idle in between did not arrive.
-        report.take(said("X_PROCQ_JOBS=1\nX_PROCQ_BUSY=1"), 3);
-        assert_eq!(report.since, Some(3));
-    }
-
-    #[test]
-    fn a_long_job_with_a_name_stays_while_others_come_and_go() {
-        let mut report = Report::default();
-        report.take(said("X_PROCQ_JOBS=0\nX_PROCQ_BUSY=2\nX_PROCQ_JOB=7 slow"), 1);
-        report.take(said("X_PROCQ_JOBS=9\nX_PROCQ_BUSY=2\nX_PROCQ_JOB=7 slow"), 9);
-        assert_eq!(report.since, Some(1));
-        report.take(said("X_PROCQ_BUSY=1"), 10);
-        assert_eq!((report.since, &*report.job), (Some(1), "7 slow"));
-        report.take(said("X_PROCQ_BUSY=0"), 11);
-        assert_eq!((report.since, &*report.job), (None, ""));
     }
 
     #[test]

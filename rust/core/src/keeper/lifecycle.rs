@@ -81,7 +81,7 @@ impl Keeper {
 
     /// Makes what belongs to it, then the child, and the record of both.
     fn begin(&mut self, spawn: Spawn) -> (Worker, Result<Launched, SpawnError>) {
-        let (mut group, mut hearing) = (None, Hearing::default());
+        let (mut group, mut hearing, mut wire) = (None, Hearing::default(), None);
         let launched = self
             .make_group(&spawn)
             .and_then(|made| {
@@ -90,10 +90,13 @@ impl Keeper {
                 Hearing::open(&spawn, self.instance)
             })
             .and_then(|opened| {
-                hearing = opened;
+                (hearing, wire) = opened;
                 self.image(&spawn, group.as_ref(), &hearing)
             })
-            .and_then(|image| self.launch(image, &[]));
+            .and_then(|image| {
+                let inherited: Vec<BorrowedFd<'_>> = wire.iter().map(AsFd::as_fd).collect();
+                self.launch(image, &inherited)
+            });
         (self.record_of(spawn, group, hearing), launched)
     }
 
@@ -227,8 +230,12 @@ impl Keeper {
                 self.poller.add(pipe.as_fd(), Token::Output(generation, stream).into(), Interest::Read)?;
             }
         }
-        if let Some(socket) = self.workers.get(&generation).and_then(|worker| worker.hearing.socket.as_ref()) {
+        let hearing = self.workers.get(&generation).map(|worker| &worker.hearing);
+        if let Some(socket) = hearing.and_then(|hearing| hearing.socket.as_ref()) {
             self.poller.add(socket.as_fd(), Token::Notices(generation).into(), Interest::Read)?;
+        }
+        if let Some(wire) = hearing.and_then(|hearing| hearing.wire.as_ref()) {
+            self.poller.add(wire.as_fd(), Token::Wire(generation).into(), Interest::Read)?;
         }
         Ok(())
     }

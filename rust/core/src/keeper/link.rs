@@ -148,6 +148,9 @@ impl Keeper {
                     keeper.mark_ready(generation);
                 });
             }
+            Command::Park { worker, generation, parked } => {
+                self.addressed(worker, generation, |keeper| keeper.park(generation, parked));
+            }
             Command::Forget { worker, generation } => self.forget(&worker, generation),
             Command::Blob { part, parts, crc, data } => self.take_blob(part, parts, crc, &data),
             Command::Console { lines } => lines.iter().for_each(|line| self.output.console_line(line)),
@@ -207,7 +210,7 @@ impl Keeper {
 
     /// What a snapshot's records do not say, told again: events may have been lost.
     fn tell_conditions(&mut self) {
-        let mut events = Vec::new();
+        let mut events = self.tallies();
         for worker in self.workers.values().filter(|worker| worker.counts()) {
             events.extend(worker.hearing.report.was_told().then(|| worker.report()));
             events.extend(worker.silence(self.now));

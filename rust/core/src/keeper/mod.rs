@@ -14,12 +14,14 @@ mod link;
 mod notices;
 mod probe;
 mod readiness;
+mod report;
 mod saved;
 mod service;
 mod shutdown;
 mod stopping;
 mod streams;
 mod stuck;
+mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -27,6 +29,7 @@ mod tests_saved;
 mod token;
 mod tree;
 mod upgrade;
+mod wire;
 mod worker;
 
 pub use control::Watch;
@@ -47,10 +50,11 @@ use clients::Client;
 use closer::{Closer, Waiting};
 use control::Control;
 use link::Link;
+use report::Work;
 use service::Service;
 use shutdown::{Haste, Shutdown};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -120,6 +124,10 @@ pub struct Keeper {
     workers: HashMap<u64, Worker>,
     slots: HashMap<String, u64>,
     leaders: HashMap<i32, u64>,
+    /// Processes that count their own jobs, with the worker that each belongs to.
+    speakers: HashMap<i32, u64>,
+    /// What workers that are gone have done, by queue.
+    tallies: BTreeMap<String, Work>,
     draining: BTreeSet<u64>,
     orphans: HashMap<i32, Orphan>,
     /// Trees may have become empty; looked at from this moment on.
@@ -199,6 +207,8 @@ impl Keeper {
             workers: HashMap::new(),
             slots: HashMap::new(),
             leaders: HashMap::new(),
+            speakers: HashMap::new(),
+            tallies: BTreeMap::new(),
             draining: BTreeSet::new(),
             orphans: HashMap::new(),
             unsettled: false,
@@ -309,6 +319,8 @@ impl Keeper {
             Token::Ended(generation) => self.leader_ended(generation),
             Token::Output(generation, stream) => self.read_stream(generation, stream),
             Token::Notices(generation) => self.hear(generation),
+            Token::Wire(generation) => self.hear_stream(generation),
+            Token::Speaker(pid) => self.speaker_ended(pid as i32),
             Token::Trial => self.hear_trial(),
             Token::Orphan(pid) => self.orphan_ended(pid as i32),
             Token::Group(generation) => self.group_changed(generation),

@@ -1,14 +1,16 @@
-//! Hearing what workers say of themselves through `NOTIFY_SOCKET`.
+//! Hearing what workers say of themselves through `NOTIFY_SOCKET` and `PROCQ_NOTIFY_FD`.
 //!
 //! Each generation has a socket of its own, made before it is started and closed when nothing of it is left: what arrives there is about
-//! nobody else. Only its own processes are believed (docs/adr/0017).
+//! nobody else. Only its own processes are believed (docs/adr/0017). So it is with the stream that it inherits.
 
 use super::hearing::{Hearing, Watchdog};
 use super::stopping::descends_from;
+use super::token::Token;
+use super::wire::{Heard, Wire, NUMBER};
 use super::Keeper;
 use crate::notify::Said;
 use crate::proto::messages::{Spawn, Stage};
-use crate::sys::{self, process, NotifySocket, Sender, SpawnError};
+use crate::sys::{self, process, Interest, NotifySocket, Sender, SpawnError};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,8 +18,11 @@ use std::os::fd::{AsFd, OwnedFd};
 const TURN: u32 = 32;
 /// Messages taken from a worker that has ended: as many as can wait.
 const LAST: u32 = 512;
+/// What is said to a worker.
+const PARK: &str = "PARK\n";
+const RESUME: &str = "RESUME\n";
 /// Variables that are about the program above, or that we set.
-const VARIABLES: [&[u8]; 3] = [b"NOTIFY_SOCKET=", b"WATCHDOG_USEC=", b"WATCHDOG_PID="];
+const VARIABLES: [&[u8]; 4] = [b"NOTIFY_SOCKET=", b"PROCQ_NOTIFY_FD=", b"WATCHDOG_USEC=", b"WATCHDOG_PID="];
 
 /// Whether a variable of the environment that was asked for is passed on.
 pub(super) fn is_passed_on(variable: &[u8]) -> bool {
@@ -25,26 +30,26 @@ pub(super) fn is_passed_on(variable: &[u8]) -> bool {
 }
 
 impl Hearing {
-    /// Makes the ear of a worker that is about to start. A health command has none.
-    pub fn open(spawn: &Spawn, instance: u64) -> Result<Hearing, SpawnError> {
+    /// Makes the ears of a worker that is about to start, and the end of the stream that it inherits. A health command has none.
+    pub fn open(spawn: &Spawn, instance: u64) -> Result<(Hearing, Option<OwnedFd>), SpawnError> {
         let failed = |source| SpawnError { stage: Stage::Streams, source };
         let uid = spawn.user.as_ref().map_or_else(sys::own_uid, |user| user.uid);
         let watchdog = Watchdog::of(spawn.watchdog);
-        let socket = match spawn.probe {
-            None => {
-                let name = format!("procq/{instance:x}/{}/{:016x}", spawn.generation, random());
-                Some(NotifySocket::bind(name).map_err(failed)?)
-            }
-            Some(_) => None,
-        };
-        Ok(Hearing::new(socket, uid, watchdog))
+        if spawn.probe.is_some() {
+            return Ok((Hearing::new(None, uid, watchdog), None));
+        }
+        let name = format!("procq/{instance:x}/{}/{:016x}", spawn.generation, random());
+        let socket = NotifySocket::bind(name).map_err(failed)?;
+        let (wire, theirs) = Wire::pair().map_err(failed)?;
+        Ok((Hearing::new(Some((socket, wire)), uid, watchdog), Some(theirs)))
     }
 
     /// What the worker finds in its environment. Not WATCHDOG_PID: a child of the leader may be the one that works.
     pub fn variables(&self) -> impl Iterator<Item = String> + '_ {
         let socket = self.socket.iter().map(|socket| format!("NOTIFY_SOCKET={}", socket.address()));
+        let wire = self.wire.iter().map(|_| format!("PROCQ_NOTIFY_FD={NUMBER}"));
         let patience = self.watchdog.patience.iter().map(|patience| format!("WATCHDOG_USEC={}", patience / 1_000));
-        socket.chain(patience)
+        socket.chain(wire).chain(patience)
     }
 }
 
@@ -57,7 +62,33 @@ impl Keeper {
     /// Takes what an ended worker has left.
     pub(super) fn hear_last(&mut self, generation: u64) {
         self.hear_some(generation, LAST);
+        self.hear_wire(generation, LAST);
         self.tell_report(generation);
+    }
+
+    /// Something has come through the stream that a worker has inherited.
+    pub(super) fn hear_stream(&mut self, generation: u64) {
+        self.hear_wire(generation, TURN);
+    }
+
+    fn hear_wire(&mut self, generation: u64, most: u32) {
+        self.exec_reported(generation);
+        for _ in 0..most {
+            let Some(wire) = self.workers.get_mut(&generation).and_then(|worker| worker.hearing.wire.as_mut()) else {
+                return;
+            };
+            match wire.receive(&mut self.buffer) {
+                Ok(Heard { lines, sender, descriptors }) => {
+                    if !descriptors.is_empty() && !self.put_away(generation, descriptors, true) {
+                        return;
+                    }
+                    self.heed_worker(generation, &Said::parse(&lines), sender.unwrap_or(0));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.close_wire(generation),
+            }
+        }
     }
 
     fn hear_some(&mut self, generation: u64, most: u32) {
@@ -67,9 +98,9 @@ impl Keeper {
             let Some(socket) = self.workers.get(&generation).and_then(|worker| worker.hearing.socket.as_ref()) else {
                 return;
             };
-            let (said, sender, descriptors) = match socket.receive(&mut self.buffer) {
-                Ok(notice) if notice.cut => (None, notice.sender, notice.descriptors),
-                Ok(notice) => (Some(Said::parse(notice.text)), notice.sender, notice.descriptors),
+            let (said, sender, from, descriptors) = match socket.receive(&mut self.buffer) {
+                Ok(notice) if notice.cut => (None, notice.sender, None, notice.descriptors),
+                Ok(notice) => (Some(Said::parse(notice.text)), notice.sender, notice.from, notice.descriptors),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
@@ -80,7 +111,11 @@ impl Keeper {
             if !believed {
                 self.heard_stranger(generation, sender.as_ref());
             } else if let Some(said) = said {
-                self.heed_worker(generation, said);
+                let sender = sender.map_or(0, |sender| sender.pid);
+                self.heed_worker(generation, &said, sender);
+                if said.own && said.parked.is_some() {
+                    self.heed_listener(generation, sender, &from.unwrap_or_default());
+                }
             }
         }
     }
@@ -146,6 +181,7 @@ impl Keeper {
     /// The worker does harm with it: nothing that it says counts any more.
     fn stop_hearing(&mut self, generation: u64, why: &str) {
         self.close_socket(generation);
+        self.close_wire(generation);
         let Some(worker) = self.workers.get(&generation) else { return };
         let line = format!("{} {why}: procq does not listen to it any more", worker.id);
         self.say(&line);
@@ -155,6 +191,61 @@ impl Keeper {
     pub(super) fn close_hearing(&mut self, generation: u64) {
         self.hear_last(generation);
         self.close_socket(generation);
+        self.close_wire(generation);
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        let parts: Vec<i32> = worker.hearing.report.processes().map(|(pid, _)| pid).collect();
+        for pid in parts {
+            self.part_ended(pid, generation);
+        }
+        self.add_up(generation);
+    }
+
+    fn close_wire(&mut self, generation: u64) {
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        if let Some(wire) = worker.hearing.wire.take() {
+            self.poller.remove(wire.as_fd());
+        }
+    }
+
+    /// A process that has counted for itself has ended, of whichever worker it was.
+    pub(super) fn speaker_ended(&mut self, pid: i32) {
+        if let Some(generation) = self.speakers.get(&pid).copied() {
+            self.part_ended(pid, generation);
+            self.plan_report(generation);
+        }
+    }
+
+    fn part_ended(&mut self, pid: i32, generation: u64) {
+        self.speakers.remove(&pid);
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        if let Some(process) = worker.hearing.report.process(pid) {
+            self.poller.remove(process.as_fd());
+        }
+        worker.hearing.report.part_ended(pid);
+    }
+
+    /// Tells the worker to take no more jobs, or to take some again.
+    pub(super) fn park(&mut self, generation: u64, parked: bool) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&generation) else { return };
+        worker.hearing.told_to_park = parked.then_some(now);
+        let line = if parked { PARK } else { RESUME };
+        if let Some(wire) = &worker.hearing.wire {
+            wire.tell(line);
+        }
+        if let Some(socket) = &worker.hearing.socket {
+            worker.hearing.report.ears().for_each(|ear| socket.tell(ear, line));
+        }
+    }
+
+    /// One of its processes can be told to take no more jobs; that it is to may have been said before.
+    fn heed_listener(&mut self, generation: u64, sender: i32, ear: &[u8]) {
+        let Some(hearing) = self.workers.get_mut(&generation).map(|worker| &mut worker.hearing) else { return };
+        if hearing.report.listens(sender, ear) && hearing.told_to_park.is_some() {
+            if let Some(socket) = &hearing.socket {
+                socket.tell(ear, PARK);
+            }
+        }
     }
 
     /// Nothing may wait in a socket that is closed here: to close what came with it might take for ever.
@@ -170,17 +261,22 @@ impl Keeper {
         }
     }
 
-    fn heed_worker(&mut self, generation: u64, said: Said) {
+    fn heed_worker(&mut self, generation: u64, said: &Said, sender: i32) {
         let now = self.now;
         if said.ready {
             self.said_ready(generation);
         }
         let Some(worker) = self.workers.get_mut(&generation) else { return };
-        worker.hearing.watchdog.heed(&said, now);
-        let extend = said.extend_usec;
-        worker.hearing.report.take(said, now);
+        worker.hearing.watchdog.heed(said, now);
+        let leader = worker.leader.is_some() && sender == worker.pid;
+        if worker.hearing.report.take(said, sender, leader, now) {
+            if let Some(process) = worker.hearing.report.process(sender) {
+                let _ = self.poller.add(process.as_fd(), Token::Speaker(sender as u64).into(), Interest::Read);
+                self.speakers.insert(sender, generation);
+            }
+        }
         self.look_at_watchdog(generation);
-        if let Some(usec) = extend {
+        if let Some(usec) = said.extend_usec {
             self.extend_stop(generation, usec);
         }
         self.plan_report(generation);

@@ -121,9 +121,9 @@ impl Keeper {
 
     /// What it said of its work is passed on now, or when the last time is long enough ago.
     pub(super) fn plan_report(&mut self, generation: u64) {
-        let now = self.now;
+        let (now, among) = (self.now, self.workers.len());
         let Some(worker) = self.workers.get_mut(&generation) else { return };
-        match worker.hearing.report.due(now) {
+        match worker.hearing.report.due(now, among) {
             Some(due) if due <= now => self.tell_report(generation),
             Some(due) => self.set_alarm(due, generation, Alarm::Report),
             None => {}

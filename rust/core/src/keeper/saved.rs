@@ -8,6 +8,7 @@ use super::clients::{Client, SavedClient};
 use super::closer::{Closer, Waiting};
 use super::control::{Control, SavedControl};
 use super::link::{Link, SavedLink};
+use super::report::Work;
 use super::service::Service;
 use super::token::Token;
 use super::tree::{Orphan, SavedOrphan};
@@ -48,6 +49,7 @@ pub struct Saved {
     workers: BTreeMap<u64, SavedWorker>,
     draining: BTreeSet<u64>,
     alarms: Vec<(u64, u64, Alarm)>,
+    tallies: BTreeMap<String, Work>,
     orphans: BTreeMap<i32, SavedOrphan>,
     last_generation: u64,
     closed_outputs: VecDeque<(String, u64)>,
@@ -73,9 +75,9 @@ impl Keeper {
         let Keeper { poller: _, signals: _, spawner: _, null: _, buffer: _, output_wake: _, now: _, .. } = self;
         let Keeper { output, started, instance, workers, draining, orphans, .. } = self;
         // Follow from the workers and the configuration.
-        let Keeper { slots: _, leaders: _, timers: _, service: _, .. } = self;
+        let Keeper { slots: _, leaders: _, speakers: _, timers: _, service: _, .. } = self;
         // What waits to be closed closes with the exec.
-        let Keeper { alarms, probes: _, closer: _, strangers: _, passed_by_strangers: _, .. } = self;
+        let Keeper { alarms, tallies, probes: _, closer: _, strangers: _, passed_by_strangers: _, .. } = self;
         // Whoever comes looks at everything once.
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
@@ -97,6 +99,7 @@ impl Keeper {
             workers: workers.iter().map(|(generation, worker)| (*generation, worker.save(luggage_ref))).collect(),
             draining: draining.clone(),
             alarms: sorted(alarms),
+            tallies: tallies.clone(),
             orphans: orphans.iter().map(|(pid, orphan)| (*pid, orphan.save(luggage_ref))).collect(),
             last_generation: *last_generation,
             closed_outputs: closed_outputs.clone(),
@@ -124,7 +127,7 @@ impl Keeper {
         let Saved { descriptors: _, mut config, lock, sentinel, sentinel_pid, listener, announce, limit, .. } = saved;
         let Saved { output, started, instance, workers, draining, alarms, orphans, last_generation, .. } = saved;
         let Saved { closed_outputs, control, link, blob, clients, next_client, listen_again, upgrade, .. } = saved;
-        let Saved { base, degraded, empty_groups, .. } = saved;
+        let Saved { base, degraded, empty_groups, tallies, .. } = saved;
         // What can fail comes first.
         let (poller, signals, null) = (Poller::new()?, SignalSource::new(&[libc::SIGCHLD])?, sys::dev_null()?);
         let output_wake = sys::wakeup()?;
@@ -163,6 +166,8 @@ impl Keeper {
             instance,
             slots: slots.map(|worker| (worker.id.clone(), worker.generation)).collect(),
             leaders: leaders_of(&workers),
+            speakers: speakers_of(&workers),
+            tallies,
             timers: workers.values().filter_map(|w| Some(Reverse((w.look?, w.generation)))).collect::<BinaryHeap<_>>(),
             probes: workers.values().filter(|w| w.probe.is_some()).map(|w| w.generation).collect(),
             workers,
@@ -211,6 +216,12 @@ impl Keeper {
             if let Some(socket) = &worker.hearing.socket {
                 self.watch(socket.as_fd(), Token::Notices(generation));
             }
+            if let Some(wire) = &worker.hearing.wire {
+                self.watch(wire.as_fd(), Token::Wire(generation));
+            }
+            for (pid, process) in worker.hearing.report.processes() {
+                self.watch(process.as_fd(), Token::Speaker(pid as u64));
+            }
             // Those for whom a file has no room are left alone again when they are looked at.
             for stream in STREAMS {
                 if let Some(pipe) = worker.pipes.get(stream) {
@@ -234,6 +245,12 @@ fn leaders_of(workers: &HashMap<u64, Worker>) -> HashMap<i32, u64> {
     let mut alive: Vec<&Worker> = workers.values().filter(|worker| worker.alive() && worker.pid > 0).collect();
     alive.sort_by_key(|worker| worker.leader.is_some());
     alive.into_iter().map(|worker| (worker.pid, worker.generation)).collect()
+}
+
+/// The processes that count for themselves, by process id.
+fn speakers_of(workers: &HashMap<u64, Worker>) -> HashMap<i32, u64> {
+    let parts = |worker: &Worker| -> Vec<i32> { worker.hearing.report.processes().map(|(pid, _)| pid).collect() };
+    workers.values().flat_map(|worker| parts(worker).into_iter().map(|pid| (pid, worker.generation))).collect()
 }
 
 /// A state that is written twice is the same.

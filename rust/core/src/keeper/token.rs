@@ -31,6 +31,10 @@ pub enum Token {
     Output(u64, Stream),
     /// A worker's notify socket.
     Notices(u64),
+    /// The stream that a worker has inherited.
+    Wire(u64),
+    /// The end of a process that counts its own jobs, by pid.
+    Speaker(u64),
     /// The trial of an upgrade: its end, its exec, its output.
     Trial,
     /// The end of an orphan that was reparented to us, by pid.
@@ -64,6 +68,8 @@ impl From<Token> for u64 {
             Token::Group(n) => (14, n),
             Token::Notices(n) => (15, n),
             Token::Trial => (16, 0),
+            Token::Wire(n) => (17, n),
+            Token::Speaker(n) => (18, n),
         };
         debug_assert!(number <= LARGEST);
         kind << SHIFT | number
@@ -93,6 +99,8 @@ impl Token {
             14 => Token::Group(number),
             15 => Token::Notices(number),
             16 => Token::Trial,
+            17 => Token::Wire(number),
+            18 => Token::Speaker(number),
             _ => return None,
         })
     }
@@ -110,7 +118,7 @@ mod tests {
         all.extend(streams.map(Token::ControlStream));
         for n in [0, 1, LARGEST] {
             all.extend([Token::Client(n), Token::Starting(n), Token::Ended(n), Token::Orphan(n), Token::Group(n)]);
-            all.push(Token::Notices(n));
+            all.extend([Token::Notices(n), Token::Wire(n), Token::Speaker(n)]);
             all.extend(streams.map(|stream| Token::Output(n, stream)));
         }
         let packed: std::collections::HashSet<u64> = all.iter().map(|token| u64::from(*token)).collect();

@@ -10,7 +10,7 @@ use super::groups::{Group, SavedGroup};
 use super::hearing::{Hearing, SavedHearing};
 use super::probe::Probe;
 use crate::output::StreamId;
-use crate::proto::messages::{Event, Failure, Phase, ReadyBy, Record, Status, StopPolicy, Stream};
+use crate::proto::messages::{Event, Failure, Jobs, Phase, ReadyBy, Record, Status, StopPolicy, Stream};
 use crate::state::{Fd, Inherited, Luggage};
 use crate::sys::{Child, Exit, Starting};
 use crate::sys::{SavedChild, SavedStarting};
@@ -157,16 +157,16 @@ impl Worker {
 
     /// What it last said of its work.
     pub fn report(&self) -> Event {
-        let report = &self.hearing.report;
+        let (report, total) = (&self.hearing.report, self.hearing.report.total());
         Event::Reported {
             worker: self.id.clone(),
             generation: self.generation,
             status: report.status.clone(),
-            jobs: report.jobs,
-            failed: report.failed,
-            busy: report.busy,
-            job: report.job.clone(),
-            since: report.since,
+            jobs: Jobs::from(&total),
+            busy: total.busy,
+            job: total.job,
+            since: total.since,
+            parked: report.parked(),
         }
     }
 
@@ -193,6 +193,7 @@ impl Worker {
             failure: self.failure.clone(),
             ended: self.ended,
             ready: self.ready,
+            parked: self.hearing.told_to_park,
         }
     }
 }

@@ -45,6 +45,12 @@ pub enum Command {
         worker: String,
         generation: u64,
     },
+    /// Tell this worker to take no more jobs, or to take some again. Whether it does is said by its reports.
+    Park {
+        worker: String,
+        generation: u64,
+        parked: bool,
+    },
     /// The exit of this generation is known and recorded: its record may go.
     Forget {
         worker: String,
@@ -182,6 +188,24 @@ pub struct Record {
     /// When it became ready.
     #[serde(default)]
     pub ready: Option<u64>,
+    /// When it was told to take no more jobs, unless it was told to take some again.
+    #[serde(default)]
+    pub parked: Option<u64>,
+}
+
+/// Numbers of jobs since somebody's start; absent is what was not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Jobs {
+    /// Finished ones, however.
+    pub jobs: Option<u64>,
+    pub failed: Option<u64>,
+    pub retried: Option<u64>,
+    /// Microseconds that they took together.
+    pub took_usec: Option<u64>,
+    /// How many of them took how long, see [`crate::notify::BUCKETS`].
+    pub took: Vec<u64>,
 }
 
 /// From the keeper to the control plane. What happened; lost ones heal by the next snapshot.
@@ -246,13 +270,22 @@ pub enum Event {
         generation: u64,
         status: String,
         /// Totals since its start.
-        jobs: Option<u64>,
-        failed: Option<u64>,
+        #[serde(flatten)]
+        jobs: Jobs,
         /// Jobs it is at.
         busy: Option<u64>,
         /// One of them, by id and name, and when it was first told of.
         job: String,
         since: Option<u64>,
+        /// Whether it takes no more jobs; absent of one that cannot be told not to.
+        parked: Option<bool>,
+    },
+    /// What the workers of a queue have done that are gone, `generation` the last one added.
+    Tally {
+        queue: String,
+        generation: u64,
+        #[serde(flatten)]
+        jobs: Jobs,
     },
     /// A probe has ended; `generation` is its own, `worker` the one it looked after. Nothing else tells of it.
     Probed {

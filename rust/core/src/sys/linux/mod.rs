@@ -25,7 +25,7 @@ pub use child::{Child, Exit, SavedChild};
 pub use lifetime::{become_subreaper, close_all, close_on_exec_all, hear_of_parents_end, set_name};
 pub use limits::{resource_name, MARK};
 pub use namespace::{begin_namespace, settle_in_namespace};
-pub use notify::{Notice, NotifySocket, SavedNotifySocket, Sender, LONGEST_NOTICE};
+pub use notify::{hear_senders, receive, Notice, NotifySocket, SavedNotifySocket, Sender, LONGEST_NOTICE};
 pub use poll::{Interest, Poller, Ready};
 pub use rights::{with_rights, Rights};
 pub use signals::{block_all, reset_dispositions, stop_self, wait_for_child, SignalSource};

@@ -41,6 +41,8 @@ pub struct Notice<'a> {
     pub text: &'a [u8],
     /// It was longer than this.
     pub cut: bool,
+    /// The abstract name of the socket that it was sent from, where that has one.
+    pub from: Option<Vec<u8>>,
     /// Who has sent it; nobody that we could name where he is outside our PID namespace.
     pub sender: Option<Sender>,
     /// What it carried. Closing them may wait: for a network that lingers, a file system that does not answer.
@@ -89,7 +91,7 @@ impl NotifySocket {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         // Before the name is known to anybody: no message is without its sender.
-        set_socket_passcred(&socket, true)?;
+        hear_senders(socket.as_fd())?;
         // Of each sender; refused before Linux 6.5.
         set_option(socket.as_fd(), SO_PASSPIDFD, 1);
         net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
@@ -112,6 +114,14 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
+    /// Sends to the socket of this abstract name, without waiting: who does not listen misses it.
+    pub fn tell(&self, name: &[u8], line: &str) {
+        if let Ok(address) = SocketAddrUnix::new_abstract_name(name) {
+            let flags = net::SendFlags::DONTWAIT | net::SendFlags::NOSIGNAL;
+            let _ = net::sendto(&self.socket, line.as_bytes(), flags, &address);
+        }
+    }
+
     /// Takes no more messages: who sends one is told. What has come can be received.
     pub fn refuse(&self) {
         let _ = net::shutdown(&self.socket, net::Shutdown::Read);
@@ -124,28 +134,9 @@ impl NotifySocket {
 
     /// The next message; `WouldBlock` when there is none.
     pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Notice<'a>> {
-        let mut control = Control([0; Control::WORDS]);
         let room = buffer.len().min(LONGEST_NOTICE);
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: room };
-        // SAFETY: all zero is a valid header; what it points to outlives the call.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_iov = &mut part;
-        header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = mem::size_of_val(&control.0) as _;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-        // SAFETY: the header describes the two buffers.
-        let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &mut header, flags) };
-        if length < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if length == 0 && header.msg_controllen == 0 {
-            // No message is without its sender: that was the end.
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let (sender, descriptors) = attached(&header);
-        let text = &buffer[..(length as usize).min(room)];
-        Ok(Notice { text, cut: header.msg_flags & libc::MSG_TRUNC != 0, sender, descriptors })
+        // No message is without its sender: that was the end.
+        receive(self.socket.as_fd(), &mut buffer[..room])?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }
 
@@ -153,6 +144,49 @@ impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Has every message come with its sender.
+pub fn hear_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(set_socket_passcred(socket, true)?)
+}
+
+/// What has come to a socket that hears senders; nothing at its end, `WouldBlock` before anything comes.
+pub fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> io::Result<Option<Notice<'a>>> {
+    let mut control = Control([0; Control::WORDS]);
+    let room = buffer.len();
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: room };
+    // SAFETY: all zero is a valid header; what it points to outlives the call.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    // SAFETY: all zero is a valid address.
+    let mut name: libc::sockaddr_un = unsafe { mem::zeroed() };
+    header.msg_name = (&raw mut name).cast();
+    header.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    header.msg_iov = &mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = mem::size_of_val(&control.0) as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header describes the two buffers.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, flags) };
+    if length < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if length == 0 && header.msg_controllen == 0 {
+        return Ok(None);
+    }
+    let (sender, descriptors) = attached(&header);
+    let text = &buffer[..(length as usize).min(room)];
+    let from = abstract_name(&name, header.msg_namelen as usize);
+    Ok(Some(Notice { text, cut: header.msg_flags & libc::MSG_TRUNC != 0, from, sender, descriptors }))
+}
+
+/// The name behind the null byte; none of a socket with a path or without a name.
+fn abstract_name(address: &libc::sockaddr_un, length: usize) -> Option<Vec<u8>> {
+    let used = length.checked_sub(mem::offset_of!(libc::sockaddr_un, sun_path))?;
+    let path = address.sun_path.get(..used)?;
+    let (first, name) = path.split_first()?;
+    (*first == 0).then(|| name.iter().map(|byte| *byte as u8).collect())
 }
 
 /// Room for all that can come with one message, aligned as its headers are.

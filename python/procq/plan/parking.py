@@ -1,0 +1,46 @@
+"""How a worker that says what it does is asked to leave: it takes no more jobs, finishes those it has, then goes. Pure.
+
+For as long as a job takes it is waited for; `limits.job_timeout` is what ends a job that takes too long. One that does
+not answer, and one that does not speak, gets its stop signal at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from procq.plan.crew import speaks
+from procq.state import Report, Running, Starting
+
+ANSWERS_WITHIN: Final = 5.0
+"""Seconds in which a worker has to say that it is parked: it may be busy, but listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """It may be asked to leave now: it is at no job, or nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """It has to be told to take no more jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """It takes no more jobs and finishes those it has; or has not answered, and is not waited for beyond `until`."""
+
+    until: float | None
+
+
+def farewell(state: Starting | Running, report: Report | None, now: float) -> Go | Tell | Wait:
+    """The next step on the way of a worker that is to leave."""
+    if not isinstance(state, Running) or not speaks(state, report):
+        return Go()
+    assert report is not None
+    if state.parked is None:
+        return Tell()
+    if report.parked:
+        return Go() if report.idle else Wait(None)
+    late = state.parked + ANSWERS_WITHIN
+    return Go() if late <= now else Wait(late)

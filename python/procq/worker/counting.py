@@ -1,0 +1,71 @@
+"""What one process has done and does, in the words of the worker protocol. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+BOUNDS: Final = (*(factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)), 10_000.0)
+"""Seconds up to which a job may take to be counted in each place of `X_PROCQ_TOOK`; one more is for what is longer."""
+_LONGEST_LABEL: Final = 200
+
+
+class Job:
+    """One job, from its start to its end, which may be told once: what is told later is not heard."""
+
+    __slots__ = ("began", "label")
+
+    def __init__(self, label: str, began: float) -> None:
+        self.label = label
+        self.began = began
+
+
+class Counts:
+    """The numbers of one process. Times are seconds, of whichever clock."""
+
+    def __init__(self) -> None:
+        self.jobs = self.failed = self.retried = 0
+        self.running: dict[Job, None] = {}
+        """In the order in which they began: the first one has taken longest."""
+        self._seconds = 0.0
+        self._took = [0] * (len(BOUNDS) + 1)
+        self._longest = 0
+        """The last place in use: what follows need not be said."""
+
+    def begin(self, job: Job) -> None:
+        """A job begins."""
+        self.running[job] = None
+
+    def end(self, job: Job, now: float, *, failed: bool = False, retried: bool = False) -> bool:
+        """It has ended; False where that was known."""
+        if job not in self.running:
+            return False
+        del self.running[job]
+        took = max(0.0, now - job.began)
+        self.jobs += 1
+        self.failed += failed
+        self.retried += retried
+        self._seconds += took
+        place = bisect_left(BOUNDS, took)
+        self._took[place] += 1
+        self._longest = max(self._longest, place)
+        return True
+
+    def busy(self, waiting: int) -> str:
+        """What it does now, and how many jobs it has taken that wait inside it."""
+        label = next(iter(self.running)).label if self.running else ""
+        return f"X_PROCQ_BUSY={len(self.running) + waiting}\nX_PROCQ_JOB={label}\nX_PROCQ_SCOPE=process\n"
+
+    def total(self, waiting: int) -> str:
+        """All of it."""
+        took = ",".join(map(str, self._took[: self._longest + 1]))
+        return (
+            f"X_PROCQ_JOBS={self.jobs}\nX_PROCQ_FAILED={self.failed}\nX_PROCQ_RETRIED={self.retried}\n"
+            f"X_PROCQ_TOOK_USEC={int(self._seconds * 1e6)}\nX_PROCQ_TOOK={took}\n{self.busy(waiting)}"
+        )
+
+
+def label_of(id: object, name: object = "") -> str:
+    """A job's id and name on one line, not too long."""
+    text = f"{id} {name}" if name else str(id)
+    return " ".join(text[:_LONGEST_LABEL].split())

@@ -1,0 +1,108 @@
+"""Tells the procq that runs this process what it does: from threads, asyncio, signal handlers, and over forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from procq.worker.counting import Counts, Job
+from procq.worker.link import Link
+
+
+class Reporter:
+    """What one process says. Outside procq it says nothing, and costs next to nothing.
+
+    A child that is forked counts from 0, for itself; what its parent had begun is its parent's.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        # Under another service manager the socket is not about jobs, nor about workers.
+        self._address = environ.get("NOTIFY_SOCKET", "") if environ.get("PROCQ_WORKER_ID") else ""
+        # Signal handlers may come in between.
+        self._lock = threading.RLock()
+        self._counts = Counts()
+        self._link: Link | None = None
+        self._parked: bool | None = None
+        self._waiting: Callable[[], int] | None = None
+        if self._address:
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    @property
+    def heard(self) -> bool:
+        """Whether a procq listens."""
+        return self._connected() is not None
+
+    def begin(self, label: str) -> Job:
+        """A job begins."""
+        job = Job(label, time.monotonic())
+        with self._lock:
+            self._counts.begin(job)
+            if (link := self._connected()) is not None:
+                link.send(self._busy().encode())
+        return job
+
+    def end(self, job: Job, *, failed: bool = False, retried: bool = False) -> None:
+        """It has ended. Nothing where that was known already."""
+        with self._lock:
+            if self._counts.end(job, time.monotonic(), failed=failed, retried=retried):
+                self._tell()
+
+    def say(self, line: str) -> None:
+        """Says one line of its own, as `READY=1`."""
+        with self._lock:
+            if (link := self._connected()) is not None:
+                link.send(f"{line}\n".encode())
+
+    def listen(self, park: Callable[[], None], resume: Callable[[], None], waiting: Callable[[], int] | None) -> None:
+        """From now on this process can be told to take no more jobs: see `procq.worker.can_park`."""
+        with self._lock:
+            self._waiting = waiting
+            self._parked = False
+            if (link := self._connected()) is not None:
+                link.listen({"PARK": park, "RESUME": resume})
+            self._tell()
+
+    def parked(self, yes: bool) -> None:
+        """Says that it takes no more jobs, or takes some again."""
+        with self._lock:
+            if self._parked is not None and self._parked != yes:
+                self._parked = yes
+                self._tell()
+
+    def tell(self) -> None:
+        """Says everything: what is waiting has changed."""
+        with self._lock:
+            self._tell()
+
+    def _tell(self) -> None:
+        if (link := self._connected()) is not None:
+            link.send(self._all())
+
+    def _all(self) -> bytes:
+        return f"{self._counts.total(self._also_busy())}{self._parked_line()}".encode()
+
+    def _busy(self) -> str:
+        return self._counts.busy(self._also_busy())
+
+    def _also_busy(self) -> int:
+        return 0 if self._waiting is None else self._waiting()
+
+    def _parked_line(self) -> str:
+        return "" if self._parked is None else f"X_PROCQ_PARKED={int(self._parked)}\n"
+
+    def _connected(self) -> Link | None:
+        if self._link is None and self._address:
+            try:
+                self._link = Link(self._address, self.tell)
+            except OSError:
+                # Nobody is there any more, or it is another machine's: nobody will be.
+                self._address = ""
+        return self._link
+
+    def _after_fork(self) -> None:
+        if self._link is not None:
+            self._link.drop()
+        self._lock, self._counts = threading.RLock(), Counts()
+        self._link = self._parked = self._waiting = None
