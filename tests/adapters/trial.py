@@ -105,6 +105,10 @@ queues:
         """The generations that have begun jobs."""
         return {line.split()[3] for line in self._lines() if line.startswith("began")}
 
+    def rolled_out(self, generation: str) -> bool:
+        """Whether workers of this one, and nobody else, take jobs."""
+        return self.running(4) and self.queue().state == "steady" and generation in self.generations()
+
     def finished(self) -> int:
         """How many jobs are over, whichever way."""
         return len(self.entries("done") | self.entries("failed"))

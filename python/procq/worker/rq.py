@@ -35,6 +35,7 @@ class Speaks:
         self._outcome = mmap.mmap(-1, 1)
 
     def bootstrap(self, *arguments: Any, **options: Any) -> None:
+        """RQ calls it when it is about to take jobs."""
         super().bootstrap(*arguments, **options)  # type: ignore[misc]
         worker.can_park(self._may_go.clear, self._may_go.set)
         worker.ready()
