@@ -109,6 +109,10 @@ queues:
         """Whether workers of this one, and nobody else, take jobs."""
         return self.running(4) and self.queue().state == "steady" and generation in self.generations()
 
+    def rolled_out(self, generation: str) -> bool:
+        """Whether workers of this one, and nobody else, take jobs."""
+        return self.running(4) and self.queue().state == "steady" and generation in self.generations()
+
     def finished(self) -> int:
         """How many jobs are over, whichever way."""
         return len(self.entries("done") | self.entries("failed"))
@@ -170,11 +174,7 @@ def stand(crew: Crew, send: Callable[[int, int], object]) -> None:
     wait("four workers", lambda: crew.running(4), crew)
     send(JOBS // 2 + 1, JOBS)
     crew.write(4, 2)
-    wait(
-        "the other workers",
-        lambda: crew.running(4) and crew.queue().state == "steady" and "2" in crew.generations(),
-        crew,
-    )
+    wait("other workers", lambda: crew.rolled_out("2"), crew)
     wait("the last job", lambda: crew.finished() == JOBS, crew)
     wait("idle workers", lambda: crew.queue().busy == 0, crew)
     check(crew)

@@ -92,7 +92,7 @@ def test_what_is_read_fits_the_pattern(name: str) -> None:
 # --- JSON Schema ------------------------------------------------------------------------------------------------------
 
 
-class _Text(yaml.SafeLoader):  # type: ignore[misc]
+class _Text(yaml.SafeLoader):
     """Reads every scalar as the text that was written, as procq does."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
