@@ -109,10 +109,6 @@ queues:
         """Whether workers of this one, and nobody else, take jobs."""
         return self.running(4) and self.queue().state == "steady" and generation in self.generations()
 
-    def rolled_out(self, generation: str) -> bool:
-        """Whether workers of this one, and nobody else, take jobs."""
-        return self.running(4) and self.queue().state == "steady" and generation in self.generations()
-
     def finished(self) -> int:
         """How many jobs are over, whichever way."""
         return len(self.entries("done") | self.entries("failed"))
