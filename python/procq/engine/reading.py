@@ -46,6 +46,8 @@ class Reader:
     def __init__(self) -> None:
         self._blob = Assembly()
         self._records: list[tuple[WorkerId, WorkerState]] = []
+        self._said: list[KeeperEvent] | None = None
+        """What workers have said, while a snapshot is on its way."""
         self._now = 0.0
 
     def read(self, messages: Iterable[Message]) -> list[KeeperEvent]:
@@ -63,10 +65,18 @@ class Reader:
         if (read := _ABOUT_WORKERS.get(kind)) is not None:
             worker, at = WorkerId.parse(m["worker"]), _seconds(m["at"]) if "at" in m else self._now
             self._now = at
-            return (read(worker, m.get("generation", 0), at, m),)
+            event = read(worker, m.get("generation", 0), at, m)
+            if kind == "reported" and self._said is not None:
+                # Nobody may conclude from the snapshot alone that this worker does not speak.
+                self._said.append(event)
+                return ()
+            return (event,)
         match kind:
             case "welcome":
-                self._blob, self._records = Assembly(), []
+                self._blob, self._records, self._said = Assembly(), [], []
+                return _conversation(m)
+            case "gap":
+                self._said = []
                 return _conversation(m)
             case "blob":
                 self._blob.add(Part(m["part"], m["parts"], m["crc"], m["data"]))
@@ -75,7 +85,8 @@ class Reader:
                 self._records.extend((WorkerId.parse(item["worker"]), worker_state(item)) for item in m["items"])
                 return self._recovered()
             case "snapshot_end":
-                return (*self._recovered(), self._snapshot(m))
+                said, self._said = self._said or [], None
+                return (*self._recovered(), self._snapshot(m), *said)
             case _:
                 return _conversation(m)
 

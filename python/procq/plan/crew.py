@@ -32,7 +32,7 @@ def places(desired: DesiredQueue, observed: QueueState) -> Sequence[int]:
     if not exchanged:
         return lowest
     # Rather where somebody is on his way out than where nobody was.
-    left = set(sorted(free, key=lambda slot: (workers.get(slot) is None, slot))[:exchanged])
+    left = set(sorted(free, key=lambda slot: (workers.get(slot) is None, -slot))[:exchanged])
     return [*(slot for slot in lowest if slot not in left), *stay[:exchanged]]
 
 

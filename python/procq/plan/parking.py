@@ -1,7 +1,8 @@
 """How a worker that says what it does is asked to leave: it takes no more jobs, finishes those it has, then goes. Pure.
 
-For as long as a job takes it is waited for; `limits.job_timeout` is what ends a job that takes too long. One that does
-not answer, and one that does not speak, gets its stop signal at once.
+For as long as a job takes it is waited for; `limits.job_timeout` is what ends a job that takes too long. It need not
+answer before its job is done. One that does not answer though it is idle, that takes another job long after it was told
+not to, or that does not speak, gets its stop signal.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from procq.plan.crew import speaks
 from procq.state import Report, Running, Starting
 
 ANSWERS_WITHIN: Final = 5.0
-"""Seconds in which a worker has to say that it is parked: it may be busy, but listens."""
+"""Seconds after which an idle worker has said that it is parked, and a busy one begins no other job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """It takes no more jobs and finishes those it has; or has not answered, and is not waited for beyond `until`."""
+    """It finishes the jobs that it has; or has not answered, and is not waited for beyond `until`."""
 
     until: float | None
 
@@ -43,4 +44,6 @@ def farewell(state: Starting | Running, report: Report | None, now: float) -> Go
     if report.parked:
         return Go() if report.idle else Wait(None)
     late = state.parked + ANSWERS_WITHIN
+    if report.since is not None and not report.idle:
+        return Go() if report.since > late else Wait(None)
     return Go() if late <= now else Wait(late)

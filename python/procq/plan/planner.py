@@ -35,7 +35,7 @@ from procq.plan.actions import (
 from procq.plan.budget import above, spare
 from procq.plan.crew import extras, leavers, places, speaks
 from procq.plan.dooms import doom_of, end_of_age, youngest_end
-from procq.plan.parking import Go, Tell, Wait, farewell
+from procq.plan.parking import ANSWERS_WITHIN, Go, Tell, Wait, farewell
 from procq.plan.readiness import Deadline, Due, outlook, slowest_start
 from procq.plan.restarts import Rest, StartAgain, verdict
 from procq.plan.rollout import Standing, halted, is_old, is_outdated, standing, surge, survey
@@ -237,6 +237,7 @@ class _Look:
                 self.actions.append(stop)
             case Tell():
                 self.actions.append(Park(worker, state.generation, True, stop.reason))
+                self._wake(self.now + ANSWERS_WITHIN)
             case Wait(until):
                 self._wake(until)
 

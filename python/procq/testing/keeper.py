@@ -46,7 +46,7 @@ from procq.events import (
     Stuck,
 )
 from procq.model import After, LogLine, Notify, Spawned, StopPolicy, WorkerId
-from procq.state import Draining, Ended, Running, Settings, Starting, Stopping, WorkerState
+from procq.state import Draining, Ended, Report, Running, Settings, Starting, Stopping, WorkerState
 from procq.testing.clock import VirtualClock
 from procq.testing.jobs import Work
 from procq.testing.script import Casting, Script
@@ -68,6 +68,8 @@ class _Process:
     work: Work | None = None
     parked: bool = False
     """Whether it was told to take no more jobs."""
+    report: Report | None = None
+    """What it has said last."""
 
     @property
     def stop(self) -> StopPolicy:
@@ -86,6 +88,8 @@ class FakeKeeper:
         self.casting = casting
         self.commands: list[Command] = []
         self.refusals: list[Refused] = []
+        self.interrupted: list[WorkerId] = []
+        """Workers that were asked to leave while they were at a job."""
         self.saved: bytes | None = None
         self.last_generation = 0
         self.shutting_down = False
@@ -118,12 +122,12 @@ class FakeKeeper:
         self._events = [Attached(self._epoch, _INSTANCE, self.last_generation, self.shutting_down, was_ready)]
         if self.saved is not None:
             self._events.append(Recovered(self.saved))
-        self._events.append(self._snapshot())
+        self._events.extend(self._snapshot())
 
     def resync(self) -> None:
         """Stops losing events: tells of the gap, and everything anew."""
         self.losing = False
-        self._events.extend((Gap(), self._snapshot()))
+        self._events.extend((Gap(), *self._snapshot()))
 
     # --- what a test sees ---------------------------------------------------------------------------------------
 
@@ -301,6 +305,8 @@ class FakeKeeper:
 
     def _park(self, process: _Process, parked: bool) -> None:
         process.parked = parked and not process.script.deaf
+        if isinstance(process.state, Running):
+            process.state = replace(process.state, parked=self.clock.now if parked else None)
         if process.work is not None and process.work.heeds(process.parked):
             self._work(process, process.state.generation)
 
@@ -310,7 +316,8 @@ class FakeKeeper:
         if work is None or state.generation != generation or not isinstance(state, Running | Stopping):
             return
         report, takes = work.next(process.parked, self.clock.now)
-        self._tell(Reported(process.worker, replace(report, generation=generation)))
+        process.report = replace(report, generation=generation)
+        self._tell(Reported(process.worker, process.report))
         if takes is not None:
             step = work.step
             self._later(self.clock.now + takes, lambda: self._go_on(process, generation, step))
@@ -323,6 +330,8 @@ class FakeKeeper:
         state, now = process.state, self.clock.now
         if not isinstance(state, Starting | Running):
             return
+        if process.work is not None and process.work.busy:
+            self.interrupted.append(process.worker)
         generation, deadline = state.generation, now + process.stop.grace
         pid = state.pid if isinstance(state, Running) else 0
         ready = state.ready if isinstance(state, Running) else None
@@ -367,6 +376,8 @@ class FakeKeeper:
         if not self.losing:
             self._events.append(event)
 
-    def _snapshot(self) -> Snapshot:
-        workers = tuple((p.worker, p.state) for p in self._processes.values())
-        return Snapshot(workers, self.clock.now, self.last_generation)
+    def _snapshot(self) -> list[KeeperEvent]:
+        processes = self._processes.values()
+        workers = tuple((p.worker, p.state) for p in processes)
+        said = [Reported(p.worker, p.report) for p in processes if p.report is not None]
+        return [Snapshot(workers, self.clock.now, self.last_generation), *said]

@@ -203,16 +203,25 @@ impl Keeper {
         let mut records: Vec<Record> = workers.map(super::worker::Worker::record).collect();
         records.sort_by_key(|record| record.generation);
         records.chunks(RECORDS).for_each(|items| self.push_records(items));
+        self.tell_reports();
         self.push(&Event::SnapshotEnd { at: self.now, last_generation: self.last_generation });
         self.tell_troubles();
         self.tell_conditions();
+    }
+
+    /// What workers have said, before anybody concludes from the records that they have not.
+    fn tell_reports(&mut self) {
+        let told = self.workers.values().filter(|worker| worker.counts() && worker.hearing.report.was_told());
+        let reports: Vec<Event> = told.map(super::worker::Worker::report).collect();
+        for report in reports {
+            self.push(&report);
+        }
     }
 
     /// What a snapshot's records do not say, told again: events may have been lost.
     fn tell_conditions(&mut self) {
         let mut events = self.tallies();
         for worker in self.workers.values().filter(|worker| worker.counts()) {
-            events.extend(worker.hearing.report.was_told().then(|| worker.report()));
             events.extend(worker.silence(self.now));
             events.extend(worker.stuck.clone());
         }
