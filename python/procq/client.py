@@ -152,6 +152,10 @@ class Client:
         """Starts or stops workers; they stay so until told otherwise."""
         return self._call(wire.Affected, "PATCH", "/v1/workers", {"target": targets}, {"running": running})
 
+    def set_paused(self, targets: Sequence[str], paused: bool) -> wire.Affected:
+        """Has workers take no more jobs, or some again; they stay so until told otherwise."""
+        return self._call(wire.Affected, "PATCH", "/v1/workers", {"target": targets}, {"paused": paused})
+
     def restart(self, targets: Sequence[str], rolling: bool = False) -> wire.Affected:
         """Replaces the workers that run now: all at once, or `rolling`, as the manifest's `update` says."""
         body = {"targets": list(targets), **({"rolling": True} if rolling else {})}

@@ -116,6 +116,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         waiting=states["waiting"],
         stopped=states["stopped"],
         restarts=view.restarts.get(name, 0),
+        paused=desired is not None and desired.adjustment.paused,
         **_work(observed),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,

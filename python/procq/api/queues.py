@@ -13,7 +13,7 @@ from procq.api.bodies import read_object
 from procq.api.control import Control
 from procq.api.problems import bad_request
 from procq.api.respond import control_of, respond
-from procq.api.running import Change, apply, running_change
+from procq.api.running import Change, apply, pausing_change, running_change
 from procq.targets import resolve
 from procq.views import queue_names, queue_view
 
@@ -35,17 +35,19 @@ async def get_queue(request: Request) -> Response:
 
 
 async def patch_queue(request: Request) -> Response:
-    """PATCH /v1/queues/{name}: `workers` ("6", "+2", "-1", "auto") and `running`, either or both."""
+    """PATCH /v1/queues/{name}: any of `workers` ("6", "+2", "-1", "auto"), `running` and `paused`."""
     control = control_of(request)
     name = _existing(control, request)
-    changes = await read_object(request, {"workers", "running"})
+    changes = await read_object(request, {"workers", "running", "paused"})
     if not changes:
-        raise bad_request("nothing to change", hint='Send "workers", "running", or both.')
+        raise bad_request("nothing to change", hint='Send "workers", "running", or "paused".')
     wanted = []
     if "workers" in changes:
         wanted.append(_scaling(name, changes["workers"]))
     if "running" in changes:
         wanted.append(running_change(control, (name,), changes["running"]))
+    if "paused" in changes:
+        wanted.append(pausing_change((name,), changes["paused"]))
     apply(control, name, wanted)
     return await _queue(control, name)
 

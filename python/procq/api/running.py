@@ -1,8 +1,8 @@
-"""Start, stop and restart: changes of what is wanted for some queues and workers."""
+"""Start, stop, pause, resume and restart: changes of what is wanted for some queues and workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -32,9 +32,21 @@ def running_change(control: Control, targets: Sequence[Target], running: object)
     return partial(intent.stop, targets=targets), "stopped"
 
 
-def set_running(control: Control, targets: Sequence[Target], running: object) -> wire.Affected:
-    """As `running_change`, and does it."""
-    return _about(control, targets, running_change(control, targets, running))
+def pausing_change(targets: Sequence[Target], paused: object) -> Change:
+    """Pauses or resumes `targets`. Raises ApiError where `paused` is not a boolean."""
+    if not isinstance(paused, bool):
+        raise bad_request('"paused" must be true or false')
+    return partial(intent.pause if paused else intent.resume, targets=targets), "paused" if paused else "resumed"
+
+
+def change_workers(control: Control, targets: Sequence[Target], changes: Mapping[str, object]) -> wire.Affected:
+    """What `changes` says of `running` and `paused`: all of it or nothing."""
+    wanted = []
+    if "running" in changes:
+        wanted.append(running_change(control, targets, changes["running"]))
+    if "paused" in changes:
+        wanted.append(pausing_change(targets, changes["paused"]))
+    return _about(control, targets, *wanted)
 
 
 def restart(control: Control, targets: Sequence[Target], rolling: bool = False) -> wire.Affected:
@@ -61,10 +73,10 @@ def apply(control: Control, subject: str, changes: Sequence[Change]) -> None:
         raise bad_request(str(error)) from None
 
 
-def _about(control: Control, targets: Sequence[Target], change: Change) -> wire.Affected:
+def _about(control: Control, targets: Sequence[Target], *changes: Change) -> wire.Affected:
     affected = affected_by(control, targets)
     if targets:
-        apply(control, listing([str(target) for target in targets]), [change])
+        apply(control, listing([str(target) for target in targets]), changes)
     return affected
 
 

@@ -12,7 +12,7 @@ from procq.api.bodies import read_object
 from procq.api.control import Control
 from procq.api.problems import bad_request, not_found
 from procq.api.respond import control_of, respond, targets_of
-from procq.api.running import set_running
+from procq.api.running import change_workers
 from procq.intent import desired_queue
 from procq.model import WorkerId
 from procq.views import About, worker_view
@@ -27,15 +27,15 @@ async def list_workers(request: Request) -> Response:
 
 
 async def patch_workers(request: Request) -> Response:
-    """PATCH /v1/workers?target=…: `running`."""
+    """PATCH /v1/workers?target=…: `running` and `paused`, either or both."""
     control = control_of(request)
     chosen = targets_of(request, control, (), wanted_only=True)
-    changes = await read_object(request, {"running"})
+    changes = await read_object(request, {"running", "paused"})
     if not chosen:
         raise bad_request("no target", hint="Say which, as in /v1/workers?target=emails; `*` is all.")
-    if "running" not in changes:
-        raise bad_request("nothing to change", hint='Send "running".')
-    return respond(set_running(control, chosen, changes["running"]))
+    if not changes:
+        raise bad_request("nothing to change", hint='Send "running", "paused", or both.')
+    return respond(change_workers(control, chosen, changes))
 
 
 async def get_worker(request: Request) -> Response:

@@ -10,6 +10,8 @@ VERBS: dict[str, str] = {
     "scale": "change how many workers a queue has, for now",
     "start": "start what was stopped or gave up",
     "stop": "stop queues or workers until they are started again",
+    "pause": "have workers take no more jobs, without stopping them",
+    "resume": "have paused workers take jobs again",
     "restart": "replace running workers by new ones",
     "check": "say whether a manifest is right, without running it",
     "plan": "show what saving the manifest would change",

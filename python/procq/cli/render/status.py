@@ -33,9 +33,12 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
     """The head line, a row a queue, then what a person should know. `now` is in seconds since the Unix epoch."""
     lines = [_head(status, style, now), ""]
     if status.queues:
-        rows = [tuple(style(title, "dim") for title in ("QUEUE", "STATE", "WORKERS", "CPU", "MEM", "RESTARTS", ""))]
-        rows += [_queue_row(queue, style) for queue in status.queues]
-        lines += table(rows, right=(2, 3, 4, 5))
+        counted = any(queue.jobs is not None for queue in status.queues)
+        jobs = ("JOBS", "BUSY") if counted else ()
+        titles = ("QUEUE", "STATE", "WORKERS", *jobs, "CPU", "MEM", "RESTARTS", "")
+        rows = [tuple(style(title, "dim") for title in titles)]
+        rows += [_queue_row(queue, style, counted) for queue in status.queues]
+        lines += table(rows, right=tuple(range(2, 6 + len(jobs))))
     else:
         lines.append("no queues: add some to the manifest and save it")
     notes = _notes(status)
@@ -43,7 +46,7 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
 
 
 def worker_lines(workers: Sequence[WorkerView], style: Style) -> list[str]:
-    """A row a worker; with its jobs where any of them reports some."""
+    """A row a worker; with its jobs where any of them reports some, and with the one that it is at."""
     counted = any(worker.jobs is not None for worker in workers)
     titles = ("WORKER", "STATE", "PID", "FOR", *(("JOBS",) if counted else ()), "CPU", "MEM", "RESTARTS", "LAST EXIT")
     rows = [tuple(style(title, "dim") for title in titles)]
@@ -67,7 +70,7 @@ def _when(at: float, now: float) -> str:
     return strftime("%H:%M:%S" if now - at < _DAY else "%Y-%m-%d %H:%M", localtime(at))
 
 
-def _queue_row(queue: QueueView, style: Style) -> tuple[str, ...]:
+def _queue_row(queue: QueueView, style: Style, counted: bool) -> tuple[str, ...]:
     if queue.running == queue.desired or queue.state in {"crashing", "failing", "stopped", "finished"}:
         workers = f"{queue.running} of {queue.desired}"
     else:
@@ -76,7 +79,15 @@ def _queue_row(queue: QueueView, style: Style) -> tuple[str, ...]:
         workers += f" ({queue.manifest_workers}–{queue.manifest_most})"
     restarts = f"{queue.restarts:,}" if queue.restarts else _NOTHING
     problem = plain(queue.problem or "")
-    return (plain(queue.name), _state(queue.state, style), workers, *_load(queue), restarts, problem)
+    jobs = _jobs(queue) if counted else ()
+    return (plain(queue.name), _state(queue.state, style), workers, *jobs, *_load(queue), restarts, problem)
+
+
+def _jobs(queue: QueueView) -> tuple[str, str]:
+    """How many are done, with those that failed; and how many it is at."""
+    done = _NOTHING if queue.jobs is None else f"{queue.jobs:,}"
+    failed = f" ({queue.jobs_failed:,} failed)" if queue.jobs_failed else ""
+    return f"{done}{failed}", _NOTHING if queue.busy is None else f"{queue.busy:,}"
 
 
 def _load(view: QueueView | WorkerView) -> tuple[str, str]:
@@ -96,8 +107,16 @@ def _worker_row(worker: WorkerView, style: Style, counted: bool) -> tuple[str, .
         *_load(worker),
         f"{worker.restarts:,}" if worker.restarts else _NOTHING,
         plain(worker.last_exit or _NOTHING),
-        plain(worker.detail or ""),
+        plain(worker.detail or _job(worker)),
     )
+
+
+def _job(worker: WorkerView) -> str:
+    """What it is at, and for how long."""
+    if worker.job_for is None:
+        return ""
+    others = f", {worker.busy - 1} more" if worker.busy is not None and worker.busy > 1 else ""
+    return f"{worker.job or 'a job'} for {duration(worker.job_for)}{others}"
 
 
 def _state(state: str, style: Style) -> str:
@@ -134,6 +153,8 @@ def _queue_notes(queue: QueueView) -> list[str]:
             f"{name} is overridden to {queue.override} (manifest says {said}): "
             f"`procq scale {name}=auto` or `procq scale {name} --save`"
         )
+    if queue.paused:
+        notes.append(f"{name} is paused and takes no jobs: `procq resume {name}`")
     if queue.state == "stopped":
         notes.append(f"{name} was stopped by hand: `procq start {name}`")
     elif queue.stopped:
