@@ -31,7 +31,7 @@ demo: tools .venv/.demo  ## build, then run examples/quickstart in a scratch fol
 	@exec scripts/demo
 
 test: PROFILE = release
-test: build checks  ## build for release, then every check that CI runs
+test: build .venv-adapters/.done checks  ## build for release, then every check that CI runs
 
 # Cheapest failures first; pytest last, so that its verdict closes the output. Most tests wait: more of them at once than
 # there are processors.
@@ -86,7 +86,7 @@ lock: tools  ## write requirements-dev.lock anew from pyproject.toml
 	scripts/lock $(LOCK)
 
 clean:  ## remove everything that was built
-	rm -rf .venv target dist python/procq/*.so .*_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-adapters target dist python/procq/*.so .*_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 tools:
@@ -96,6 +96,12 @@ tools:
 .venv/.demo: $(LOCK) examples/quickstart/requirements.txt | tools
 	@python=$$(scripts/prerequisites) && echo "preparing .venv with $$python …" && "$$python" -m venv .venv
 	@$(BIN)/pip install --quiet --constraint $(LOCK) maturin --requirement examples/quickstart/requirements.txt
+	@touch $@
+
+# The libraries that procq has adapters for, apart from procq's own: what they depend on does not fit together with it.
+.venv-adapters/.done: tests/adapters/requirements.lock | tools
+	@python=$$(scripts/prerequisites) && "$$python" -m venv .venv-adapters
+	.venv-adapters/bin/pip install --quiet --requirement tests/adapters/requirements.lock
 	@touch $@
 
 .venv/.dev: .venv/.demo

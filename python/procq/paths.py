@@ -111,7 +111,7 @@ def _find(instance: str | None, environ: Mapping[str, str], directory: str, *, p
 def _project(path: str, instance: str | None, environ: Mapping[str, str]) -> Project:
     directory, name = os.path.split(os.path.abspath(path))
     directory = os.path.realpath(directory)
-    key = _key(directory, name, instance)
+    key = key_of(directory, name, instance)
     return Project(
         manifest=os.path.join(directory, name),
         name=instance or os.path.basename(directory) or "root",
@@ -120,7 +120,8 @@ def _project(path: str, instance: str | None, environ: Mapping[str, str]) -> Pro
     )
 
 
-def _key(directory: str, file: str, instance: str | None) -> str:
+def key_of(directory: str, file: str, instance: str | None) -> str:
+    """A name for files about a manifest, of a copy of it, that no other one has."""
     text = "\0".join((directory, file, instance or ""))
     digest = hashlib.blake2b(os.fsencode(text), digest_size=5).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", instance or os.path.basename(directory)).strip(".-") or "procq"

@@ -223,7 +223,7 @@ def test_the_last_report_comes_before_the_end(keeper: Keeper, tmp_path: Path) ->
         speaker.begins("exit 3")
         keeper.of(speaker.generation, "gone")
         kinds = keeper.kinds(speaker.generation)
-        assert kinds[-3:] == ["reported", "exited", "gone"]
+        assert kinds[-4:] == ["reported", "exited", "tally", "gone"]
         last = reports(keeper, speaker.generation)[-1]
         assert (last["jobs"], last["failed"], last["busy"]) == (99, 1, 0)
 
@@ -241,7 +241,7 @@ def test_a_job_is_timed_from_its_first_message(keeper: Keeper, tmp_path: Path) -
         assert (over["job"], over["since"]) == ("", None)
 
 
-def test_a_snapshot_is_followed_by_what_workers_said(keeper: Keeper, tmp_path: Path) -> None:
+def test_a_snapshot_tells_again_what_workers_said(keeper: Keeper, tmp_path: Path) -> None:
     with Speaker(keeper, tmp_path) as speaker:
         speaker.says("STATUS=well")
         reported(keeper, speaker.generation, status="well")

@@ -177,7 +177,7 @@ def test_another_control_plane_lets_those_work_that_the_former_one_had_told_not_
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 5), job=st.sampled_from([1.0, 20.0]), surge=st.integers(0, 2))
-def test_whatever_is_asked_for_nobody_is_interrupted_and_the_wanted_number_comes(
+def test_faults_57_whatever_is_asked_for_nobody_is_interrupted(
     seed: int, workers: int, job: float, surge: int
 ) -> None:
     random = Random(seed)

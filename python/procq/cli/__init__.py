@@ -68,7 +68,12 @@ def _run(arguments: list[str], terminal: Terminal) -> int:
     parser = verb_parser(verb, module.__doc__ or "")
     module.add_arguments(parser)
     add_project_options(parser, given)
-    options = parser.parse_intermixed_args(rest[1:])
+    words, command = rest[1:], []
+    if getattr(module, "TAKES_A_COMMAND", False) and "--" in words:
+        at = words.index("--")
+        words, command = words[:at], words[at + 1 :]
+    options = parser.parse_intermixed_args(words)
+    options.command = command
     code: int = module.run(options, terminal)
     return code
 

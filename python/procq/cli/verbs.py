@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "pause": "have workers take no more jobs, without stopping them",
     "resume": "have paused workers take jobs again",
     "restart": "replace running workers by new ones",
+    "work": "run a command as so many workers, without a manifest",
     "check": "say whether a manifest is right, without running it",
     "plan": "show what saving the manifest would change",
     "upgrade": "replace the running procq by the installed one, without restarting a worker",

@@ -127,6 +127,7 @@ class LocalKeeper:
             "worker": str(command.worker),
             "fingerprint": command.fingerprint,
             "tty": queue.tty,
+            "parked": command.parked,
             "watchdog": None if queue.watchdog is None else round(queue.watchdog * 1000),
             **_settings(Settings.of(queue), command.worker),
         }

@@ -23,6 +23,8 @@ class SpawnWorker:
     fingerprint: str
     project: str
     """The manifest's name."""
+    parked: bool = False
+    """It takes no jobs before it is told to."""
 
 
 @dataclass(frozen=True, slots=True)

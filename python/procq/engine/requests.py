@@ -34,9 +34,9 @@ def translate(
     """Event and commands for `action`; a spawn gets `generation` and `project`, and drops the record of `old`."""
     worker, reason = action.worker, action.reason
     match action:
-        case Spawn(_, queue, fingerprint, settings, _, attempt):
+        case Spawn(_, queue, fingerprint, settings, _, attempt, parked):
             event = SpawnRequested(worker, generation, fingerprint, settings, now, reason, attempt == 0)
-            spawn = SpawnWorker(worker, generation, queue, fingerprint, project)
+            spawn = SpawnWorker(worker, generation, queue, fingerprint, project, parked)
             return event, (spawn,) if old is None else (ForgetWorker(worker, old.generation), spawn)
         case Stop(_, generation, grace, _, fault, limit):
             why = f"{reason}: {fault or limit}" if fault or limit else str(reason)

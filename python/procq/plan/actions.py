@@ -38,7 +38,7 @@ class Reason(StrEnum):
 class Spawn:
     """Start a worker of `queue` in a free slot; the engine assigns the generation.
 
-    `attempt` counts the failures in a row before it: 0 begins a new count.
+    `attempt` counts the failures in a row before it: 0 begins a new count. `parked`: it takes no jobs before it is told.
     """
 
     worker: WorkerId
@@ -47,6 +47,7 @@ class Spawn:
     settings: Settings
     reason: Reason
     attempt: int = 0
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

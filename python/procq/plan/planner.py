@@ -170,7 +170,8 @@ class _Look:
         adjustment = self.desired.adjustment
         stopped = adjustment.stopped or adjustment.stopped_slots or adjustment.paused or adjustment.paused_slots
         by_hand = stopped or adjustment.restart or adjustment.roll
-        self.hands_off = not by_hand and self.desired.queue.limits.age is None
+        parked = any(report.parked for report in self.observed.reports.values())
+        self.hands_off = not (by_hand or parked) and self.desired.queue.limits.age is None
 
     def slot(self, slot: int, state: WorkerState | None) -> None:
         worker = WorkerId(self.desired.queue.name, slot)
@@ -195,7 +196,9 @@ class _Look:
 
     def _spawn(self, worker: WorkerId, reason: Reason, attempt: int = 0) -> None:
         desired = self.desired
-        self.actions.append(Spawn(worker, desired.queue, desired.fingerprint, desired.settings, reason, attempt))
+        parked = desired.paused(worker.slot)
+        spawn = Spawn(worker, desired.queue, desired.fingerprint, desired.settings, reason, attempt, parked)
+        self.actions.append(spawn)
         self._wake(self.now + slowest_start(desired))
 
     def _alive(self, worker: WorkerId, state: Starting | Running) -> None:
@@ -224,10 +227,12 @@ class _Look:
         """A worker that stays takes jobs, unless somebody has paused it."""
         if not isinstance(state, Running):
             return
-        paused = self.desired.paused(worker.slot)
-        if paused and state.parked is None and speaks(state, self.observed.reports.get(worker.slot)):
+        paused, report = self.desired.paused(worker.slot), self.observed.reports.get(worker.slot)
+        speaking = report if speaks(state, report) else None
+        if paused and state.parked is None and speaking is not None:
             self.actions.append(Park(worker, state.generation, True, Reason.PAUSED))
-        elif not paused and state.parked is not None:
+        elif not paused and (state.parked is not None or (speaking is not None and speaking.parked)):
+            # One that was started paused and is not to be any more was told by nobody that we know of.
             self.actions.append(Park(worker, state.generation, False, Reason.NEEDED))
 
     def _leave(self, worker: WorkerId, state: Starting | Running, stop: Stop, urgent: bool = False) -> None:

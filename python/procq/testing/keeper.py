@@ -202,7 +202,8 @@ class FakeKeeper:
         self.last_generation = generation
         script = self.casting(worker, generation)
         state = Starting(generation, command.fingerprint, now, None, command.queue.wave)
-        process = self._processes[worker] = _Process(worker, script, Settings.of(command.queue), state)
+        settings = Settings.of(command.queue)
+        process = self._processes[worker] = _Process(worker, script, settings, state, parked=command.parked)
         self._later(now + script.boot, lambda: self._exec(process, generation))
         return None
 
@@ -293,6 +294,7 @@ class FakeKeeper:
         self._later(now + script.ready_after, lambda: self._ready(process, generation))
         if script.job is not None:
             process.work = Work(script.job, script.rest)
+            process.parked = process.parked and not script.deaf
             self._work(process, generation)
         for after, report in script.says:
             said = Reported(process.worker, replace(report, generation=generation))

@@ -20,6 +20,7 @@ class Reporter:
     def __init__(self, environ: Mapping[str, str]) -> None:
         # Under another service manager the socket is not about jobs, nor about workers.
         self._address = environ.get("NOTIFY_SOCKET", "") if environ.get("PROCQ_WORKER_ID") else ""
+        self._starts_parked = environ.get("PROCQ_PARKED") == "1"
         # Signal handlers may come in between.
         self._lock = threading.RLock()
         self._counts = Counts()
@@ -57,6 +58,8 @@ class Reporter:
 
     def listen(self, park: Callable[[], None], resume: Callable[[], None], waiting: Callable[[], int] | None) -> None:
         """From now on this process can be told to take no more jobs: see `procq.worker.can_park`."""
+        if self._starts_parked:
+            park()
         with self._lock:
             self._waiting = waiting
             self._parked = False

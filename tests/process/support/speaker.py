@@ -14,12 +14,20 @@ from tests.process.support.waiting import until
 class Speaker:
     """Started by `keeper` as `worker`; makes a FIFO in `folder` by which it gets its orders."""
 
-    def __init__(self, keeper: Keeper, folder: Path, worker: str = "w.1", *flags: str, **spawn: Any) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        folder: Path,
+        worker: str = "w.1",
+        *flags: str,
+        program_name: str = "speaker.py",
+        **spawn: Any,
+    ) -> None:
         self.fifo = folder / f"{worker}.{len(list(folder.iterdir()))}"
         os.mkfifo(self.fifo)
         self.fifo.chmod(0o666)
         spawn = {"ready": "notify", **spawn}
-        self.generation, self.pid = keeper.run(program("speaker.py", self.fifo, *flags), worker, **spawn)
+        self.generation, self.pid = keeper.run(program(program_name, self.fifo, *flags), worker, **spawn)
         self._orders = open(self.fifo, "w", buffering=1)  # noqa: SIM115
         self._given: list[str] = []
 

@@ -22,7 +22,8 @@ const LAST: u32 = 512;
 const PARK: &str = "PARK\n";
 const RESUME: &str = "RESUME\n";
 /// Variables that are about the program above, or that we set.
-const VARIABLES: [&[u8]; 4] = [b"NOTIFY_SOCKET=", b"PROCQ_NOTIFY_FD=", b"WATCHDOG_USEC=", b"WATCHDOG_PID="];
+const VARIABLES: [&[u8]; 5] =
+    [b"NOTIFY_SOCKET=", b"PROCQ_NOTIFY_FD=", b"PROCQ_PARKED=", b"WATCHDOG_USEC=", b"WATCHDOG_PID="];
 
 /// Whether a variable of the environment that was asked for is passed on.
 pub(super) fn is_passed_on(variable: &[u8]) -> bool {
@@ -41,7 +42,9 @@ impl Hearing {
         let name = format!("procq/{instance:x}/{}/{:016x}", spawn.generation, random());
         let socket = NotifySocket::bind(name).map_err(failed)?;
         let (wire, theirs) = Wire::pair().map_err(failed)?;
-        Ok((Hearing::new(Some((socket, wire)), uid, watchdog), Some(theirs)))
+        let mut hearing = Hearing::new(Some((socket, wire)), uid, watchdog);
+        hearing.told_to_park = spawn.parked.then(sys::monotonic);
+        Ok((hearing, Some(theirs)))
     }
 
     /// What the worker finds in its environment. Not WATCHDOG_PID: a child of the leader may be the one that works.
@@ -49,7 +52,8 @@ impl Hearing {
         let socket = self.socket.iter().map(|socket| format!("NOTIFY_SOCKET={}", socket.address()));
         let wire = self.wire.iter().map(|_| format!("PROCQ_NOTIFY_FD={NUMBER}"));
         let patience = self.watchdog.patience.iter().map(|patience| format!("WATCHDOG_USEC={}", patience / 1_000));
-        socket.chain(wire).chain(patience)
+        let parked = self.told_to_park.iter().map(|_| "PROCQ_PARKED=1".to_owned());
+        socket.chain(wire).chain(patience).chain(parked)
     }
 }
 
@@ -113,8 +117,8 @@ impl Keeper {
             } else if let Some(said) = said {
                 let sender = sender.map_or(0, |sender| sender.pid);
                 self.heed_worker(generation, &said, sender);
-                if said.own && said.parked.is_some() {
-                    self.heed_listener(generation, sender, &from.unwrap_or_default());
+                if let Some(parked) = said.parked.filter(|_| said.own) {
+                    self.heed_listener(generation, sender, &from.unwrap_or_default(), parked);
                 }
             }
         }
@@ -238,12 +242,13 @@ impl Keeper {
         }
     }
 
-    /// One of its processes can be told to take no more jobs; that it is to may have been said before.
-    fn heed_listener(&mut self, generation: u64, sender: i32, ear: &[u8]) {
+    /// One of its processes can be told to take no more jobs; what it is to do may have been said before.
+    fn heed_listener(&mut self, generation: u64, sender: i32, ear: &[u8], parked: bool) {
         let Some(hearing) = self.workers.get_mut(&generation).map(|worker| &mut worker.hearing) else { return };
-        if hearing.report.listens(sender, ear) && hearing.told_to_park.is_some() {
+        let told = hearing.told_to_park.is_some();
+        if hearing.report.listens(sender, ear) && told != parked {
             if let Some(socket) = &hearing.socket {
-                socket.tell(ear, PARK);
+                socket.tell(ear, if told { PARK } else { RESUME });
             }
         }
     }

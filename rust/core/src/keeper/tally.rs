@@ -29,7 +29,7 @@ impl Keeper {
     pub(super) fn tallies(&self) -> Vec<Event> {
         let tally = |(queue, work): (&String, &Work)| Event::Tally {
             queue: queue.clone(),
-            generation: self.last_generation,
+            generation: 0,
             jobs: Jobs::from(work),
         };
         self.tallies.iter().map(tally).collect()

@@ -280,7 +280,7 @@ pub enum Event {
         /// Whether it takes no more jobs; absent of one that cannot be told not to.
         parked: Option<bool>,
     },
-    /// What the workers of a queue have done that are gone, `generation` the last one added.
+    /// What the workers of a queue have done that are gone, `generation` the one that was just added; 0 in a snapshot.
     Tally {
         queue: String,
         generation: u64,

@@ -180,6 +180,9 @@ pub struct Spawn {
     /// Processes and threads that its queue allows the whole tree.
     #[serde(default)]
     pub pids: Option<u64>,
+    /// It takes no jobs before it is told to.
+    #[serde(default)]
+    pub parked: bool,
     /// It is no worker but looks after one: it belongs to no slot, and is killed with its tree after so many milliseconds.
     #[serde(default)]
     pub probe: Option<u64>,
