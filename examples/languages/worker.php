@@ -6,13 +6,9 @@ declare(strict_types=1);
 final class Procq
 {
     public bool $parked = false;
-    private $stream;
 
-    public function __construct()
-    {
-        $number = getenv('PROCQ_NOTIFY_FD');
-        $this->stream = $number === false ? null : fopen("php://fd/$number", 'r+');
-    }
+    /** @param ?resource $stream */
+    public function __construct(private $stream) {}
 
     public function say(string ...$lines): void
     {
@@ -23,15 +19,13 @@ final class Procq
     public function listen(float $seconds): void
     {
         [$readable, $none, $usec] = [[$this->stream], null, (int) ($seconds * 1e6)];
-        if ($this->stream === null) {
+        if (!$this->stream) {
             usleep($usec);
         } elseif (@stream_select($readable, $none, $none, 0, $usec)) { // a signal ends it with a warning
-            if (($word = fgets($this->stream)) === false) { // procq has closed it
-                $this->stream = null;
-                return;
-            }
-            $this->parked = trim($word) === 'PARK'; // and not RESUME
+            $word = fgets($this->stream);
+            $this->parked = $word === "PARK\n"; // and not RESUME
             $this->say('X_PROCQ_PARKED=' . (int) $this->parked);
+            $this->stream = $word === false ? null : $this->stream; // procq has closed it
         }
     }
 }
@@ -41,27 +35,26 @@ function claim(): ?string
 {
     foreach (glob('spool/*.job') as $path) {
         $name = basename($path, '.job');
-        if (@rename($path, "spool/$name.taken")) {
-            return $name;
-        }
+        if (@rename($path, "spool/$name.taken")) return $name;
     }
     return null;
 }
 
-/** The job itself: it takes as many seconds as its file says, and is written down. */
+/** The job itself: it takes as many seconds as its file says. */
 function work(string $name): void
 {
     $seconds = trim(file_get_contents("spool/$name.taken"));
-    is_numeric($seconds) || throw new InvalidArgumentException("$name: \"$seconds\" is no number of seconds");
+    is_numeric($seconds) || throw new UnexpectedValueException("$name: \"$seconds\" is no number of seconds");
     time_sleep_until(microtime(true) + (float) $seconds); // SIGTERM would end a usleep early
-    file_put_contents('ledger.txt', "$name\n", FILE_APPEND);
+    echo "$name done\n";
 }
 
 $leaving = false;
 pcntl_async_signals(true);
 pcntl_signal(SIGTERM, function () use (&$leaving) { $leaving = true; }); // the job in hand is finished
 
-$procq = new Procq();
+$number = getenv('PROCQ_NOTIFY_FD');
+$procq = new Procq($number === false ? null : fopen("php://fd/$number", 'r+'));
 [$jobs, $failed, $took] = [0, 0, 0];
 $procq->say('READY=1', 'X_PROCQ_PARKED=0'); // who says that it is not parked can be told to park
 while (!$leaving) {
@@ -81,6 +74,7 @@ while (!$leaving) {
     }
     $jobs++;
     $took += intdiv(hrtime(true) - $began, 1000);
-    $procq->say("X_PROCQ_JOBS=$jobs", "X_PROCQ_FAILED=$failed", "X_PROCQ_TOOK_USEC=$took", "X_PROCQ_BUSY=0\nX_PROCQ_JOB=");
+    $procq->say("X_PROCQ_JOBS=$jobs", "X_PROCQ_FAILED=$failed", "X_PROCQ_TOOK_USEC=$took",
+        'X_PROCQ_BUSY=0', 'X_PROCQ_JOB=');
     $procq->listen(0);
 }

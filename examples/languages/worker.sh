@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # A worker that tells procq what it does, in bash. README.md says how to give it jobs.
 
-# One call is one message. `systemd-notify --ready` is short for `say READY=1`. Where it is not installed, the same lines
-# go to the stream that procq has put into our hands. Run by hand there is none, and nothing is said.
+# `systemd-notify` tells the socket that NOTIFY_SOCKET names; its option --ready is short for READY=1. Where it is not
+# installed, the same lines go to the stream that procq has put into our hands. Run by hand there is neither.
 if [[ -z ${PROCQ_NOTIFY_FD-} ]]; then
     say() { :; }
 elif command -v systemd-notify >/dev/null; then
     say() { systemd-notify "$@"; }
 else
-    say() { printf '%s\n' "$@" >&"$PROCQ_NOTIFY_FD"; }
+    say() { local IFS=$'\n'; echo "$*" >&"$PROCQ_NOTIFY_FD"; } # one line each, all in one write
 fi
 
 # Waits so long for a word of procq. Called between jobs only: then it is true at once that no job begins.
@@ -30,15 +30,15 @@ listen() {
 claim() {
     local file
     for file in spool/*.job; do
-        name=$(basename "$file" .job)
-        mv "$file" "spool/$name.taken" 2>/dev/null && return
+        name=${file#spool/} name=${name%.job}
+        [[ -e $file ]] && mv "$file" "spool/$name.taken" 2>/dev/null && return
     done
     return 1
 }
 
-# The job itself: it takes as many seconds as its file says, and is written down.
+# The job itself: it takes as many seconds as its file says.
 work() {
-    sleep "$(<"spool/$name.taken")" && echo "$name" >>ledger.txt
+    sleep "$(<"spool/$name.taken")" && echo "$name done"
 }
 
 leaving=

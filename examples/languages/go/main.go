@@ -16,8 +16,7 @@ import (
 	"time"
 )
 
-// connect takes the stream between procq and this worker, and listens to it. Run by hand there is none: nothing is said,
-// and nothing heard. One write is one message: procq takes all of its lines at once.
+// connect finds the stream between procq and this worker. Run by hand there is none: nothing is said, nothing heard.
 func connect() (io.Writer, <-chan string) {
 	words := make(chan string)
 	number, err := strconv.Atoi(os.Getenv("PROCQ_NOTIFY_FD"))
@@ -40,40 +39,68 @@ func connect() (io.Writer, <-chan string) {
 func claim() string {
 	paths, _ := filepath.Glob("spool/*.job")
 	for _, path := range paths {
-		name := strings.TrimSuffix(filepath.Base(path), ".job")
-		if os.Rename(path, "spool/"+name+".taken") == nil {
+		name := strings.TrimSuffix(path, ".job")
+		if os.Rename(path, name+".taken") == nil {
 			return name
 		}
 	}
 	return ""
 }
 
-// work is the job itself: it takes as many seconds as its file says, and is written down.
+// work is the job itself: it takes as many seconds as its file says.
 func work(name string) error {
-	text, err := os.ReadFile("spool/" + name + ".taken")
+	text, err := os.ReadFile(name + ".taken")
 	if err != nil {
 		return err
 	}
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+	takes, err := time.ParseDuration(strings.TrimSpace(string(text)) + "s")
 	if err != nil {
 		return err
 	}
-	time.Sleep(time.Duration(seconds * float64(time.Second)))
-	ledger, err := os.OpenFile("ledger.txt", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
-	if err != nil {
-		return err
-	}
-	defer ledger.Close()
-	_, err = fmt.Fprintln(ledger, name)
-	return err
+	time.Sleep(takes)
+	fmt.Println(filepath.Base(name), "done")
+	return os.Remove(name + ".taken")
 }
 
 func main() {
 	procq, words := connect()
-	term := make(chan os.Signal, 1)
+	term, ended, look := make(chan os.Signal, 1), make(chan error), time.Tick(100*time.Millisecond)
 	signal.Notify(term, syscall.SIGTERM)
-	ended := make(chan error)
+
 	var name string // of the job in hand
 	var began time.Time
-	...
+	var took time.Duration
+	jobs, failed, parked, leaving := 0, 0, false, false
+	fmt.Fprint(procq, "READY=1\nX_PROCQ_PARKED=0\n") // who says that it is not parked can be told to park
+	for name != "" || !leaving {
+		if name == "" && !parked {
+			if name = claim(); name != "" {
+				fmt.Fprintf(procq, "X_PROCQ_BUSY=1\nX_PROCQ_JOB=%s\n", filepath.Base(name))
+				began = time.Now()
+				go func(name string) { ended <- work(name) }(name)
+			}
+		}
+		select {
+		case word := <-words: // in the middle of a job too: procq waits until nothing is busy either
+			if parked = word == "PARK"; parked {
+				fmt.Fprintln(procq, "X_PROCQ_PARKED=1")
+			} else {
+				fmt.Fprintln(procq, "X_PROCQ_PARKED=0")
+			}
+		case err := <-ended:
+			if err != nil {
+				log.Printf("%s: %v", filepath.Base(name), err)
+				os.Rename(name+".taken", name+".failed")
+				failed++
+			}
+			jobs++
+			took += time.Since(began)
+			fmt.Fprintf(procq, "X_PROCQ_JOBS=%d\nX_PROCQ_FAILED=%d\nX_PROCQ_TOOK_USEC=%d\nX_PROCQ_BUSY=0\nX_PROCQ_JOB=\n",
+				jobs, failed, took.Microseconds())
+			name = ""
+		case <-term: // the job in hand is finished
+			leaving = true
+		case <-look:
+		}
+	}
 }

@@ -100,7 +100,7 @@ def keeper_excess(pid: int, baseline: Counter[str], workers: int, logs: bool = F
 
     `logs`: workers run that may have a log file open each.
     """
-    allowance = {"anon_inode:[pidfd]": workers, "pipe": 2 * workers, "terminal": 2 * workers, "socket": workers}
+    allowance = {"anon_inode:[pidfd]": workers, "pipe": 2 * workers, "terminal": 2 * workers, "socket": 2 * workers}
     extra = processes.descriptors(pid) - baseline
     excess = {kind: n - allowance.get(kind, int(logs and kind.startswith("/"))) for kind, n in extra.items()}
     found = [f"{n} × {kind} too many in the keeper" for kind, n in excess.items() if n > 0]
