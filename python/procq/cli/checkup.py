@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from procq.model import Manifest
 
 OLDEST_KERNEL = (5, 4)
-_A_WORKER = 6
-"""Descriptors of the keeper for one worker: three streams, its process, its log file and that one's index."""
+_A_WORKER = 7
+"""Descriptors of the keeper for one worker: two streams, two sockets, its process, its log file and that one's index."""
 _BASE = 64
 _PR_GET_CHILD_SUBREAPER = 37
 _SANE_WATCHES = 8192

@@ -28,7 +28,7 @@ TAKES_A_COMMAND = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines what may follow `procq work`, before the `--`."""
-    parser.usage = "procq work [--workers N] [--queue NAMES] [-d] -- COMMAND [ARGUMENT …]"
+    parser.usage = "procq work [-h] [-w N] [-q NAMES] [-d] [-f FILE] [--name NAME] -- COMMAND [ARGUMENT ...]"
     parser.add_argument("-w", "--workers", type=int, default=1, metavar="N", help="how many workers (default: 1)")
     parser.add_argument("-q", "--queue", metavar="NAMES", help="what {queue} in the command stands for")
     parser.add_argument("-d", "--detach", action="store_true", help="run in the background")

@@ -69,7 +69,7 @@ def test_limits_are_held_against_what_the_manifest_wants(here: Path, monkeypatch
     monkeypatch.setattr(resource, "getrlimit", lambda _: (60, 60))
     monkeypatch.setattr(os, "geteuid", os.getuid)
     (files,) = found("files")
-    assert (files.verdict, files.text) == ("bad", "only 60 files may be open, 3 workers may need 82")
+    assert (files.verdict, files.text) == ("bad", "only 60 files may be open, 3 workers may need 85")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert next(iter(checkup._limits(None))).verdict == "bad"
     assert [finding.verdict for finding in checkup._limits(None)] == ["bad", "bad"]
