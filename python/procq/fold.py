@@ -97,7 +97,7 @@ def _known_better(state: Starting | Running, event: BecameReady | Condemned | Pa
         case Condemned(why=why, detail=detail, at=at):
             return replace(state, doomed=_worse(state.doomed, Doomed(why, detail, at)))
         case ParkRequested(parked=parked, at=at):
-            return replace(state, parked=at if parked else None)
+            return replace(state, parked=at if parked else None, resumed=None if parked else at)
 
 
 def _went(state: Starting | Running, event: WorkerEvent) -> WorkerState:
@@ -350,8 +350,8 @@ def _merged_alive(old: WorkerState, new: Starting | Running) -> WorkerState:
             return replace(old, pid=new.pid if isinstance(new, Running) else 0)
         case Running() if isinstance(new, Running):
             ready = old.ready if new.ready is None else new.ready
-            new = replace(new, settings=old.settings, doomed=old.doomed, found=old.found, parked=old.parked)
-            return replace(new, ready=ready)
+            new = replace(new, settings=old.settings, doomed=old.doomed, found=old.found)
+            return replace(new, ready=ready, parked=old.parked, resumed=old.resumed)
         case Starting() | Running():
             return _told(new, old.settings)
         case _:

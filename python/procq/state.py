@@ -94,7 +94,7 @@ class Running:
     """Executes since `at` under `pid`. `settings` are None when unknown: learnt from a snapshot,
     which tells the `wave` alone. `ready` is since when, None before. `found` is when this control plane found a worker
     that was there before it and not ready: whoever looks whether it is has to begin anew. `parked` is when it was told
-    to take no more jobs; None where it was not, or was told to take some again.
+    to take no more jobs, and `resumed` when to take some again: of the two the last one is there.
     """
 
     generation: int
@@ -107,6 +107,7 @@ class Running:
     doomed: Doomed | None = None
     found: float | None = None
     parked: float | None = None
+    resumed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

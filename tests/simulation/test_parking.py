@@ -13,8 +13,8 @@ from procq.engine.port import ParkWorker, SpawnWorker, StopWorker
 from procq.intent import ScaleTo, desired_queue, pause, restart, resume, scale
 from procq.model import Queue, Share, UpdatePolicy, WorkerId
 from procq.plan.crew import places
-from procq.plan.parking import ANSWERS_WITHIN
-from procq.state import Running
+from procq.plan.parking import ANSWERS_WITHIN, Tell, Wait, farewell
+from procq.state import Report, Running
 from procq.testing import Rig, Script
 from procq.testing.script import NOT_FOUND, Casting, everyone, works
 from procq.views import About, queue_view, worker_view
@@ -86,6 +86,15 @@ def test_one_that_is_needed_again_stays() -> None:
     assert running(rig) == before
     assert [c.parked for c in rig.keeper.commands if isinstance(c, ParkWorker)] == [True, False]
     assert not any(isinstance(command, StopWorker) for command in rig.keeper.commands)
+
+
+def test_an_answer_to_an_earlier_word_is_not_taken_for_that_to_the_last() -> None:
+    """Told to park, to go on, and to park again in one moment: it has begun a job in between."""
+    silent = replace(Report(2, busy=0), parked=True)
+    told = Running(2, "f", 1, 0.0, None, resumed=10.0)
+    assert farewell(told, silent, 10.1) == Wait(10.0 + ANSWERS_WITHIN)
+    assert farewell(told, replace(silent, parked=False), 10.1) == Tell()
+    assert farewell(told, silent, 10.0 + ANSWERS_WITHIN) == Tell()
 
 
 def test_one_that_does_not_listen_gets_its_signal_once_it_begins_another_job() -> None:
@@ -177,9 +186,7 @@ def test_another_control_plane_lets_those_work_that_the_former_one_had_told_not_
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 5), job=st.sampled_from([1.0, 20.0]), surge=st.integers(0, 2))
-def test_faults_57_whatever_is_asked_for_nobody_is_interrupted(
-    seed: int, workers: int, job: float, surge: int
-) -> None:
+def test_faults_57_whatever_is_asked_for_nobody_is_interrupted(seed: int, workers: int, job: float, surge: int) -> None:
     random = Random(seed)
     rest = random.choice([0.0, job])
     rig = rig_of(workers, lambda worker, _: works(job * (1 + worker.slot % 3), rest=rest), surge=surge)

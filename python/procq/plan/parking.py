@@ -40,7 +40,9 @@ def farewell(state: Starting | Running, report: Report | None, now: float) -> Go
         return Go()
     assert report is not None
     if state.parked is None:
-        return Tell()
+        # What it has answered to the word before must not be taken for the answer to the next one.
+        heard = state.resumed is None or not report.parked or state.resumed + ANSWERS_WITHIN <= now
+        return Tell() if heard else Wait(state.resumed + ANSWERS_WITHIN)
     if report.parked:
         return Go() if report.idle else Wait(None)
     late = state.parked + ANSWERS_WITHIN

@@ -49,11 +49,12 @@ impl Work {
         }
         let mut same_job = true;
         match &said.job {
+            // Lines that come together may tell of a job that is over by the last of them.
+            _ if said.busy == Some(0) => self.job.clear(),
             Some(job) if *job != self.job => {
                 self.job.clone_from(job);
                 same_job = false;
             }
-            None if said.busy == Some(0) => self.job.clear(),
             _ => {}
         }
         let works = !self.job.is_empty() || self.busy.is_some_and(|busy| busy > 0);
@@ -412,6 +413,14 @@ mod tests {
         assert_eq!((report.total().since, &*report.total().job), (Some(1), "7 slow"));
         report.take(&said("X_PROCQ_BUSY=0"), 1, true, 11);
         assert_eq!((report.total().since, &*report.total().job), (None, ""));
+    }
+
+    #[test]
+    fn a_job_that_begins_and_ends_in_one_message_is_over() {
+        let mut report = Report::default();
+        report.take(&said("X_PROCQ_BUSY=1\nX_PROCQ_JOB=a\nX_PROCQ_JOBS=1\nX_PROCQ_BUSY=0"), 1, true, 1);
+        let total = report.total();
+        assert_eq!((total.jobs, total.busy, &*total.job, total.since), (Some(1), Some(0), "", None));
     }
 
     #[test]

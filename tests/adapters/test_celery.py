@@ -1,0 +1,56 @@
+"""Celery on a real Redis and a real RabbitMQ, with processes, with threads and with neither."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.brokers import rabbitmq_server
+from tests.adapters.trial import BIN, LIBRARIES, PATIENCE, ROOT, Crew, crew, stand, wait
+from tests.examples.redis_server import redis_server
+
+pytestmark = [pytest.mark.adapters, pytest.mark.process]
+
+SEND = """
+import sys
+import celery_jobs
+first, last = map(int, sys.argv[1:])
+with celery_jobs.app.producer_pool.acquire() as producer:
+    for n in range(first, last + 1):
+        celery_jobs.work.apply_async((n,), producer=producer)
+"""
+PROGRAMS = {"redis": BIN, "rabbitmq": LIBRARIES}
+"""Where Celery is: other libraries beside it want an older client of Redis than Celery bears."""
+
+TAKES = 0.15
+"""Seconds from one job of a worker to the next: there have to be some left when the workers of a roll-out begin."""
+
+
+@contextmanager
+def workers(scratch: Path, kind: str, options: str, jobs: int) -> Iterator[Crew]:
+    broker = redis_server if kind == "redis" else rabbitmq_server
+    command = f"exec {PROGRAMS[kind]}/celery -A celery_jobs worker {options} -l WARNING -n $PROCQ_WORKER_ID@%h"
+    with broker(scratch / kind) as url:
+        environment = {"BROKER": url, "TAKES": f"{TAKES * jobs:g}"}
+        with crew(scratch, command, environment, "    shell: yes\n") as made:
+            yield made
+
+
+def send(made: Crew, kind: str, code: str, *words: str) -> None:
+    environment = {**os.environ, **made.environment, "PYTHONPATH": f"{made.folder}:{ROOT / 'python'}"}
+    command = [PROGRAMS[kind] / "python", "-c", code, *words]
+    subprocess.run(command, cwd=made.folder, env=environment, timeout=PATIENCE, check=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "jobs"),
+    [("redis", "-c 2", 2), ("redis", "-P threads -c 2", 2), ("redis", "-P solo", 1), ("rabbitmq", "-c 1", 1)],
+)
+def test_every_job_is_done_once(tmp_path: Path, kind: str, options: str, jobs: int) -> None:
+    with workers(tmp_path, kind, options, jobs) as made:
+        stand(made, lambda first, last: send(made, kind, SEND, str(first), str(last)))
