@@ -200,7 +200,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Tallied:
-    """What the workers of a queue have done that are gone, all together; `generation` is the one that went now, or 0."""
+    """What the workers of a queue have done that are gone, together; `generation` is the one that went now, or 0."""
 
     queue: str
     generation: int

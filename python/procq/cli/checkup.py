@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OLDEST_KERNEL = (5, 4)
 _A_WORKER = 7
-"""Descriptors of the keeper for one worker: two streams, two sockets, its process, its log file and that one's index."""
+"""Descriptors of the keeper for one worker: two streams, two sockets, its process, its log and that one's index."""
 _BASE = 64
 _PR_GET_CHILD_SUBREAPER = 37
 _SANE_WATCHES = 8192

@@ -38,7 +38,7 @@ class Reason(StrEnum):
 class Spawn:
     """Start a worker of `queue` in a free slot; the engine assigns the generation.
 
-    `attempt` counts the failures in a row before it: 0 begins a new count. `parked`: it takes no jobs before it is told.
+    `attempt` counts the failures in a row before it: 0 begins a new count. `parked`: it takes no jobs until it is told.
     """
 
     worker: WorkerId

@@ -41,8 +41,8 @@ def farewell(state: Starting | Running, report: Report | None, now: float) -> Go
     assert report is not None
     if state.parked is None:
         # What it has answered to the word before must not be taken for the answer to the next one.
-        heard = state.resumed is None or not report.parked or state.resumed + ANSWERS_WITHIN <= now
-        return Tell() if heard else Wait(state.resumed + ANSWERS_WITHIN)
+        answers_by = (state.resumed or 0.0) + ANSWERS_WITHIN
+        return Wait(answers_by) if report.parked and state.resumed is not None and now < answers_by else Tell()
     if report.parked:
         return Go() if report.idle else Wait(None)
     late = state.parked + ANSWERS_WITHIN
