@@ -24,12 +24,11 @@ USER = "postgres"
 
 def installed() -> Path:
     """The folder of its programs. Where they are missing the test is skipped on a person's machine, and fails in CI."""
-    found = [Path(path).parent for path in (shutil.which("initdb"),) if path is not None]
     # Debian has only the programs of clients in PATH.
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
-    for folder in reversed(found):
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
+    of_debian = [str(folder) for folder in Path("/usr/lib/postgresql").glob("*/bin")]
+    found = shutil.which("initdb") or shutil.which("initdb", path=os.pathsep.join(sorted(of_debian, reverse=True)))
+    if found is not None:
+        return Path(found).resolve().parent
     if os.environ.get("CI") == "true":
         pytest.fail(MISSING)
     pytest.skip(MISSING)

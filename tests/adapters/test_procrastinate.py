@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.pausing import pause_and_resume
 from tests.adapters.postgres import postgres
 from tests.adapters.trial import crew, stand, wait
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
+COMMAND = "procrastinate --app=procrastinate_jobs.app worker"
 SCHEMA = """
 from procrastinate_jobs import app
 with app.open():
@@ -36,15 +38,13 @@ with app.open():
 
 
 def test_every_job_is_done_once(tmp_path: Path) -> None:
-    command = "procrastinate --app=procrastinate_jobs.app worker"
-    with postgres() as found, crew(tmp_path, command, {"POSTGRES": found}) as made:
+    with postgres() as found, crew(tmp_path, COMMAND, {"POSTGRES": found}) as made:
         made.python(SCHEMA)
         stand(made, lambda first, last: made.python(SEND, str(first), str(last)))
 
 
 def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
-    command = "procrastinate --app=procrastinate_jobs.app worker"
-    with postgres() as found, crew(tmp_path, command, {"POSTGRES": found}) as made:
+    with postgres() as found, crew(tmp_path, COMMAND, {"POSTGRES": found}) as made:
         made.python(SCHEMA)
         made.write(1, 1)
         made.procq("up", "-d", "--wait")
@@ -52,3 +52,9 @@ def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
         wait("three jobs", lambda: made.queue().jobs == 3, made)
         said = made.queue()
         assert (said.busy, said.jobs_failed, said.jobs_retried) == (0, 2, 0), made.output()
+
+
+def test_a_paused_queue_rests_and_goes_on(tmp_path: Path) -> None:
+    with postgres() as found, crew(tmp_path, COMMAND, {"POSTGRES": found}) as made:
+        made.python(SCHEMA)
+        pause_and_resume(made, lambda first, last: made.python(SEND, str(first), str(last)))

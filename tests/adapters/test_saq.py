@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.pausing import pause_and_resume
 from tests.adapters.trial import crew, stand, wait
 from tests.examples.redis_server import redis_server
 
@@ -65,3 +66,10 @@ def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
             wait("four jobs", lambda: made.queue().jobs == 4, made)
             said = made.queue()
             assert (said.busy, said.jobs_failed, said.jobs_retried) == (0, 3, 0), made.output()
+
+
+def test_a_paused_queue_rests_and_goes_on(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis") as url:
+        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+        with crew(tmp_path, "saq saq_jobs.settings", environment) as made:
+            pause_and_resume(made, lambda first, last: made.python(SEND, str(first), str(last)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.pausing import pause_and_resume
 from tests.adapters.trial import crew, stand, wait
 from tests.examples.redis_server import redis_server
 
@@ -45,24 +46,33 @@ async def send():
 
 asyncio.run(send())
 """
-COMMAND = "taskiq worker --receiver procq.worker.taskiq:Receiver --max-async-tasks 2 --max-prefetch 1"
+COMMAND = "taskiq worker --receiver procq.worker.taskiq:Receiver --max-prefetch 1 --max-async-tasks"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_job_is_done_once(tmp_path: Path, processes: int) -> None:
     with redis_server(tmp_path / "redis") as url:
         environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
-        with crew(tmp_path, f"{COMMAND} --workers {processes} taskiq_jobs:broker", environment) as made:
+        with crew(
+            tmp_path, f"{COMMAND} {2 // processes} --workers {processes} taskiq_jobs:broker", environment
+        ) as made:
             stand(made, lambda first, last: made.python(SEND, str(first), str(last)))
 
 
 def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
     with redis_server(tmp_path / "redis") as url:
         environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
-        with crew(tmp_path, f"{COMMAND} --workers 1 taskiq_jobs:broker", environment) as made:
+        with crew(tmp_path, f"{COMMAND} 2 --workers 1 taskiq_jobs:broker", environment) as made:
             made.write(1, 1)
             made.procq("up", "-d", "--wait")
             made.python(ODD)
             wait("six attempts", lambda: made.queue().jobs == 6, made)
             said = made.queue()
             assert (said.busy, said.jobs_failed, said.jobs_retried) == (0, 2, 1), made.output()
+
+
+def test_a_paused_queue_rests_and_goes_on(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis") as url:
+        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+        with crew(tmp_path, f"{COMMAND} 2 --workers 1 taskiq_jobs:broker", environment) as made:
+            pause_and_resume(made, lambda first, last: made.python(SEND, str(first), str(last)))

@@ -44,8 +44,13 @@ class Gate:
 
     def _listen(self) -> None:
         worker.can_park(lambda: self._call(self._shut), lambda: self._call(self._reopen), self._count)
+        # It may have been shut with that, too early to be said.
+        self._look()
 
     def _call(self, what: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            what()
+            return
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(what)
 

@@ -61,7 +61,7 @@ class Worker(arq.worker.Worker):
     _gate: Gate | None = None
 
     async def start_jobs(self, job_ids: Sequence[bytes]) -> None:
-        """Arq calls it with jobs that it may take, first when it has seen that Redis is there."""
+        """Takes those of these jobs that are still there. The first call comes when arq has found its Redis."""
         gate = self._gate or self._begin()
         for job_id in job_ids:
             if not gate.is_open or self.job_counter >= self.max_jobs:
@@ -76,7 +76,7 @@ class Worker(arq.worker.Worker):
         return gate
 
     def run_job(self, job_id: str, score: int) -> Coroutine[Any, Any, None]:
-        """Arq calls it, and makes a task of what it returns, as soon as the job is its own."""
+        """Begins a job as soon as it was taken: arq makes a task of what this returns."""
         if self._gate is None:
             own: Coroutine[Any, Any, None] = super().run_job(job_id, score)
             return own

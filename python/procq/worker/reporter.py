@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from procq.worker.counting import Counts, Job
 from procq.worker.link import Link
@@ -58,14 +59,19 @@ class Reporter:
 
     def listen(self, park: Callable[[], None], resume: Callable[[], None], waiting: Callable[[], int] | None) -> None:
         """From now on this process can be told to take no more jobs: see `procq.worker.can_park`."""
+        with self._lock:
+            self._waiting, self._parked = waiting, False
         if self._starts_parked:
             park()
         with self._lock:
-            self._waiting = waiting
-            self._parked = False
             if (link := self._connected()) is not None:
-                link.listen({"PARK": park, "RESUME": resume})
+                link.listen({"PARK": park, "RESUME": partial(self._resume, resume)})
             self._tell()
+
+    def _resume(self, resume: Callable[[], None]) -> None:
+        # A child that is forked from here on does not start parked.
+        self._starts_parked = False
+        resume()
 
     def parked(self, yes: bool) -> None:
         """Says that it takes no more jobs, or takes some again."""

@@ -13,7 +13,7 @@ import procq.worker.arq
 
 procq.worker.arq.install()
 
-TAKES = 0.2  # seconds: jobs are to be left when workers are replaced
+TAKES = 0.4  # seconds: jobs are to be left when workers are replaced
 
 
 async def work(ctx, job: int) -> None:

@@ -12,7 +12,7 @@ import procq.worker.procrastinate
 
 procq.worker.procrastinate.install()
 
-TAKES = 0.2  # seconds: jobs are to be left when workers are replaced
+TAKES = 0.4  # seconds: jobs are to be left when workers are replaced
 app = App(
     connector=PsycopgConnector(conninfo=os.environ["POSTGRES"]),
     worker_defaults={"concurrency": 3, "fetch_job_polling_interval": 0.5},

@@ -13,7 +13,7 @@ import procq.worker.saq
 
 procq.worker.saq.install()
 
-TAKES = 0.2  # seconds: jobs are to be left when workers are replaced
+TAKES = 0.4  # seconds: jobs are to be left when workers are replaced
 queue = RedisQueue(Redis.from_url(f"unix://{os.environ['REDIS_SOCKET']}"))
 
 

@@ -11,7 +11,7 @@ from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends
 from taskiq.exceptions import NoResultError
 from taskiq_redis import ListQueueBroker
 
-TAKES = 0.2  # seconds: jobs are to be left when workers are replaced
+TAKES = 0.4  # seconds: jobs are to be left when workers are replaced
 broker = ListQueueBroker(f"unix://{os.environ['REDIS_SOCKET']}").with_middlewares(SimpleRetryMiddleware())
 
 

@@ -246,7 +246,7 @@ impl Keeper {
     fn heed_listener(&mut self, generation: u64, sender: i32, ear: &[u8], parked: bool) {
         let Some(hearing) = self.workers.get_mut(&generation).map(|worker| &mut worker.hearing) else { return };
         let told = hearing.told_to_park.is_some();
-        if hearing.report.listens(sender, ear) && told != parked {
+        if hearing.report.listens(sender, ear, parked) && told != parked {
             if let Some(socket) = &hearing.socket {
                 socket.tell(ear, if told { PARK } else { RESUME });
             }

@@ -102,6 +102,8 @@ struct Part {
     /// Whether it takes no more jobs, and where it listens.
     parked: Option<bool>,
     ear: Vec<u8>,
+    /// What of it was heard last.
+    heard: Option<bool>,
     /// Until its end is seen. None of the leader: its end is that of all.
     process: Option<Child>,
     ended: bool,
@@ -213,13 +215,12 @@ impl Report {
         said.flatten().reduce(|all, each| all && each)
     }
 
-    /// Where a process listens that can be told to take no more jobs. True where that was not known.
-    pub fn listens(&mut self, sender: i32, ear: &[u8]) -> bool {
-        let Some(part) = self.parts.get_mut(&sender).filter(|part| !part.ended && part.ear != ear) else {
-            return false;
-        };
-        part.ear = ear.to_owned();
-        true
+    /// Where a process listens that can be told to take no more jobs, and whether it takes some. True where either is new.
+    pub fn listens(&mut self, sender: i32, ear: &[u8], parked: bool) -> bool {
+        let Some(part) = self.parts.get_mut(&sender).filter(|part| !part.ended) else { return false };
+        let known = part.heard == Some(parked) && part.ear == ear;
+        (part.heard, part.ear) = (Some(parked), ear.to_owned());
+        !known
     }
 
     /// All places where something listens.
@@ -331,7 +332,7 @@ impl Report {
         let SavedReport { status, parked, whole, parts, past, news, told } = saved;
         let part = |SavedPart { pid, work, parked, ear, process, ended }| {
             let process = process.map(|process| Child::restore(process, inherited));
-            (pid, Part { work, parked, ear, process, ended })
+            (pid, Part { work, parked, ear, heard: parked, process, ended })
         };
         Report {
             status,
@@ -504,8 +505,9 @@ mod tests {
         assert_eq!(report.parked(), Some(true));
         report.take(&own("X_PROCQ_PARKED=0"), second.pid(), false, 0);
         assert_eq!(report.parked(), Some(false));
-        assert!(report.listens(second.pid(), b"2") && !report.listens(second.pid(), b"2"));
-        assert!(report.listens(first.pid(), b"1"));
+        assert!(report.listens(second.pid(), b"2", false) && !report.listens(second.pid(), b"2", false));
+        assert!(report.listens(second.pid(), b"2", true), "it has changed");
+        assert!(report.listens(first.pid(), b"1", true));
         assert_eq!(report.ears().count(), 2);
         report.part_ended(second.pid());
         assert_eq!((report.parked(), report.ears().next()), (Some(true), Some(&b"1"[..])));

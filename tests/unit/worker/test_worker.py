@@ -1,0 +1,183 @@
+"""`procq.worker` against a socket of our own: what is said, when, and by whom."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procq.worker.counting import BOUNDS, Counts, Job, label_of
+from procq.worker.reporter import Reporter
+from tests.process.support.waiting import until
+
+PACKAGE = Path(__file__).resolve().parents[3] / "python"
+
+
+class Listener:
+    """In the place of a keeper."""
+
+    def __init__(self, name: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(f"\0{name}")
+        self.socket.settimeout(5)
+        self.environ = {"NOTIFY_SOCKET": f"@{name}", "PROCQ_WORKER_ID": "emails.1"}
+        self.sender = b""
+
+    def hear(self) -> dict[str, str]:
+        text, self.sender = self.socket.recvfrom(4096)
+        return dict(line.split("=", 1) for line in text.decode().splitlines())
+
+    def all(self) -> list[dict[str, str]]:
+        """What is there at the moment."""
+        self.socket.setblocking(False)
+        found = []
+        try:
+            while True:
+                found.append(self.hear())
+        except BlockingIOError:
+            return found
+        finally:
+            self.socket.settimeout(5)
+
+    def say(self, word: str) -> None:
+        self.socket.sendto(f"{word}\n".encode(), self.sender)
+
+
+@pytest.fixture
+def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
+    made = Listener(f"procq-test-{os.getpid()}-{abs(hash(request.node.name))}")
+    yield made
+    made.socket.close()
+
+
+def nothing() -> None:
+    """Is done."""
+
+
+def test_a_job_is_told_of_at_its_start_and_at_its_end(listener: Listener) -> None:
+    reporter = Reporter(listener.environ)
+    job = reporter.begin("7 mail")
+    assert listener.hear() == {"X_PROCQ_BUSY": "1", "X_PROCQ_JOB": "7 mail", "X_PROCQ_SCOPE": "process"}
+    reporter.end(job, failed=True)
+    said = listener.hear()
+    numbers = {name: said[f"X_PROCQ_{name}"] for name in ("JOBS", "FAILED", "RETRIED", "BUSY", "JOB", "SCOPE")}
+    assert numbers == {"JOBS": "1", "FAILED": "1", "RETRIED": "0", "BUSY": "0", "JOB": "", "SCOPE": "process"}
+    assert sum(map(int, said["X_PROCQ_TOOK"].split(","))) == 1
+    reporter.end(job)
+    assert listener.all() == [], "it ends once"
+
+
+@pytest.mark.parametrize("missing", ["NOTIFY_SOCKET", "PROCQ_WORKER_ID"])
+def test_outside_procq_nothing_is_said(listener: Listener, missing: str) -> None:
+    reporter = Reporter({name: value for name, value in listener.environ.items() if name != missing})
+    reporter.end(reporter.begin("1"))
+    reporter.say("READY=1")
+    reporter.listen(nothing, nothing, None)
+    assert not reporter.heard and listener.all() == []
+
+
+def test_where_nobody_listens_nothing_happens() -> None:
+    reporter = Reporter({"NOTIFY_SOCKET": "@procq-test-nobody", "PROCQ_WORKER_ID": "emails.1"})
+    reporter.end(reporter.begin("1"))
+    assert not reporter.heard
+
+
+def test_what_finds_no_room_is_said_as_soon_as_there_is_some(listener: Listener) -> None:
+    reporter = Reporter(listener.environ)
+    for number in range(2_000):
+        reporter.end(reporter.begin(str(number)))
+    assert len(listener.all()) < 2_000, "no job has waited for room"
+    until(lambda: any(said.get("X_PROCQ_JOBS") == "2000" for said in listener.all()), "the right total")
+
+
+def test_it_can_be_told_to_park_and_to_resume(listener: Listener) -> None:
+    reporter = Reporter(listener.environ)
+    heard: list[str] = []
+    waiting = 3
+    reporter.listen(lambda: heard.append("park"), lambda: heard.append("resume"), lambda: waiting)
+    said = listener.hear()
+    assert (said["X_PROCQ_PARKED"], said["X_PROCQ_BUSY"]) == ("0", "3")
+    listener.say("PARK")
+    until(lambda: heard == ["park"], "the word to be heard")
+    reporter.parked(True)
+    assert listener.hear()["X_PROCQ_PARKED"] == "1"
+    reporter.parked(True)
+    waiting = 0
+    reporter.tell()
+    assert listener.hear()["X_PROCQ_BUSY"] == "0"
+    listener.say("WHAT")
+    listener.say("RESUME")
+    until(lambda: heard == ["park", "resume"], "the other word to be heard")
+
+
+def test_who_starts_parked_says_so_first_and_its_children_do_not_once_it_goes_on(listener: Listener) -> None:
+    reporter = Reporter({**listener.environ, "PROCQ_PARKED": "1"})
+    resumed: list[bool] = []
+    reporter.listen(lambda: reporter.parked(True), lambda: resumed.append(True), None)
+    assert listener.hear()["X_PROCQ_PARKED"] == "1"
+    listener.all()
+    listener.say("RESUME")
+    until(lambda: resumed, "the word to be heard")
+    assert in_a_child(lambda: reporter.listen(lambda: reporter.parked(True), nothing, None)) == 0
+    assert [said["X_PROCQ_PARKED"] for said in listener.all()] == ["0"]
+
+
+def in_a_child(act: Callable[[], object]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_child_counts_for_itself(listener: Listener) -> None:
+    reporter = Reporter(listener.environ)
+    reporter.end(reporter.begin("1"))
+    open_job = reporter.begin("2")
+    listener.all()
+
+    def child() -> None:
+        reporter.end(open_job)
+        reporter.end(reporter.begin("3"))
+
+    assert in_a_child(child) == 0
+    mine = listener.sender
+    said = listener.all()
+    assert [each.get("X_PROCQ_JOBS") for each in said] == [None, "1"] and listener.sender != mine
+    reporter.end(open_job)
+    assert listener.hear()["X_PROCQ_JOBS"] == "2"
+
+
+def test_durations_are_counted_by_a_series_of_bounds() -> None:
+    counts = Counts()
+    for took in (0.0, 0.001, 0.0011, 0.3, 5_000.0, 10_001.0):
+        counts.begin(job := Job("x", 0.0))
+        assert counts.end(job, took)
+    line = next(line for line in counts.total(0).splitlines() if line.startswith("X_PROCQ_TOOK="))
+    found = [int(number) for number in line.partition("=")[2].split(",")]
+    assert len(BOUNDS) + 1 == len(found) == 23
+    assert {place: number for place, number in enumerate(found) if number} == {0: 2, 1: 1, 8: 1, 20: 1, 22: 1}
+
+
+def test_a_label_is_one_line_and_not_long() -> None:
+    assert label_of(7, "send\nX_PROCQ_JOBS=9 mail") == "7 send X_PROCQ_JOBS=9 mail"
+    assert len(label_of("x" * 1_000)) == 200 and label_of(7) == "7"
+
+
+def test_nothing_but_the_standard_library_is_imported() -> None:
+    code = "import sys; import procq.worker; print([name for name in sys.modules if name.startswith('procq')])"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "_core" not in done.stdout and len(done.stdout.split(",")) == 5, done.stdout
