@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.adapters.brokers import rabbitmq_server
 from tests.adapters.trial import BIN, LIBRARIES, PATIENCE, ROOT, Crew, crew, stand, wait
 from tests.examples.redis_server import redis_server
+from tests.process.support.waiting import throughout
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -24,11 +26,21 @@ with celery_jobs.app.producer_pool.acquire() as producer:
     for n in range(first, last + 1):
         celery_jobs.work.apply_async((n,), producer=producer)
 """
+SEND_OTHERS = """
+import celery_jobs
+celery_jobs.work.apply_async((1_000,), countdown=3600)
+celery_jobs.work.apply_async((999,), expires=-1)
+celery_jobs.limited.delay(998)
+celery_jobs.limited.delay(998)
+celery_jobs.work.delay(997)
+"""
 PROGRAMS = {"redis": BIN, "rabbitmq": LIBRARIES}
 """Where Celery is: other libraries beside it want an older client of Redis than Celery bears."""
 
-TAKES = 0.15
+TAKES = 0.12
 """Seconds from one job of a worker to the next: there have to be some left when the workers of a roll-out begin."""
+A_WHILE = 3.0
+"""Seconds in which a worker has a connection again, and has asked on it for a job if it ever does."""
 
 
 @contextmanager
@@ -43,7 +55,7 @@ def workers(scratch: Path, kind: str, options: str, jobs: int) -> Iterator[Crew]
 
 def send(made: Crew, kind: str, code: str, *words: str) -> None:
     environment = {**os.environ, **made.environment, "PYTHONPATH": f"{made.folder}:{ROOT / 'python'}"}
-    command = [PROGRAMS[kind] / "python", "-c", code, *words]
+    command = [str(PROGRAMS[kind] / "python"), "-c", code, *words]
     subprocess.run(command, cwd=made.folder, env=environment, timeout=PATIENCE, check=True)
 
 
@@ -54,3 +66,28 @@ def send(made: Crew, kind: str, code: str, *words: str) -> None:
 def test_every_job_is_done_once(tmp_path: Path, kind: str, options: str, jobs: int) -> None:
     with workers(tmp_path, kind, options, jobs) as made:
         stand(made, lambda first, last: send(made, kind, SEND, str(first), str(last)))
+
+
+def cut(url: str) -> None:
+    """Redis closes all connections but this one."""
+    with Redis(unix_socket_path=url.removeprefix("redis+socket://")) as redis:
+        redis.execute_command("CLIENT", "KILL", "SKIPME", "yes")
+
+
+@pytest.mark.parametrize("options", ["-c 1", "-P solo"])
+def test_what_waits_inside_keeps_nobody_busy(tmp_path: Path, options: str) -> None:
+    with workers(tmp_path, "redis", options, 1) as made:
+        send(made, "redis", SEND_OTHERS)
+        made.write(1, 1)
+        made.procq("up", "-d", "--wait")
+        wait("those that need not wait", lambda: made.finished() == 2, made)
+        wait("an idle worker", lambda: made.queue().busy == 0 and made.queue().jobs == 2, made)
+        made.procq("pause", "work")
+        cut(made.environment["BROKER"])
+        send(made, "redis", SEND, "2", "5")
+        throughout(A_WHILE, lambda: made.finished() == 2, "a pause")
+        made.procq("resume", "work")
+        wait("the others", lambda: made.finished() == 6, made)
+        made.procq("scale", "work=0")
+        wait("nobody", lambda: made.running(0), made)
+        assert not [line for line in made.ends() if "SIGKILL" in line], made.ends()

@@ -4,8 +4,8 @@ It is for the pools prefork, threads and solo, on any broker. The main process o
 
 A worker that is to take no more jobs does those that wait for its pool (`worker_prefetch_multiplier` says how many) and
 is busy until then. What comes to it after that goes back to the broker at once. A job that waits inside the worker for
-its ETA, its countdown or its rate limit does not make it busy: it goes back to the broker when it is due, or, as ever,
-at the stop signal. Only queues with `no_ack` cannot have anything back: what comes from those is done.
+its ETA, its countdown or its rate limit does not make it busy: it goes back when it is due, or, as ever, at the stop
+signal. A worker of a queue with `no_ack` cannot give back what comes to it, and does it.
 
 An attempt counts as retried if its message is to come again: by `retry`, `Reject(requeue=True)`, or because it was not
 acknowledged and its process was lost. One that is revoked while it runs has failed. One that was revoked or had expired
@@ -62,11 +62,10 @@ class _Attempt:
 
     def leave(self) -> None:
         """The pool does not have it, or not any more. If nothing else is known it has failed, or is dropped."""
-        if self._running is not None:
-            self.end(Running.failed)
-        else:
+        if self._running is None:
             self._speaker.waiting.discard(self)
             worker.tell()
+        self.end(Running.failed)
 
 
 class _Speaks:
@@ -76,15 +75,14 @@ class _Speaks:
     procq: _Attempt
 
     def execute_using_pool(self, pool: Any, **options: Any) -> Any:
-        result, left = None, True
+        attempt, result, left = self.procq, None, True
         try:
             result = super().execute_using_pool(pool, **options)  # type: ignore[misc]
             left = result is None and not pool.is_green
         finally:
             if left:  # it was revoked, or done in this very thread
-                self.procq.leave()
+                attempt.leave()
         if isinstance(future := getattr(result, "f", None), Future):
-            attempt = self.procq
             future.add_done_callback(lambda _: attempt.leave())
         return result
 
@@ -136,11 +134,11 @@ class _Speaker(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         """After each connection to the broker, before anything is consumed."""
-        c.task_consumer.consume = partial(self._consume, c.task_consumer.consume)
+        consume = c.task_consumer.consume
+        c.task_consumer.consume = lambda **options: None if self._closed else consume(**options)
         if not self._listens:
             self._listens = True
             worker.can_park(partial(self._park, c, True), partial(self._park, c, False), self._count)
-            self._say()
         elif vars(c.pool).get("flush") is not None:
             # A pool of processes has forgotten what has not begun when the connection was lost. Others have not.
             for attempt in list(self.waiting):
@@ -159,28 +157,21 @@ class _Speaker(bootsteps.StartStopStep):
     def _count(self) -> int:
         return len(self.waiting) - (threading.get_ident() in self._beginning)
 
-    def _say(self, closed: bool | None = None) -> None:
+    def _park(self, c: Any, yes: bool) -> None:
         # Said in the lock: what was taken is in `waiting` by then, and nothing is taken in between.
         with self._lock:
-            self._closed = self._closed if closed is None else closed
-            worker.parked(self._closed)
-
-    def _park(self, c: Any, yes: bool) -> None:
-        self._say(yes)
+            self._closed = yes
+            worker.parked(yes)
         c.call_soon(self._follow, c)
 
     def _follow(self, c: Any) -> None:
-        """In the consumer's own thread, after what that is at. What comes before that is not taken."""
+        """In the consumer's own thread, once that is free. What comes before that is not taken."""
         if c.blueprint.state == bootsteps.RUN and c.connection and c.task_consumer is not None:
             if self._closed:
                 with suppress(Exception):  # the connection is lost, which its loop sees by itself
                     c.task_consumer.cancel()
             else:
                 c.task_consumer.consume()
-
-    def _consume(self, consume: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        if not self._closed:
-            consume(*arguments, **options)
 
     def _is_ready(self, callback: Callable[[Any], Any] | None = None, c: Any = None) -> None:
         if callback is not None:
@@ -202,7 +193,6 @@ class _Speaker(bootsteps.StartStopStep):
         kind = type(request)
         if "procq_kind" not in vars(kind):
             kind.procq_kind = type(kind.__name__, (_Speaks, kind), {"__slots__": ()})
-        request.__class__ = kind.procq_kind
-        request.procq = attempt
+        request.__class__, request.procq = kind.procq_kind, attempt
         self._is_ready()
         return hand_over(request)

@@ -25,3 +25,8 @@ def work(self, job: int) -> None:
         raise self.retry(exc=error, countdown=AGAIN) from error
     time.sleep(float(os.environ["TAKES"]))
     ledger.after(job)
+
+
+@app.task(rate_limit="1/h")
+def limited(job: int) -> None:
+    ledger.run(job)
