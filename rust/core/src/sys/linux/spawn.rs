@@ -312,12 +312,13 @@ impl Spawner {
 
 /// Numbers above those that the child will have, so that putting one in place never overwrites another.
 fn out_of_the_way(report: OwnedFd, extra: &[BorrowedFd<'_>]) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
-    const LOWEST: RawFd = 64;
     if extra.is_empty() {
         return Ok((report, Vec::new()));
     }
-    let report = super::super::duplicate_above(report.as_fd(), LOWEST)?;
-    let extra = extra.iter().map(|fd| super::super::duplicate_above(*fd, LOWEST)).collect::<io::Result<_>>()?;
+    // The streams, the extra ones, the report.
+    let lowest = 3 + extra.len() as RawFd + 1;
+    let report = super::super::duplicate_above(report.as_fd(), lowest)?;
+    let extra = extra.iter().map(|fd| super::super::duplicate_above(*fd, lowest)).collect::<io::Result<_>>()?;
     Ok((report, extra))
 }
 
