@@ -49,11 +49,11 @@ class Adjustment:
     workers: int | None = None
     stopped: bool = False
     stopped_slots: frozenset[int] = frozenset()
-    paused: bool = False
-    paused_slots: frozenset[int] = frozenset()
     restart: Marks = NO_MARKS
     retry: Marks = NO_MARKS
     roll: Marks = NO_MARKS
+    paused: bool = False
+    paused_slots: frozenset[int] = frozenset()
 
 
 PLAIN = Adjustment()

@@ -80,7 +80,7 @@ def test_who_has_left_the_group_is_found_by_its_mark(keeper: Keeper, tmp_path: P
 def test_faults_53_a_frozen_worker_hears_the_signal(keeper: Keeper, tmp_path: Path, tier: int) -> None:
     ledger = tmp_path / "ledger"
     generation, _ = keeper.run(program("job.py", ledger, 0, "j"))
-    read_when_written(ledger)
+    until(lambda: read_when_written(ledger), "the job to begin")
     freeze(group_of(keeper, generation))
     keeper.stop(generation)
     assert keeper.of(generation, "gone")["killed"] == 0

@@ -45,6 +45,7 @@ def test_output_is_a_terminal_that_controls_the_session_and_input_is_none(keeper
     assert found["terminals"] == [False, True, True]
     descriptors = found["descriptors"]
     assert descriptors.pop("0") == "/dev/null"
+    assert descriptors.pop("3").startswith("socket:")
     assert sorted(descriptors) == ["1", "2"]
     assert descriptors["1"] == descriptors["2"]
     assert descriptors["1"].startswith("/dev/pts/")

@@ -54,7 +54,7 @@ def test_faults_31_a_worker_is_that_user_and_nobody_else(keeper: Keeper, folder:
     assert found["capabilities"] == {"CapInh": 0, "CapPrm": 0, "CapEff": 0}
     assert found["regained"] == [False] * 6
     assert found["session"] == found["group"] == found["pid"]
-    assert sorted(found["descriptors"]) == ["0", "1", "2"]
+    assert sorted(found["descriptors"]) == ["0", "1", "2", "3"]
 
 
 @needs_root

@@ -83,6 +83,7 @@ def test_spawn() -> None:
         "user": None,
         "limits": [],
         "tty": False,
+        "parked": False,
         "stop": {"signal": 2, "to": "leader", "grace": 1500},
         "wave": 0,
         "log": {"path": b"/log/emails/2.log", "format": "text", "rotate": None, "keep": 5, **PLAIN_FILE},
