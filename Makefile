@@ -20,10 +20,10 @@ develop = env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv PIP_CONSTRAINT=$(LOCK)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test checks build lint fmt bench soak chaos vm fuzz docs lock clean tools
+.PHONY: help demo test checks build lint fmt bench soak adapters chaos vm fuzz docs lock clean tools
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: tools .venv/.demo  ## build, then run examples/quickstart in a scratch folder
 	@echo "building the extension (the first time takes a minute or two) …"
@@ -31,7 +31,7 @@ demo: tools .venv/.demo  ## build, then run examples/quickstart in a scratch fol
 	@exec scripts/demo
 
 test: PROFILE = release
-test: build .venv-adapters/.done checks  ## build for release, then every check that CI runs
+test: build checks  ## build for release, then every check that CI runs
 
 # Cheapest failures first; pytest last, so that its verdict closes the output. Most tests wait: more of them at once than
 # there are processors.
@@ -71,6 +71,10 @@ soak: build  ## the long trials: hundreds of kills, 100,000 spawns (TIMES=50 for
 vm: PROFILE = release
 vm: build  ## the trials that need another kernel, systemd and cgroups, in a virtual machine (as root; SUITE=trixie)
 	$(BIN)/python -m tests.vm.run --suite $(SUITE)
+
+adapters: PROFILE = release
+adapters: build .venv-adapters/.done  ## workers of Celery, RQ and others on their brokers, a thousand jobs each
+	$(BIN)/pytest tests/adapters -m adapters --timeout 600
 
 chaos: PROFILE = release
 chaos: build  ## random deaths, edits and commands under a checker (MINUTES=60, SEED=… to repeat one)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class Crew:
     command: str
     environment: dict[str, str]
     more: str = ""
+    run: str = ""
+    """Where its sockets are: names of sockets must not be long."""
 
     def write(self, workers: int, generation: int) -> None:
         """The manifest; another `generation` is another environment, which rolls out."""
@@ -53,7 +56,7 @@ queues:
 
     def procq(self, *words: str) -> str:
         """What a command says; fails where it does."""
-        environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.folder), "XDG_STATE_HOME": str(self.folder)}
+        environment = {**os.environ, "XDG_RUNTIME_DIR": self.run, "XDG_STATE_HOME": str(self.folder)}
         done = subprocess.run(
             [BIN / "procq", *words],
             cwd=self.folder,
@@ -132,18 +135,20 @@ def crew(scratch: Path, command: str, environment: dict[str, str], more: str = "
     folder = scratch / "crew"
     shutil.copytree(APPS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     folder.chmod(0o700)
-    made = Crew(folder, command, environment, more)
+    run = tempfile.mkdtemp(prefix="procq-")
+    made = Crew(folder, command, environment, more, run)
     try:
         yield made
     finally:
         subprocess.run(
             [BIN / "procq", "down", "--now"],
             cwd=folder,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder)},
+            env={**os.environ, "XDG_RUNTIME_DIR": run, "XDG_STATE_HOME": str(folder)},
             capture_output=True,
             timeout=PATIENCE,
             check=False,
         )
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def wait(for_what: str, holds: Callable[[], object], crew: Crew) -> None:
