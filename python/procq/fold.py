@@ -281,13 +281,10 @@ class Slots:
     def note(self, said: LogProblem) -> None:
         """Remembers a trouble with a log file until that ends; not that of a worker which is forgotten."""
         slot = said.worker.slot
-        state = self.workers.get(slot)
-        match said:
-            case LogProblem(_, path, number, dropped, failure):
-                if number and state is not None:
-                    self.trouble[slot, failure] = LogTrouble(path, number, dropped, failure)
-                else:
-                    self.trouble.pop((slot, failure), None)
+        if said.errno and slot in self.workers:
+            self.trouble[slot, said.failure] = LogTrouble(said.path, said.errno, said.dropped, said.failure)
+        else:
+            self.trouble.pop((slot, said.failure), None)
 
     def _forget_troubles(self, slot: int) -> None:
         for key in [key for key in self.trouble if key[0] == slot]:

@@ -230,13 +230,10 @@ def resume(intent: Intent, targets: Iterable[Target]) -> Intent:
     for target in targets:
         name, slot = _split(intent, target)
         old = intent.adjustment(name)
-        if slot is None:
-            new = replace(old, paused=False, paused_slots=frozenset())
-        elif old.paused:
+        if slot is not None and old.paused:
             raise ValueError(f"{name} is paused as a whole: resume {name}")
-        else:
-            new = replace(old, paused_slots=old.paused_slots - {slot})
-        intent = _adjust(intent, name, new)
+        left = frozenset[int]() if slot is None else old.paused_slots - {slot}
+        intent = _adjust(intent, name, replace(old, paused=False, paused_slots=left))
     return intent
 
 

@@ -67,7 +67,7 @@ def _become(argv: list[str]) -> None:
 def _written(argv: list[str], workers: int) -> str:
     """Writes the manifest of the current directory, and returns where it is."""
     here = os.getcwd()
-    folder = os.path.join(state_root(os.environ), "work", key_of(here, "", None))
+    folder = os.path.join(state_root(os.environ), "commands", key_of(here, "", None))
     private_directory(folder)
     path = os.path.join(folder, "procq.yaml")
     text = f"""\
