@@ -73,7 +73,7 @@ vm: build  ## the trials that need another kernel, systemd and cgroups, in a vir
 	$(BIN)/python -m tests.vm.run --suite $(SUITE)
 
 adapters: PROFILE = release
-adapters: build .venv-adapters/.done  ## workers of Celery, RQ and others on their brokers, a thousand jobs each
+adapters: build .venv-libraries/.done .venv-arq/.done  ## workers of Celery, RQ and others on their brokers, a thousand jobs each
 	$(BIN)/pytest tests/adapters -m adapters --timeout 600
 
 chaos: PROFILE = release
@@ -90,7 +90,7 @@ lock: tools  ## write requirements-dev.lock anew from pyproject.toml
 	scripts/lock $(LOCK)
 
 clean:  ## remove everything that was built
-	rm -rf .venv .venv-adapters target dist python/procq/*.so .*_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-libraries .venv-arq target dist python/procq/*.so .*_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 tools:
@@ -102,10 +102,10 @@ tools:
 	@$(BIN)/pip install --quiet --constraint $(LOCK) maturin --requirement examples/quickstart/requirements.txt
 	@touch $@
 
-# The libraries that procq has adapters for, apart from procq's own: what they depend on does not fit together with it.
-.venv-adapters/.done: tests/adapters/requirements.lock | tools
-	@python=$$(scripts/prerequisites) && "$$python" -m venv .venv-adapters
-	.venv-adapters/bin/pip install --quiet --requirement tests/adapters/requirements.lock
+# The libraries that procq has adapters for, apart from procq's own. arq wants an older client of Redis than the others.
+.venv-%/.done: tests/adapters/%.lock | tools
+	@python=$$(scripts/prerequisites) && "$$python" -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $<
 	@touch $@
 
 .venv/.dev: .venv/.demo

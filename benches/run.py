@@ -3,6 +3,7 @@
 benches/run.py                 all benchmarks, a table each
 benches/run.py crash output    these
 benches/peers.sh               other process managers, installed for that, beside procq
+benches/run.py adapters        what an adapter costs a job (ADAPTER=Huey for one of them; after `make adapters`)
 benches/run.py --gate          the limit that CI holds: exits 1 when one worker takes too long to start
 benches/run.py --save FILE     writes the tables there as well
 """
@@ -21,8 +22,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent.parent)]
 
 BENCHES = ("spawn", "start", "scale", "manifest", "plan", "crash", "stop", "memory", "cpu", "output", "status")
-PEERS = "peers"
-"""Only when asked for, and of use only where `benches/peers.sh` has been."""
+APART = ("peers", "adapters")
+"""Only when asked for: they need more than procq's own environment."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--gate", action="store_true", help="only the limit that CI holds")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the tables to a file too")
     options = parser.parse_args(arguments)
-    if unknown := [name for name in options.benches if name not in (*BENCHES, PEERS)]:
+    if unknown := [name for name in options.benches if name not in (*BENCHES, *APART)]:
         parser.error(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHES)}")
     if options.gate:
         return _gate()

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _BUSY = 503
 _OTHER_VERSION = "Is it a procq of another version?"
+_TICK: dict[str, Any] = {"t": "tick"}
 _NOT_THERE = {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}
 
 
@@ -260,15 +261,18 @@ class Client:
         raise NotRunning(f"{self._project.name} is just ending")
 
     def stop(self, fast: bool = False) -> Iterator[Progress | Stopped]:
-        """Stops everything, the keeper included. `fast` kills instead of asking."""
-        done = False
-        for reply in self._ask({"t": "stop", "fast": fast, "who": f"uid {os.getuid()}, pid {os.getpid()}"}):
-            match reply:
-                case {"t": "progress"}:
-                    left = max(0.0, (reply["deadline"] - time.monotonic_ns()) / 1e9)
-                    yield Progress(reply["alive"], reply["total"], left)
+        """Stops everything, the keeper included; says how far it is at each change, and each second.
+
+        `fast` kills instead of asking.
+        """
+        done, progress = False, _TICK
+        for reply in self._ask({"t": "stop", "fast": fast, "who": f"uid {os.getuid()}, pid {os.getpid()}"}, tick=1.0):
+            match progress if reply is _TICK else reply:
+                case {"t": "progress"} as progress:
+                    left = max(0.0, (progress["deadline"] - time.monotonic_ns()) / 1e9)
+                    yield Progress(progress["alive"], progress["total"], left)
                 case {"t": "stopped"}:
-                    done = True
+                    done, progress = True, _TICK
                     yield Stopped(reply["killed"])
         if not done:
             raise ProcqError(
@@ -312,7 +316,10 @@ class Client:
                         return
                     yield TailEnd()
 
-    def _ask(self, request: Mapping[str, Any], timeout: float | None = None) -> Iterator[dict[str, Any]]:
+    def _ask(
+        self, request: Mapping[str, Any], timeout: float | None = None, tick: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The answers to a request. Where there is none for `tick` seconds that is told; for `timeout`, an error."""
         from procq.core import Link
 
         link: Link = Link(self._connect(self._project.keeper_socket).detach(), "client")
@@ -321,7 +328,11 @@ class Client:
             waiter = select.poll()
             waiter.register(link.fileno(), select.POLLIN)
             while True:
-                if not waiter.poll(None if timeout is None else timeout * 1000):
+                patience = timeout if tick is None else tick
+                if not waiter.poll(None if patience is None else patience * 1000):
+                    if tick is not None:
+                        yield _TICK
+                        continue
                     raise ProcqError(
                         f"the keeper of {self._project.name} has not answered for {timeout:g} s",
                         hint="It may be stopped (SIGSTOP) or the machine overloaded; workers are not affected.",

@@ -60,7 +60,7 @@ def describe(event: Event, life: Life = UNKNOWN) -> Description | None:
             lived = "" if life.seconds is None else f" after {duration(life.seconds)}"
             why = f": {ending(status, True, life.fault, life.limit)}" if life.fault or life.limit else ""
             kind = "left" if life.asked and not life.fault else "exited"
-            return Description(kind, f"{ending(status, life.asked)}{lived}{why}", worker)
+            return Description(kind, f"{ending(status, life.asked)}{lived}{why}{_work(life)}", worker)
         case Gone(worker, _, killed, _) if killed:
             return Description("killed", f"{count(killed, 'process', 'processes')} had to be killed", worker)
         case Refused(worker, _, why, _):
@@ -69,6 +69,19 @@ def describe(event: Event, life: Life = UNKNOWN) -> Description | None:
             return Description("log_trouble", str(LogTrouble(path, errno, dropped, failure)), worker)
         case _:
             return _describe_finding(event)
+
+
+def _work(life: Life) -> str:
+    """What it had done when it ended, and what it was at: that is not finished."""
+    if life.report is None:
+        return ""
+    done, busy = life.report.work, life.report.busy or 0
+    parts = [] if done.jobs is None else [count(done.jobs, "job") + (f" ({done.failed} failed)" if done.failed else "")]
+    if busy:
+        of = "" if life.at_job is None else f" for {duration(life.at_job)}"
+        job = life.report.job or count(busy, "job")
+        parts.append(f"interrupted at {job}{of}" + (f" and {busy - 1} more" if life.report.job and busy > 1 else ""))
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def _describe_finding(event: Event) -> Description | None:

@@ -12,7 +12,7 @@ from procq.endings import ExitStatus, SpawnFailure, ending
 from procq.events import Attached, Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
-from procq.state import Draining, Ended, WorkerState
+from procq.state import NO_JOBS, Draining, Ended, Report, WorkerState
 from procq.wire import EventView
 
 LENGTH = 2_000
@@ -66,7 +66,7 @@ class History:
                 self._ends.pop(worker, None)
         described = describe(event, life)
         if described is not None:
-            self.note(described.kind, described.text, described.worker, described.queue)
+            self.note(described.kind, described.text, described.worker, described.queue, life.report)
 
     def _learn(self, worker: WorkerId, state: WorkerState) -> None:
         """An end that came while nobody was there to be told, or whose event was lost."""
@@ -79,8 +79,16 @@ class History:
             case SpawnFailure() as failure:
                 self.record(SpawnFailed(worker, state.generation, failure, end.at), life)
 
-    def note(self, kind: str, text: str, worker: WorkerId | None = None, queue: str | None = None) -> None:
-        """Remembers something that is not an event of the engine."""
+    def note(
+        self,
+        kind: str,
+        text: str,
+        worker: WorkerId | None = None,
+        queue: str | None = None,
+        report: Report | None = None,
+    ) -> None:
+        """Remembers something that is not an event of the engine; `report` is the last one of a worker that ended."""
+        work = NO_JOBS if report is None else report.work
         self._events.append(
             EventView(
                 id=self._next,
@@ -89,6 +97,9 @@ class History:
                 text=text,
                 queue=worker.queue if worker else queue,
                 worker=str(worker) if worker else None,
+                jobs=work.jobs,
+                jobs_failed=work.failed,
+                job=None if report is None or report.idle else report.job or None,
             )
         )
         self._next += 1

@@ -63,6 +63,15 @@ def percent(cores: float) -> str:
     return f"{cores * 100:.0f}%"
 
 
+def rate(each_second: float) -> str:
+    """How often: `12/s`, `0.4/s`, `3/min`, `2/h`; `0/s` is never."""
+    for factor, unit in ((1, "s"), (60, "min"), (3600, "h")):
+        often = each_second * factor
+        if often >= 0.995 or not often:
+            return f"{often:,.0f}/{unit}" if often >= 9.95 or often == round(often) else f"{often:.1f}/{unit}"
+    return "<1/h"
+
+
 def duration(seconds: float) -> str:
     """A length of time in at most two units: `41 ms`, `12 s`, `3m 4s`, `3d 4h`."""
     if seconds < 0.9995:

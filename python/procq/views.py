@@ -15,6 +15,7 @@ from procq.intent import DesiredQueue, desired_queue
 from procq.jobs import total
 from procq.meter import Load
 from procq.model import Queue, WorkerId
+from procq.pace import NO_PACE, Pace
 from procq.plan import rollout
 from procq.plan.crew import is_wanted, places
 from procq.plan.readiness import unready
@@ -60,6 +61,7 @@ class About:
     loads: Mapping[WorkerId, Load] = field(default_factory=dict)
     last_exits: Mapping[WorkerId, str] = field(default_factory=dict)
     restarts: Mapping[WorkerId, int] = field(default_factory=dict)
+    paces: Mapping[str, Pace] = field(default_factory=dict)
 
 
 def queue_names(view: StateView) -> list[str]:
@@ -118,6 +120,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         restarts=view.restarts.get(name, 0),
         paused=desired is not None and desired.adjustment.paused,
         **_work(observed),
+        **_pace(about.paces.get(name, NO_PACE)),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
         problem=halted
@@ -145,6 +148,10 @@ def _work(observed: QueueState) -> dict[str, Any]:
         "job_durations": done.took,
         "busy": sum(busy) if busy else None,
     }
+
+
+def _pace(pace: Pace) -> dict[str, Any]:
+    return {"throughput": pace.throughput, "busy_share": pace.busy_share}
 
 
 def _surroundings(queue: Queue) -> dict[str, Any]:
@@ -186,6 +193,7 @@ def worker_view(
         jobs_failed=report.work.failed,
         jobs_retried=report.work.retried,
         job_seconds=report.work.seconds,
+        job_durations=report.work.took,
         busy=report.busy,
         job=report.job or None,
         job_for=None if report.since is None else max(0.0, now - report.since),

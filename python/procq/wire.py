@@ -73,6 +73,8 @@ class WorkerView:
     """For how many seconds it has been at that."""
     paused: bool | None = None
     """Whether it takes no more jobs; None of one that cannot be told not to."""
+    job_durations: tuple[int, ...] = ()
+    """How many took up to 1, 2, 5, 10, 20, 50 … 10,000,000 milliseconds, and longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,10 @@ class QueueView:
     busy: int | None = None
     paused: bool = False
     """Whether somebody has paused it."""
+    throughput: float | None = None
+    """Jobs a second over the last minute, however they ended; None while nothing counts them."""
+    busy_share: float | None = None
+    """How much of the time of its workers jobs have taken in the last minute: 1.0 is all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,11 @@ class EventView:
     text: str
     queue: str | None = None
     worker: str | None = None
+    jobs: int | None = None
+    """At the end of a worker: how many jobs it had done, as far as it has said."""
+    jobs_failed: int | None = None
+    job: str | None = None
+    """And the one that it was at, which is not finished."""
 
 
 @dataclass(frozen=True, slots=True)

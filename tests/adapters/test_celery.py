@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +9,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.adapters.brokers import rabbitmq_server
-from tests.adapters.trial import BIN, LIBRARIES, PATIENCE, ROOT, Crew, crew, stand, wait
-from tests.examples.redis_server import redis_server
+from tests.adapters.trial import Crew, crew, stand, wait
 from tests.process.support.waiting import throughout
+from tests.servers.rabbitmq import rabbitmq_server
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -35,9 +33,6 @@ celery_jobs.limited.delay(998)
 celery_jobs.work.delay(997)
 """
 SEND_LATER = "import celery_jobs; celery_jobs.work.apply_async((6,), countdown=3)"
-PROGRAMS = {"redis": BIN, "rabbitmq": LIBRARIES}
-"""Where Celery is: other libraries beside it want an older client of Redis than Celery bears."""
-
 TAKES = 0.12
 """Seconds from one job of a worker to the next: there have to be some left when the workers of a roll-out begin."""
 A_WHILE = 4.0
@@ -45,19 +40,22 @@ A_WHILE = 4.0
 
 
 @contextmanager
+def broker(scratch: Path, kind: str) -> Iterator[str]:
+    if kind == "redis":
+        with redis_server(scratch / "redis") as socket:
+            yield f"redis+socket://{socket}"
+    else:
+        with rabbitmq_server(scratch / "rabbitmq") as url:
+            yield url
+
+
+@contextmanager
 def workers(scratch: Path, kind: str, options: str, jobs: int, stop: str) -> Iterator[Crew]:
-    broker = redis_server if kind == "redis" else rabbitmq_server
-    command = f"exec {PROGRAMS[kind]}/celery -A celery_jobs worker {options} -l WARNING -n $PROCQ_WORKER_ID@%h"
-    with broker(scratch / kind) as url:
+    command = f"exec celery -A celery_jobs worker {options} -l WARNING -n $PROCQ_WORKER_ID@%h"
+    with broker(scratch, kind) as url:
         environment = {"BROKER": url, "TAKES": f"{TAKES * jobs:g}"}
         with crew(scratch, command, environment, f"    shell: yes\n    stop:\n      signal: {stop}\n") as made:
             yield made
-
-
-def send(made: Crew, kind: str, code: str, *words: str) -> None:
-    environment = {**os.environ, **made.environment, "PYTHONPATH": f"{made.folder}:{ROOT / 'python'}"}
-    command = [str(PROGRAMS[kind] / "python"), "-c", code, *words]
-    subprocess.run(command, cwd=made.folder, env=environment, timeout=PATIENCE, check=True)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +65,7 @@ def send(made: Crew, kind: str, code: str, *words: str) -> None:
 def test_every_job_is_done_once(tmp_path: Path, kind: str, options: str, jobs: int) -> None:
     # At SIGQUIT Celery ends jobs: none is lost only if it comes when there is none.
     with workers(tmp_path, kind, options, jobs, "QUIT") as made:
-        stand(made, lambda first, last: send(made, kind, SEND, str(first), str(last)))
+        stand(made, lambda first, last: made.python(SEND, str(first), str(last)))
 
 
 def cut(url: str) -> None:
@@ -79,17 +77,17 @@ def cut(url: str) -> None:
 @pytest.mark.parametrize("options", ["-c 1", "-P solo"])
 def test_what_waits_inside_keeps_nobody_busy(tmp_path: Path, options: str) -> None:
     with workers(tmp_path, "redis", options, 1, "TERM") as made:
-        send(made, "redis", SEND_OTHERS)
+        made.python(SEND_OTHERS)
         made.write(1, 1)
         made.procq("up", "-d", "--wait")
         wait("those that need not wait", lambda: made.finished() == 2, made)
         wait("an idle worker", lambda: made.queue().busy == 0 and made.queue().jobs == 2, made)
-        send(made, "redis", SEND_LATER)
+        made.python(SEND_LATER)
         made.procq("pause", "work")
         finished = made.finished()
         throughout(A_WHILE, lambda: made.finished() == finished, "a pause")
         cut(made.environment["BROKER"])
-        send(made, "redis", SEND, "2", "5")
+        made.python(SEND, "2", "5")
         throughout(A_WHILE, lambda: made.finished() == finished, "a pause")
         made.procq("resume", "work")
         wait("the others", lambda: made.finished() == 7, made)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.adapters.held import held
 from tests.adapters.trial import Crew, crew, stand, wait
-from tests.examples.redis_server import redis_server
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -41,9 +41,9 @@ RESTS = 2.0  # seconds: longer than any look of a worker
 def broker(scratch: Path, kind: str) -> Iterator[str]:
     if kind == "redis":
         with redis_server(scratch / "redis") as socket:
-            yield f"unix://{socket.removeprefix('redis+socket://')}"
+            yield f"unix://{socket}"
     else:
-        from tests.adapters.brokers import rabbitmq_server
+        from tests.servers.rabbitmq import rabbitmq_server
 
         with rabbitmq_server(scratch / "rabbitmq") as url:
             # Pika has another way to write the virtual host that is called "/".

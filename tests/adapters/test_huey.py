@@ -12,7 +12,7 @@ import pytest
 
 from tests.adapters.held import held
 from tests.adapters.trial import Crew, crew, stand, wait
-from tests.examples.redis_server import redis_server
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -42,7 +42,7 @@ def storage(scratch: Path, kind: str) -> Iterator[str]:
         yield str(scratch / "queue.db")
     else:
         with redis_server(scratch / "redis") as socket:
-            yield f"unix://{socket.removeprefix('redis+socket://')}"
+            yield f"unix://{socket}"
 
 
 @contextmanager

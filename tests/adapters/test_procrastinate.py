@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.pausing import pause_and_resume
-from tests.adapters.postgres import postgres
 from tests.adapters.trial import crew, stand, wait
+from tests.servers.postgres import postgres
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 

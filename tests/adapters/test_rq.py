@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.trial import crew, stand
-from tests.examples.redis_server import redis_server
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -28,7 +28,7 @@ queue.enqueue_many([
 @pytest.mark.parametrize("kind", ["Worker", "SimpleWorker"])
 def test_every_job_is_done_once(tmp_path: Path, kind: str) -> None:
     with redis_server(tmp_path / "redis") as socket:
-        url = f"unix://{socket.removeprefix('redis+socket://')}"
+        url = f"unix://{socket}"
         command = f"rq worker --url {url} --worker-class procq.worker.rq.{kind} work"
         with crew(tmp_path, command, {}) as made:
             stand(made, lambda first, last: made.python(SEND, url, str(first), str(last)))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.adapters.pausing import pause_and_resume
 from tests.adapters.trial import crew, stand, wait
-from tests.examples.redis_server import redis_server
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -50,15 +50,15 @@ asyncio.run(send())
 
 
 def test_every_job_is_done_once(tmp_path: Path) -> None:
-    with redis_server(tmp_path / "redis") as url:
-        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+    with redis_server(tmp_path / "redis") as socket:
+        environment = {"REDIS_SOCKET": str(socket)}
         with crew(tmp_path, "saq saq_jobs.settings", environment) as made:
             stand(made, lambda first, last: made.python(SEND, str(first), str(last)))
 
 
 def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
-    with redis_server(tmp_path / "redis") as url:
-        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+    with redis_server(tmp_path / "redis") as socket:
+        environment = {"REDIS_SOCKET": str(socket)}
         with crew(tmp_path, "saq saq_jobs.settings", environment) as made:
             made.write(1, 1)
             made.procq("up", "-d", "--wait")
@@ -69,7 +69,7 @@ def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
 
 
 def test_a_paused_queue_rests_and_goes_on(tmp_path: Path) -> None:
-    with redis_server(tmp_path / "redis") as url:
-        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+    with redis_server(tmp_path / "redis") as socket:
+        environment = {"REDIS_SOCKET": str(socket)}
         with crew(tmp_path, "saq saq_jobs.settings", environment) as made:
             pause_and_resume(made, lambda first, last: made.python(SEND, str(first), str(last)))

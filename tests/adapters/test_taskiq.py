@@ -8,7 +8,7 @@ import pytest
 
 from tests.adapters.pausing import pause_and_resume
 from tests.adapters.trial import crew, stand, wait
-from tests.examples.redis_server import redis_server
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.adapters, pytest.mark.process]
 
@@ -51,8 +51,8 @@ COMMAND = "taskiq worker --receiver procq.worker.taskiq:Receiver --max-prefetch 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_job_is_done_once(tmp_path: Path, processes: int) -> None:
-    with redis_server(tmp_path / "redis") as url:
-        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+    with redis_server(tmp_path / "redis") as socket:
+        environment = {"REDIS_SOCKET": str(socket)}
         with crew(
             tmp_path, f"{COMMAND} {2 // processes} --workers {processes} taskiq_jobs:broker", environment
         ) as made:
@@ -60,8 +60,8 @@ def test_every_job_is_done_once(tmp_path: Path, processes: int) -> None:
 
 
 def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
-    with redis_server(tmp_path / "redis") as url:
-        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+    with redis_server(tmp_path / "redis") as socket:
+        environment = {"REDIS_SOCKET": str(socket)}
         with crew(tmp_path, f"{COMMAND} 2 --workers 1 taskiq_jobs:broker", environment) as made:
             made.write(1, 1)
             made.procq("up", "-d", "--wait")
@@ -72,7 +72,7 @@ def test_what_cannot_be_done_is_over_too(tmp_path: Path) -> None:
 
 
 def test_a_paused_queue_rests_and_goes_on(tmp_path: Path) -> None:
-    with redis_server(tmp_path / "redis") as url:
-        environment = {"REDIS_SOCKET": url.removeprefix("redis+socket://")}
+    with redis_server(tmp_path / "redis") as socket:
+        environment = {"REDIS_SOCKET": str(socket)}
         with crew(tmp_path, f"{COMMAND} 2 --workers 1 taskiq_jobs:broker", environment) as made:
             pause_and_resume(made, lambda first, last: made.python(SEND, str(first), str(last)))

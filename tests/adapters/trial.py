@@ -21,7 +21,7 @@ from tests.process.support.waiting import until
 ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).parent / "apps"
 BIN = Path(sys.executable).parent
-LIBRARIES = ROOT / ".venv-adapters" / "bin"
+LIBRARIES = ROOT / ".venv-libraries" / "bin"
 """Where the workers' libraries are: apart from procq's own, as at most users."""
 JOBS = 1_000
 PATIENCE = 90.0  # seconds; only ever spent by a test that fails
@@ -37,6 +37,7 @@ class Crew:
     more: str = ""
     run: str = ""
     """Where its sockets are: names of sockets must not be long."""
+    libraries: Path = LIBRARIES
 
     def write(self, workers: int, generation: int) -> None:
         """The manifest; another `generation` is another environment, which rolls out."""
@@ -48,7 +49,7 @@ queues:
     workers: {workers}
     ready: notify
     env:
-      PATH: "{LIBRARIES}:{os.environ["PATH"]}"
+      PATH: "{self.libraries}:{os.environ["PATH"]}"
       PYTHONPATH: "{self._path()}"
       GENERATION: "{generation}"
 {variables}
@@ -72,7 +73,7 @@ queues:
     def python(self, code: str, *words: str) -> str:
         """Runs a producer, as a program of its own, and returns what it prints."""
         done = subprocess.run(
-            [LIBRARIES / "python", "-c", code, *words],
+            [self.libraries / "python", "-c", code, *words],
             cwd=self.folder,
             env={**os.environ, **self.environment, "PYTHONPATH": self._path()},
             capture_output=True,
@@ -130,13 +131,15 @@ queues:
 
 
 @contextmanager
-def crew(scratch: Path, command: str, environment: dict[str, str], more: str = "") -> Iterator[Crew]:
+def crew(
+    scratch: Path, command: str, environment: dict[str, str], more: str = "", libraries: Path = LIBRARIES
+) -> Iterator[Crew]:
     """A folder with all apps in it; procq is ended at the end, whatever has happened."""
     folder = scratch / "crew"
     shutil.copytree(APPS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     folder.chmod(0o700)
     run = tempfile.mkdtemp(prefix="procq-")
-    made = Crew(folder, command, environment, more, run)
+    made = Crew(folder, command, environment, more, run, libraries)
     try:
         yield made
     finally:

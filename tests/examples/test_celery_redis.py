@@ -22,9 +22,9 @@ import pytest
 from redis import Redis
 
 from procq import wire
-from tests.examples.redis_server import redis_server
 from tests.examples.running import BIN, PATIENCE, Running, run_example
 from tests.process.support.waiting import until
+from tests.servers.redis import redis_server
 
 pytestmark = [pytest.mark.examples, pytest.mark.process]
 PHOTO = b"P6 128 64 255\n" + bytes(range(256)) * 96
@@ -136,11 +136,11 @@ def opened(pipe: Path) -> int | None:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     scratch = tmp_path_factory.mktemp("c")
     with (
-        redis_server(scratch / "redis") as url,
-        Redis(unix_socket_path=url.removeprefix("redis+socket://")) as redis,
-        run_example("celery-redis", scratch, REDIS_URL=url) as demo,
+        redis_server(scratch / "redis") as socket,
+        Redis(unix_socket_path=str(socket)) as redis,
+        run_example("celery-redis", scratch, REDIS_URL=f"redis+socket://{socket}") as demo,
     ):
-        yield Shop(demo, redis, url)
+        yield Shop(demo, redis, f"redis+socket://{socket}")
 
 
 def each_done_once(shop: Shop, jobs: dict[str, str]) -> None:

@@ -15,11 +15,11 @@ import pytest
 
 import procq
 from procq.endings import ExitStatus
-from tests.examples.redis_server import redis_server
 from tests.process.support import processes
 from tests.process.support.fixtures import oracle, tier
 from tests.process.support.oracle import Oracle
 from tests.process.support.waiting import PATIENCE, until
+from tests.servers.redis import redis_server
 
 __all__ = ["oracle", "tier"]
 
@@ -84,8 +84,8 @@ def test_huey() -> None:
 
 def test_celery(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("slow.py").write_text(CELERY)
-    with redis_server(place / "r") as url:
-        monkeypatch.setenv("REDIS_URL", url)
+    with redis_server(place / "r") as socket:
+        monkeypatch.setenv("REDIS_URL", f"redis+socket://{socket}")
         with procq.Manager(factory=procq.WorkerFactory.celery("slow"), output=False) as manager:
             manager.scale("celery", 1)
             assert manager.wait_until_running(PATIENCE)

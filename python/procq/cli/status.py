@@ -6,6 +6,8 @@
   procq status --json          for programs: workers included, times in seconds
 
 A number behind → is what a queue is on its way to; one in parentheses is the range that the manifest gives.
+Where workers report jobs: RATE is of the last minute, P95 what 95 % of the jobs have taken at most, BUSY how many are
+at work now, with the share of the workers' time that jobs took in the last minute.
 """
 
 from __future__ import annotations

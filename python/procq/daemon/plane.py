@@ -32,6 +32,7 @@ from procq.lives import Lives
 from procq.meter import Meter
 from procq.model import WorkerId
 from procq.monitor import Prober, Sampler
+from procq.pace import Paces
 from procq.plan.diff import compare
 from procq.views import About, starting
 from procq.wire import PlanView
@@ -56,6 +57,7 @@ class ControlPlane:
         self._news = News()
         self._lives = Lives()
         self._meter = Meter(core.usage)
+        self._paces = Paces()
         self._prober = Prober(engine, self._unasked)
         self._sampler = Sampler(engine, core.usage)
         self._misfit: Incompatible | None = None
@@ -163,6 +165,7 @@ class ControlPlane:
 
     def _happened(self, events: Sequence[Event]) -> None:
         lines: list[str] = []
+        self._paces.happened(events, self._engine.now)
         for event in events:
             life = self._lives.look(event)
             self.history.record(event, life)
@@ -218,7 +221,8 @@ class ControlPlane:
         queues = self._engine.snapshot().observed.queues
         # In a thread, because it reads a file for every process of the machine.
         loads = await asyncio.to_thread(self._meter.measure, queues, self._engine.now)
-        return About(loads, self.history.last_exits, self.history.restarts)
+        paces = {name: self._paces.of(name, self._engine.now) for name in queues}
+        return About(loads, self.history.last_exits, self.history.restarts, paces)
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, and acts on it before the answer is written."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import zip_longest
+from math import inf
 from typing import Final
 
 BOUNDS: Final = (*(factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)), 10_000.0)
@@ -69,3 +72,16 @@ def label_of(id: object, name: object = "") -> str:
     """A job's id and name on one line, not too long."""
     text = f"{id} {name}" if name else str(id)
     return " ".join(text[:_LONGEST_LABEL].split())
+
+
+def quantile(took: Sequence[int], share: float) -> float | None:
+    """Seconds that `share` of the jobs did not exceed, rounded up to a bound of the histogram; None of no jobs.
+
+    Infinite where that is above the last bound.
+    """
+    rank, below = share * sum(took), 0
+    for bound, number in zip_longest(BOUNDS, took):
+        below += number or 0
+        if below and below >= rank:
+            return inf if bound is None else bound
+    return None

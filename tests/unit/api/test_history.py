@@ -6,11 +6,11 @@ import asyncio
 
 from procq.describe import describe
 from procq.endings import ExitStatus, SpawnFailure
-from procq.events import Executing, Exited, Retired, SpawnFailed, SpawnRequested, StopRequested
+from procq.events import Executing, Exited, Reported, Retired, SpawnFailed, SpawnRequested, StopRequested
 from procq.history import History
 from procq.lives import Life, Lives
 from procq.model import LogPolicy, StopPolicy
-from procq.state import Resting, Settings
+from procq.state import Jobs, Report, Resting, Settings
 from tests.queues import EMAILS_1
 
 SETTINGS = Settings(StopPolicy(), LogPolicy())
@@ -90,3 +90,20 @@ def test_what_was_asked_of_one_that_never_executed_is_not_asked_of_the_next() ->
     ):
         lives.look(event)
     assert lives.look(Exited(EMAILS_1, 2, ExitStatus(1), at=40.5)) == Life(8.0)
+
+
+def test_an_end_tells_what_the_worker_had_done_and_was_at() -> None:
+    remembered, lives = History(), Lives()
+    work = Jobs(jobs=57, failed=2)
+    for event in (
+        Executing(EMAILS_1, 1, 4711, at=10.0),
+        Reported(EMAILS_1, Report(1, work=work, busy=1, job="17 send", since=19.0)),
+        Exited(EMAILS_1, 1, ExitStatus(-9), at=22.0),
+        Executing(EMAILS_1, 2, 4712, at=23.0),
+        Exited(EMAILS_1, 2, ExitStatus(1), at=24.0),
+    ):
+        remembered.record(event, lives.look(event))
+    first, second = [event for event in remembered.since(0) if event.kind == "exited"]
+    assert first.text == "SIGKILL, sender unknown after 12 s; 57 jobs (2 failed), interrupted at 17 send for 3 s"
+    assert (first.jobs, first.jobs_failed, first.job) == (57, 2, "17 send")
+    assert (second.text, second.jobs, second.job) == ("exit code 1 after 1 s", None, None)

@@ -106,13 +106,35 @@ def test_workers_that_report_jobs() -> None:
     workers = [
         WorkerView("emails.1", "emails", 1, "running", 4711, 7, 3700.0, 0, cpu=1.5, memory=5 << 20, jobs=12_345),
         WorkerView("emails.2", "emails", 2, "running", 4712, 8, 2.0),
+        WorkerView("emails.3", "emails", 3, "running", 4713, 9, 2.0, jobs=3, job_durations=(1, 0, 2)),
     ]
     check(
         worker_lines(workers, PLAIN),
         """
-        WORKER     STATE        PID     FOR     JOBS    CPU    MEM   RESTARTS   LAST EXIT
-        emails.1   ● running   4711   1h 1m   12,345   150%   5.0M          –   –
-        emails.2   ● running   4712     2 s        –      –      –          –   –
+        WORKER     STATE        PID     FOR     JOBS     P95    CPU    MEM   RESTARTS   LAST EXIT
+        emails.1   ● running   4711   1h 1m   12,345       –   150%   5.0M          –   –
+        emails.2   ● running   4712     2 s        –       –      –      –          –   –
+        emails.3   ● running   4713     2 s        3   ≤5 ms      –      –          –   –
+        """,
+    )
+
+
+def test_queues_that_report_jobs() -> None:
+    took = (0, 0, 90, 5, 5)
+    queues = (
+        QueueView("web", "x", "steady", 1, 1, 1),
+        QueueView("emails", "x", "steady", 2, 2, 2, jobs=100, jobs_failed=3, job_durations=took, busy=0),
+        QueueView("thumbs", "x", "steady", 2, 2, 2, jobs=2, busy=2, throughput=0.05, busy_share=0.754),
+        QueueView("reports", "x", "steady", 1, 1, 1, jobs=1, job_durations=(*[0] * 22, 1), busy=1, throughput=0.0),
+    )
+    check(
+        project_lines(StatusView("shop", "/x/procq.yaml", None, 5, 1, 2, 1, queues=queues), PLAIN, NOON)[2:],
+        """
+        QUEUE     STATE      WORKERS             JOBS    RATE       P95      BUSY   CPU   MEM   RESTARTS
+        web       ● steady    1 of 1                –       –         –         –     –     –          –
+        emails    ● steady    2 of 2   100 (3 failed)       –    ≤10 ms         0     –     –          –
+        thumbs    ● steady    2 of 2                2   3/min         –   2 (75%)     –     –          –
+        reports   ● steady    1 of 1                1     0/s   >2h 46m         1     –     –          –
         """,
     )
 

@@ -30,6 +30,24 @@ def test_durations(seconds: float, said: str) -> None:
     assert text.duration(seconds) == said
 
 
+@pytest.mark.parametrize(
+    ("each_second", "said"),
+    [
+        (0, "0/s"),
+        (1234.5, "1,234/s"),
+        (12.34, "12/s"),
+        (2, "2/s"),
+        (2.34, "2.3/s"),
+        (0.9999, "1.0/s"),
+        (0.05, "3/min"),
+        (1 / 3600, "1/h"),
+        (1e-6, "<1/h"),
+    ],
+)
+def test_rates(each_second: float, said: str) -> None:
+    assert text.rate(each_second) == said
+
+
 def test_counts_and_lists() -> None:
     assert text.count(1, "worker") == "1 worker"
     assert text.count(2300, "process", "processes") == "2,300 processes"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from procq.worker.counting import BOUNDS, Counts, Job, label_of
+from procq.worker.counting import BOUNDS, Counts, Job, label_of, quantile
 from procq.worker.reporter import Reporter
 from tests.process.support.waiting import until
 
@@ -165,6 +165,17 @@ def test_durations_are_counted_by_a_series_of_bounds() -> None:
     found = [int(number) for number in line.partition("=")[2].split(",")]
     assert len(BOUNDS) + 1 == len(found) == 23
     assert {place: number for place, number in enumerate(found) if number} == {0: 2, 1: 1, 8: 1, 20: 1, 22: 1}
+
+
+def test_a_quantile_is_rounded_up_to_a_bound() -> None:
+    took = (0, 0, 90, 5, 5)  # up to 5 ms, 10 ms, 20 ms
+    assert quantile(took, 0.5) == pytest.approx(0.005)
+    assert quantile(took, 0.90) == pytest.approx(0.005)
+    assert quantile(took, 0.91) == pytest.approx(0.01)
+    assert quantile(took, 1.0) == pytest.approx(0.02)
+    assert quantile((0,) * len(BOUNDS) + (1,), 0.95) == float("inf")
+    assert quantile((), 0.95) is None
+    assert quantile((0, 0), 0.95) is None
 
 
 def test_a_label_is_one_line_and_not_long() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import inf
 from time import localtime, strftime
 
-from procq.text import Style, duration, percent, plain, size, table
+from procq.text import Style, duration, percent, plain, rate, size, table
 from procq.wire import QueueView, StatusView, WorkerView
+from procq.worker.counting import BOUNDS, quantile
 
 _NOTHING = "–"
 _DAY = 86_400
@@ -34,7 +36,7 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
     lines = [_head(status, style, now), ""]
     if status.queues:
         counted = any(queue.jobs is not None for queue in status.queues)
-        jobs = ("JOBS", "BUSY") if counted else ()
+        jobs = ("JOBS", "RATE", "P95", "BUSY") if counted else ()
         titles = ("QUEUE", "STATE", "WORKERS", *jobs, "CPU", "MEM", "RESTARTS", "")
         rows = [tuple(style(title, "dim") for title in titles)]
         rows += [_queue_row(queue, style, counted) for queue in status.queues]
@@ -48,10 +50,11 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
 def worker_lines(workers: Sequence[WorkerView], style: Style) -> list[str]:
     """A row a worker; with its jobs where any of them reports some, and with the one that it is at."""
     counted = any(worker.jobs is not None for worker in workers)
-    titles = ("WORKER", "STATE", "PID", "FOR", *(("JOBS",) if counted else ()), "CPU", "MEM", "RESTARTS", "LAST EXIT")
+    jobs = ("JOBS", "P95") if counted else ()
+    titles = ("WORKER", "STATE", "PID", "FOR", *jobs, "CPU", "MEM", "RESTARTS", "LAST EXIT")
     rows = [tuple(style(title, "dim") for title in titles)]
     rows += [_worker_row(worker, style, counted) for worker in workers]
-    return table(rows, right=(2, 3, 4, 5, 6, *((7,) if counted else ())))
+    return table(rows, right=(2, 3, 4, 5, 6, *((7, 8) if counted else ())))
 
 
 def _head(status: StatusView, style: Style, now: float) -> str:
@@ -83,11 +86,22 @@ def _queue_row(queue: QueueView, style: Style, counted: bool) -> tuple[str, ...]
     return (plain(queue.name), _state(queue.state, style), workers, *jobs, *_load(queue), restarts, problem)
 
 
-def _jobs(queue: QueueView) -> tuple[str, str]:
-    """How many are done, with those that failed; and how many it is at."""
+def _jobs(queue: QueueView) -> tuple[str, ...]:
+    """How many are done, with those that failed; how fast, and how long 95 % take at most; how many it is at."""
     done = _NOTHING if queue.jobs is None else f"{queue.jobs:,}"
     failed = f" ({queue.jobs_failed:,} failed)" if queue.jobs_failed else ""
-    return f"{done}{failed}", _NOTHING if queue.busy is None else f"{queue.busy:,}"
+    fast = _NOTHING if queue.throughput is None else rate(queue.throughput)
+    busy = _NOTHING if queue.busy is None else f"{queue.busy:,}"
+    share = "" if queue.busy_share is None else f" ({percent(queue.busy_share)})"
+    return f"{done}{failed}", fast, _longest(queue.job_durations), f"{busy}{share}"
+
+
+def _longest(took: Sequence[int]) -> str:
+    """What 95 % of the jobs take at most: rounded up, as the histogram counts."""
+    seconds = quantile(took, 0.95)
+    if seconds is None:
+        return _NOTHING
+    return f"≤{duration(seconds)}" if seconds < inf else f">{duration(BOUNDS[-1])}"
 
 
 def _load(view: QueueView | WorkerView) -> tuple[str, str]:
@@ -103,7 +117,7 @@ def _worker_row(worker: WorkerView, style: Style, counted: bool) -> tuple[str, .
         state,
         str(worker.pid or _NOTHING),
         _NOTHING if worker.age is None else duration(worker.age),
-        *((jobs,) if counted else ()),
+        *((jobs, _longest(worker.job_durations)) if counted else ()),
         *_load(worker),
         f"{worker.restarts:,}" if worker.restarts else _NOTHING,
         plain(worker.last_exit or _NOTHING),

@@ -1,64 +1,44 @@
-"""A RabbitMQ of the test's own: on free ports of this machine, with everything it writes in its scratch folder."""
+"""RabbitMQ on free ports of this machine."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
+from tests.servers.serving import program, serving
 
-from tests.process.support.waiting import until
-
-PATIENCE = 120.0  # seconds; only ever spent by a test that fails
-MISSING = "{} is not installed: apt-get install rabbitmq-server (the package has this name on Debian and Ubuntu)"
 PATH = f"{os.environ['PATH']}:/usr/sbin"
-LOOK = 0.1  # seconds between two looks whether it is there
 HELLO = b"AMQP\0\0\x09\x01"
 METHOD = b"\1"
 """The first byte of an answer to it: the frame that begins a connection."""
 
 
-def installed(name: str) -> Path:
-    """The path of a program. Where it is missing the test is skipped on a person's machine, and fails in CI."""
-    found = shutil.which(name, path=PATH)
-    if found is not None:
-        return Path(found).resolve()
-    if os.environ.get("CI") == "true":
-        pytest.fail(MISSING.format(name))
-    pytest.skip(MISSING.format(name))
-
-
-def server_program() -> Path:
-    """RabbitMQ's own script. Debian has another one before it, which becomes another user."""
-    program = installed("rabbitmq-server")
-    return program.with_name("rabbitmq-server") if program.name == "rabbitmq-script-wrapper" else program
-
-
 @contextmanager
 def rabbitmq_server(folder: Path) -> Iterator[str]:
-    """Runs RabbitMQ below `folder`, which it must not share; yields its URL."""
-    programs = installed("epmd"), server_program()
+    """Runs RabbitMQ in `folder`, which is made for it; yields its URL."""
+    programs = _installed("epmd"), _own_script()
     folder.mkdir(mode=0o700)
     port, distribution, names = free_ports(3)
     environment = _environment(folder, port, distribution, names)
     # It would start this one by itself, in the background, and leave it behind.
     with (
-        _running([programs[0], "-port", str(names)], environment, folder / "epmd.log"),
-        _running([programs[1]], environment, folder / "rabbitmq.log") as server,
+        serving([programs[0], "-port", str(names)], folder / "epmd.log", env=environment),
+        serving([programs[1]], folder / "rabbitmq.log", lambda: _answers(port), env=environment),
     ):
-
-        def begun() -> bool:
-            assert server.poll() is None, (folder / "rabbitmq.log").read_text()
-            return _answers(port)
-
-        until(begun, lambda: f"RabbitMQ: {(folder / 'rabbitmq.log').read_text()}", PATIENCE)
         yield f"amqp://guest:guest@127.0.0.1:{port}//"
+
+
+def _installed(name: str) -> Path:
+    return program(name, "rabbitmq-server", PATH).resolve()
+
+
+def _own_script() -> Path:
+    """RabbitMQ's own script. Debian has another one before it, which becomes another user."""
+    found = _installed("rabbitmq-server")
+    return found.with_name("rabbitmq-server") if found.name == "rabbitmq-script-wrapper" else found
 
 
 def _environment(folder: Path, port: int, distribution: int, names: int) -> dict[str, str]:
@@ -84,29 +64,10 @@ def _environment(folder: Path, port: int, distribution: int, names: int) -> dict
     return {"PATH": PATH, "HOME": str(folder), **own, **erlang, **epmd, "RUNNING_UNDER_SYSTEMD": "true"}
 
 
-@contextmanager
-def _running(command: list[Path | str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(
-            command, env=environment, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            finally:
-                process.kill()
-
-
 def _answers(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
         connection.sendall(HELLO)
         return connection.recv(1) == METHOD
-    time.sleep(LOOK)
     return False
 
 

@@ -1,0 +1,141 @@
+"""What an adapter costs a job that does nothing: the worker with it beside the same worker without it, in turns.
+
+Measured is the time from the beginning of one job to that of the next, in a queue that is full; compared are medians,
+each pair of runs by itself. Needs Redis, PostgreSQL, and the libraries that `make adapters` installs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches.kit import Row
+from benches.programs import PATIENCE, Stuck
+from benches.stack import Stack, queue
+from tests.servers.postgres import postgres
+from tests.servers.redis import redis_server
+
+ROOT = Path(__file__).resolve().parents[1]
+APPS = Path(__file__).parent / "noop"
+_PAIRS = 9
+_AIM = 50e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A way to work. `with_it` is the command with the adapter, where it is another one than that without it."""
+
+    what: str
+    app: str
+    command: str
+    with_it: str = ""
+    jobs: int = 2_000
+    libraries: str = ".venv-libraries"
+
+
+KINDS = (
+    Kind("Celery, solo", "celery", "celery -A noop_celery worker -P solo -l ERROR"),
+    Kind("Celery, threads", "celery", "celery -A noop_celery worker -P threads -c 1 -l ERROR"),
+    Kind("Celery, prefork", "celery", "celery -A noop_celery worker -c 1 -l ERROR"),
+    Kind(
+        "RQ, SimpleWorker",
+        "rq",
+        "rq worker --quiet --url unix://{redis} --worker-class rq.SimpleWorker work",
+        "rq worker --quiet --url unix://{redis} --worker-class procq.worker.rq.SimpleWorker work",
+    ),
+    Kind(
+        "RQ, Worker",
+        "rq",
+        "rq worker --quiet --url unix://{redis} --worker-class rq.Worker work",
+        "rq worker --quiet --url unix://{redis} --worker-class procq.worker.rq.Worker work",
+        jobs=500,
+    ),
+    Kind("Huey, thread", "huey", "huey_consumer noop_huey.queue --quiet --no-periodic"),
+    Kind("Dramatiq", "dramatiq", "dramatiq noop_dramatiq --processes 1 --threads 1"),
+    Kind("arq", "arq", "arq noop_arq.WorkerSettings", libraries=".venv-arq"),
+    Kind("SAQ", "saq", "saq noop_saq.settings --quiet"),
+    Kind(
+        "TaskIQ",
+        "taskiq",
+        "taskiq worker --workers 1 --max-async-tasks 1 --max-prefetch 1 --log-level ERROR noop_taskiq:broker",
+        "taskiq worker --receiver procq.worker.taskiq:Receiver --workers 1 --max-async-tasks 1 --max-prefetch 1"
+        " --log-level ERROR noop_taskiq:broker",
+    ),
+    Kind("Procrastinate", "procrastinate", "procrastinate --app=noop_procrastinate.app worker"),
+)
+
+
+def run(scratch: Path) -> list[Row]:
+    """A row for each way to work."""
+    chosen = os.environ.get("ADAPTER", "")
+    return [_row(scratch / str(number), kind) for number, kind in enumerate(KINDS) if chosen in kind.what]
+
+
+def _row(scratch: Path, kind: Kind) -> Row:
+    scratch.mkdir()
+    without, differences = [], []
+    with _servers(scratch) as environment:
+        for number in range(_PAIRS):
+            # Which of the two comes first changes, for what warms up or slows down.
+            order = (False, True) if number % 2 else (True, False)
+            took = {speak: _median(scratch / f"{number}{speak:d}", kind, environment, speak) for speak in order}
+            without.append(took[False])
+            differences.append(took[True] - took[False])
+    cost, floor = statistics.median(differences), statistics.median(without)
+    return Row(
+        kind.what,
+        f"{_us(cost)} ({_us(min(differences))} to {_us(max(differences))})",
+        f"{_us(floor)} a job",
+        f"{1 + cost / floor:.2f}×",
+        f"< {_us(_AIM)}",
+        cost < _AIM,
+    )
+
+
+@contextmanager
+def _servers(scratch: Path) -> Iterator[dict[str, str]]:
+    with redis_server(scratch / "redis") as redis, postgres() as database:
+        yield {"REDIS_SOCKET": str(redis), "POSTGRES": database}
+
+
+def _median(scratch: Path, kind: Kind, servers: dict[str, str], speak: bool) -> float:
+    """Seconds from job to job."""
+    scratch.mkdir()
+    stamps = scratch / "stamps"
+    bin_ = ROOT / kind.libraries / "bin"
+    variables = {
+        **servers,
+        "STAMPS": str(stamps),
+        "SPEAK": f"{speak:d}",
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{APPS}:{ROOT / 'python'}",
+    }
+    send = f"import noop_{kind.app}; noop_{kind.app}.send({kind.jobs})"
+    subprocess.run([bin_ / "python", "-c", send], env={**os.environ, **variables}, check=True, cwd=scratch)
+    command = (speak and kind.with_it) or kind.command
+    words = command.format(redis=servers["REDIS_SOCKET"]).split()
+    env = "\n".join(f'      {name}: "{value}"' for name, value in variables.items())
+    with Stack(scratch, queue(words, 1) + f"    env:\n{env}\n", stdout=subprocess.DEVNULL):
+        deadline = time.monotonic() + PATIENCE * 3
+        while len(times := _times(stamps)) < kind.jobs:
+            if time.monotonic() > deadline:
+                raise Stuck(f"{kind.what}: {len(times)} jobs of {kind.jobs}")
+            time.sleep(0.5)
+    # The first tenth warms up.
+    steady = times[len(times) // 10 :]
+    return statistics.median(later - earlier for earlier, later in itertools.pairwise(steady)) / 1e9
+
+
+def _times(stamps: Path) -> list[int]:
+    return [int(line) for line in stamps.read_bytes().split()] if stamps.exists() else []
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs"
