@@ -15,6 +15,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from procq.rules import Claim, Guard, Period, ScaleRule, Source
+
 _PLACEHOLDER = re.compile(r"\{(?:\{|queue\}|slot\})")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
@@ -296,6 +298,10 @@ class Queue:
     health: Health | None = None
     watchdog: float | None = None
     limits: Limits = Limits()
+    source: Source | None = None
+    scale: ScaleRule | None = None
+    schedule: tuple[Period, ...] = ()
+    claim: Claim = Claim()
 
     @property
     def fingerprint(self) -> str:
@@ -316,7 +322,8 @@ class Manifest:
     """A whole file: the queues by name, in the file's order. `directory` is where the file is.
 
     `files` are the absolute paths and patterns of what was read besides it. `budget` is how many workers the machine
-    bears; None: as many as the queues want. `starts` is how fast workers are started.
+    bears; None: as many as the queues want. `starts` is how fast workers are started. `cpus` and `memory` (bytes) are
+    what workers may take of the machine, `guard` is when it is under pressure; None: nobody looks.
     """
 
     name: str
@@ -325,6 +332,9 @@ class Manifest:
     files: tuple[str, ...] = ()
     budget: int | None = None
     starts: StartRate = StartRate()
+    cpus: float | None = None
+    memory: int | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
