@@ -18,6 +18,7 @@ from procq.events import (
     IntentChanged,
     LogProblem,
     Refused,
+    Rescaled,
     Retired,
     RollOutHalted,
     ShuttingDown,
@@ -111,6 +112,8 @@ def _describe_decision(event: Event) -> Description | None:
             return Description("configured", f"settings renewed: {reason}", worker)
         case RollOutHalted(queue, why, _):
             return Description("roll_out_halted", f"{why}; the old workers go on", queue=queue)
+        case Rescaled(queue, before, after, _, reason):
+            return Description("scaled", f"{before} → {count(after, 'worker')}: {reason}", queue=queue)
         case IntentChanged(_, reason):
             return Description("changed", reason)
         case Attached(epoch=epoch) if epoch > 1:

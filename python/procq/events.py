@@ -326,6 +326,17 @@ class RollOutHalted:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescaled:
+    """Scaling has found another number of workers right for a queue."""
+
+    queue: str
+    before: int
+    after: int
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class IntentChanged:
     """What is wanted changed: by whom or what, and how."""
 
@@ -340,4 +351,4 @@ Conversation = (
     Attached | Incompatible | Recovered | Snapshot | Gap | Pinged | ReloadAsked | HandOverAsked | ShuttingDown
 )
 KeeperEvent = Fact | Conversation | LogProblem | Reported | Tallied | Probed | Stray
-Event = KeeperEvent | Request | RollOutHalted | IntentChanged
+Event = KeeperEvent | Request | RollOutHalted | Rescaled | IntentChanged

@@ -61,10 +61,14 @@ PLAIN = Adjustment()
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The manifest in force, and the adjustments by queue; queues without any are absent."""
+    """The manifest in force, and the adjustments by queue; queues without any are absent.
+
+    `targets` are how many workers scaling has found right, for queues that scale and that it has looked at.
+    """
 
     manifest: Manifest
     adjustments: Mapping[str, Adjustment] = field(default_factory=dict)
+    targets: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def overrides(self) -> Mapping[str, int]:
@@ -100,9 +104,28 @@ def desired_queue(intent: Intent, name: str) -> DesiredQueue | None:
     queue = intent.manifest.queues.get(name)
     if queue is None:
         return None
-    adjustment = intent.adjustment(name)
-    workers = queue.workers if adjustment.workers is None else adjustment.workers
-    return DesiredQueue(queue, workers, adjustment, queue.fingerprint, Settings.of(queue))
+    workers = wanted_workers(intent, queue)
+    return DesiredQueue(queue, workers, intent.adjustment(name), queue.fingerprint, Settings.of(queue))
+
+
+def wanted_workers(intent: Intent, queue: Queue) -> int:
+    """How many workers a queue is to have: what a person says, else what scaling says, else what the manifest says."""
+    by_hand = intent.adjustment(queue.name).workers
+    if by_hand is not None:
+        return by_hand
+    target = intent.targets.get(queue.name) if queue.scales else None
+    if target is None or queue.most is None:
+        return queue.workers
+    # Only a schedule may go below the range.
+    least = min([queue.workers, *(period.most for period in queue.schedule if period.most is not None)])
+    return min(max(target, least), queue.most)
+
+
+def rescale(intent: Intent, targets: Mapping[str, int]) -> Intent:
+    """Other targets for some queues; what is said of queues that do not scale is dropped."""
+    queues = intent.manifest.queues
+    known = {name: n for name, n in {**intent.targets, **targets}.items() if name in queues and queues[name].scales}
+    return intent if known == intent.targets else replace(intent, targets=known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +171,44 @@ def scale(intent: Intent, queue: str, how: Scale) -> Intent:
     if wanted is not None and not 0 <= wanted <= MAX_WORKERS:
         raise ValueError(f"a queue has between 0 and {MAX_WORKERS} workers, not {wanted}")
     _check_budget(intent, desired, desired.queue.workers if wanted is None else wanted)
-    return _adjust(intent, queue, replace(intent.adjustment(queue), workers=wanted))
+    return _fitted(_adjust(intent, queue, replace(intent.adjustment(queue), workers=wanted)))
 
 
 def wanted_in_all(intent: Intent) -> int:
     """How many workers all queues are to have, together."""
-    overrides = intent.overrides
-    return sum(overrides.get(queue.name, queue.workers) for queue in intent.manifest.queues.values())
+    return sum(wanted_workers(intent, queue) for queue in intent.manifest.queues.values())
+
+
+def _least_in_all(intent: Intent) -> int:
+    """The same, when those that scale have no more than they must."""
+    return wanted_in_all(replace(intent, targets={}))
+
+
+def _fitted(intent: Intent) -> Intent:
+    """Queues that scale give way to what people want: those first that have most above what they must have."""
+    excess = 0 if intent.manifest.budget is None else wanted_in_all(intent) - intent.manifest.budget
+    if excess <= 0:
+        return intent
+    more = {}
+    for name in intent.targets:
+        queue = intent.manifest.queues.get(name)
+        if queue is not None and intent.adjustment(name).workers is None:
+            more[name] = wanted_workers(intent, queue) - queue.workers
+    targets = dict(intent.targets)
+    for name in sorted(more, key=lambda name: (-more[name], name)):
+        given = max(0, min(more[name], excess))
+        targets[name] = intent.manifest.queues[name].workers + more[name] - given
+        excess -= given
+    return rescale(intent, targets)
 
 
 def _check_budget(intent: Intent, desired: DesiredQueue, wanted: int) -> None:
-    budget = intent.manifest.budget
-    if budget is None or wanted <= desired.workers:
+    budget, has = intent.manifest.budget, wanted_workers(replace(intent, targets={}), desired.queue)
+    if budget is None or wanted <= has:
         return
-    total = wanted_in_all(intent) - desired.workers + wanted
+    total = _least_in_all(intent) - has + wanted
     if total > budget:
-        left = max(desired.workers, wanted - (total - budget))
+        left = max(has, wanted - (total - budget))
         raise ValueError(
             f"that makes {total} workers, and the budget of this machine is {budget}: {desired.queue.name} can have "
             f"{left}; raise host.budget.workers in the manifest, or scale other queues down"
@@ -176,7 +221,7 @@ def beyond_budget(intent: Intent) -> str | None:
     if budget is None:
         return None
     more = {n: w for n, w in intent.overrides.items() if n in queues and w > queues[n].workers}
-    total = wanted_in_all(intent)
+    total = _least_in_all(intent)
     if total <= budget or not more:
         return None
     shown = ", ".join(f"{name}={workers}" for name, workers in sorted(more.items(), key=lambda each: -each[1])[:3])
@@ -256,7 +301,7 @@ def restart(intent: Intent, targets: Iterable[Target], generation: int, rolling:
 def adopt(intent: Intent, manifest: Manifest) -> Intent:
     """The same wishes on another manifest; those about queues it does not have are dropped."""
     kept = {name: a for name, a in intent.adjustments.items() if name in manifest.queues}
-    return Intent(manifest, kept)
+    return _fitted(rescale(Intent(manifest, kept, intent.targets), {}))
 
 
 def _split(intent: Intent, target: Target) -> tuple[str, int | None]:

@@ -6,8 +6,7 @@ ignored; another version, or anything else that is not what `encode` writes, rai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, assert_never
 
 from procq.intent import NO_MARKS, Adjustment, Intent, Marks
 from procq.model import (
@@ -40,12 +39,11 @@ from procq.model import (
     User,
     WhenFull,
 )
+from procq.plain import Plain, flag, listed, mapping, maybe, number, text, whole
+from procq.rules_codec import encode_guard, encode_rules, read_guard, read_rules
 
 VERSION: Final = 1
 _LIMITS: Final = ("memory", "cpu", "pids", "jobs", "age", "job_timeout")
-
-Plain = dict[str, Any]
-T = TypeVar("T")
 
 
 class Unreadable(ValueError):
@@ -67,6 +65,10 @@ def encode_head(intent: Intent) -> Plain:
         "files": list(manifest.files),
         "budget": manifest.budget,
         "starts": [manifest.starts.number, manifest.starts.within],
+        "cpus": manifest.cpus,
+        "memory": manifest.memory,
+        "guard": encode_guard(manifest.guard),
+        "targets": dict(intent.targets),
         "adjustments": {name: _adjustment(a) for name, a in intent.adjustments.items()},
     }
 
@@ -74,23 +76,27 @@ def encode_head(intent: Intent) -> Plain:
 def decode(data: object) -> Intent:
     """The inverse of `encode`. Raises Unreadable."""
     try:
-        plain = _mapping(data)
+        plain = mapping(data)
         version = plain["version"]
         if version != VERSION:
             raise Unreadable(f"the saved intent has version {version!r}, this procq reads version {VERSION}")
-        queues = [_read_queue(_mapping(item)) for item in _list(plain["queues"])]
+        queues = [_read_queue(mapping(item)) for item in listed(plain["queues"])]
         manifest = Manifest(
-            _text(plain["name"]),
+            text(plain["name"]),
             {q.name: q for q in queues},
-            _text(plain["directory"]),
-            tuple(_text(file) for file in _list(plain["files"])),
-            _maybe(_whole, plain["budget"]),
+            text(plain["directory"]),
+            tuple(text(file) for file in listed(plain["files"])),
+            maybe(whole, plain["budget"]),
             _read_starts(plain.get("starts")),
+            maybe(number, plain.get("cpus")),
+            maybe(whole, plain.get("memory")),
+            read_guard(plain.get("guard")),
         )
         adjustments = {
-            _text(name): _read_adjustment(_mapping(item)) for name, item in _mapping(plain["adjustments"]).items()
+            text(name): _read_adjustment(mapping(item)) for name, item in mapping(plain["adjustments"]).items()
         }
-        return Intent(manifest, adjustments)
+        targets = {text(name): whole(workers) for name, workers in mapping(plain.get("targets", {})).items()}
+        return Intent(manifest, adjustments, targets)
     except Unreadable:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -141,62 +147,64 @@ def encode_queue(queue: Queue) -> Plain:
         "health": None if queue.health is None else _health(queue.health),
         "watchdog": queue.watchdog,
         "limits": {name: getattr(queue.limits, name) for name in _LIMITS},
+        **encode_rules(queue),
     }
 
 
 def _read_queue(item: Plain) -> Queue:
     user, most = item["user"], item["most"]
     # What follows was not there from the beginning: an earlier procq has not written it.
-    ready, health, limits = item.get("ready"), item.get("health"), _mapping(item.get("limits", {}))
+    ready, health, limits = item.get("ready"), item.get("health"), mapping(item.get("limits", {}))
     return Queue(
-        name=_text(item["name"]),
-        command=_text(item["command"]),
-        argv=tuple(_text(word) for word in _list(item["argv"])),
-        workers=_whole(item["workers"]),
-        directory=_text(item["directory"]),
-        env={_text(k): _text(v) for k, v in _mapping(item["env"]).items()},
-        stop=_read_stop(_mapping(item["stop"])),
-        restart=_read_restart(_mapping(item["restart"])),
-        logs=_read_logs(_mapping(item["logs"])),
-        most=_maybe(_whole, most),
-        user=None if user is None else _read_user(_mapping(user)),
-        umask=_maybe(_whole, item["umask"]),
-        nice=_maybe(_whole, item["nice"]),
-        rlimits={_text(name): _read_limit(_list(pair)) for name, pair in _mapping(item["rlimits"]).items()},
-        tty=_flag(item["tty"]),
-        after=tuple(_text(name) for name in _list(item["after"])),
-        wave=_whole(item["wave"]),
-        update=_read_update(_mapping(item["update"])),
-        ready=Readiness() if ready is None else _read_ready(_list(ready)),
-        health=None if health is None else _read_health(_mapping(health)),
-        watchdog=_maybe(_number, item.get("watchdog")),
+        name=text(item["name"]),
+        command=text(item["command"]),
+        argv=tuple(text(word) for word in listed(item["argv"])),
+        workers=whole(item["workers"]),
+        directory=text(item["directory"]),
+        env={text(k): text(v) for k, v in mapping(item["env"]).items()},
+        stop=_read_stop(mapping(item["stop"])),
+        restart=_read_restart(mapping(item["restart"])),
+        logs=_read_logs(mapping(item["logs"])),
+        most=maybe(whole, most),
+        user=None if user is None else _read_user(mapping(user)),
+        umask=maybe(whole, item["umask"]),
+        nice=maybe(whole, item["nice"]),
+        rlimits={text(name): _read_limit(listed(pair)) for name, pair in mapping(item["rlimits"]).items()},
+        tty=flag(item["tty"]),
+        after=tuple(text(name) for name in listed(item["after"])),
+        wave=whole(item["wave"]),
+        update=_read_update(mapping(item["update"])),
+        ready=Readiness() if ready is None else _read_ready(listed(ready)),
+        health=None if health is None else _read_health(mapping(health)),
+        watchdog=maybe(number, item.get("watchdog")),
         limits=_read_limits(limits),
+        **read_rules(item),
     )
 
 
 def _read_stop(item: Plain) -> StopPolicy:
-    return StopPolicy(_whole(item["signal"]), _number(item["grace"]), StopTo(item["to"]))
+    return StopPolicy(whole(item["signal"]), number(item["grace"]), StopTo(item["to"]))
 
 
 def _read_restart(item: Plain) -> RestartPolicy:
     give_up = item["give_up"]
     if give_up is not None:
-        failures, within = _list(give_up)
-        give_up = GiveUp(_whole(failures), _number(within))
-    backoff = Backoff(_number(item["initial"]), _number(item["maximum"]))
+        failures, within = listed(give_up)
+        give_up = GiveUp(whole(failures), number(within))
+    backoff = Backoff(number(item["initial"]), number(item["maximum"]))
     return RestartPolicy(RestartWhen(item["when"]), backoff, give_up)
 
 
 def _read_logs(item: Plain) -> LogPolicy:
     return LogPolicy(
-        _maybe(_text, item["file"]),
-        _maybe(_whole, item["rotate"]),
-        _whole(item["keep"]),
+        maybe(text, item["file"]),
+        maybe(whole, item["rotate"]),
+        whole(item["keep"]),
         LogFormat(item["format"]),
         WhenFull(item["full"]),
-        _maybe(_number, item.get("rotate_every")),
-        _flag(item.get("compress", False)),
-        _maybe(_whole, item.get("total")),
+        maybe(number, item.get("rotate_every")),
+        flag(item.get("compress", False)),
+        maybe(whole, item.get("total")),
     )
 
 
@@ -227,21 +235,21 @@ def _read_check(item: list[Any]) -> ReadyCheck | HealthCheck:
         case ["notify"]:
             return Notify()
         case ["log", pattern]:
-            return LogLine(_text(pattern))
+            return LogLine(text(pattern))
         case ["after", seconds]:
-            return After(_number(seconds))
+            return After(number(seconds))
         case ["tcp", port]:
-            return TcpCheck(_whole(port))
+            return TcpCheck(whole(port))
         case ["http", url]:
-            return HttpCheck(_text(url))
+            return HttpCheck(text(url))
         case ["command", command, argv]:
-            return CommandCheck(_text(command), tuple(_text(word) for word in _list(argv)))
+            return CommandCheck(text(command), tuple(text(word) for word in listed(argv)))
         case _:
             raise ValueError(f"no check that is known: {item!r:.60}")
 
 
 def _read_ready(pair: list[Any]) -> Readiness:
-    check, timeout = _read_check(_list(pair[0])), _number(pair[1])
+    check, timeout = _read_check(listed(pair[0])), number(pair[1])
     if isinstance(check, CommandCheck):
         raise ValueError("a command cannot tell readiness")
     return Readiness(check, timeout)
@@ -257,28 +265,28 @@ def _health(health: Health) -> Plain:
 
 
 def _read_health(item: Plain) -> Health:
-    check = _read_check(_list(item["check"]))
+    check = _read_check(listed(item["check"]))
     if not isinstance(check, TcpCheck | HttpCheck | CommandCheck):
         raise ValueError("no check that can tell health")
-    return Health(check, _number(item["every"]), _number(item["timeout"]), _whole(item["failures"]))
+    return Health(check, number(item["every"]), number(item["timeout"]), whole(item["failures"]))
 
 
 def _read_limits(item: Plain) -> Limits:
     return Limits(
-        memory=_maybe(_whole, item.get("memory")),
-        cpu=_maybe(_number, item.get("cpu")),
-        pids=_maybe(_whole, item.get("pids")),
-        jobs=_maybe(_whole, item.get("jobs")),
-        age=_maybe(_number, item.get("age")),
-        job_timeout=_maybe(_number, item.get("job_timeout")),
+        memory=maybe(whole, item.get("memory")),
+        cpu=maybe(number, item.get("cpu")),
+        pids=maybe(whole, item.get("pids")),
+        jobs=maybe(whole, item.get("jobs")),
+        age=maybe(number, item.get("age")),
+        job_timeout=maybe(number, item.get("job_timeout")),
     )
 
 
 def _read_starts(pair: object) -> StartRate:
     if pair is None:
         return StartRate()
-    number, within = _list(pair)
-    return StartRate(_whole(number), _number(within))
+    starts, within = listed(pair)
+    return StartRate(whole(starts), number(within))
 
 
 def _user(user: User) -> Plain:
@@ -294,18 +302,18 @@ def _user(user: User) -> Plain:
 
 def _read_user(item: Plain) -> User:
     return User(
-        _text(item["name"]),
-        _whole(item["uid"]),
-        _whole(item["gid"]),
-        tuple(_whole(group) for group in _list(item["groups"])),
-        _text(item["home"]),
-        _text(item["shell"]),
+        text(item["name"]),
+        whole(item["uid"]),
+        whole(item["gid"]),
+        tuple(whole(group) for group in listed(item["groups"])),
+        text(item["home"]),
+        text(item["shell"]),
     )
 
 
 def _read_limit(pair: list[Any]) -> Limit:
     soft, hard = pair
-    return Limit(_maybe(_whole, soft), _maybe(_whole, hard))
+    return Limit(maybe(whole, soft), maybe(whole, hard))
 
 
 def _share(share: Share) -> list[Any]:
@@ -313,13 +321,13 @@ def _share(share: Share) -> list[Any]:
 
 
 def _read_share(pair: list[Any]) -> Share:
-    number, percent = pair
-    return Share(_whole(number), _flag(percent))
+    amount, percent = pair
+    return Share(whole(amount), flag(percent))
 
 
 def _read_update(item: Plain) -> UpdatePolicy:
-    surge, batch = _read_share(_list(item["surge"])), _read_share(_list(item["batch"]))
-    return UpdatePolicy(surge, batch, _number(item["pause"]))
+    surge, batch = _read_share(listed(item["surge"])), _read_share(listed(item["batch"]))
+    return UpdatePolicy(surge, batch, number(item["pause"]))
 
 
 def _adjustment(a: Adjustment) -> Plain:
@@ -338,14 +346,14 @@ def _adjustment(a: Adjustment) -> Plain:
 def _read_adjustment(item: Plain) -> Adjustment:
     workers = item["workers"]
     return Adjustment(
-        workers=None if workers is None else _whole(workers),
-        stopped=_flag(item["stopped"]),
-        stopped_slots=frozenset(_whole(slot) for slot in _list(item["stopped_slots"])),
-        paused=_flag(item.get("paused", False)),
-        paused_slots=frozenset(_whole(slot) for slot in _list(item.get("paused_slots", []))),
-        restart=_read_marks(_mapping(item["restart"])),
-        retry=_read_marks(_mapping(item["retry"])),
-        roll=_read_marks(_mapping(item["roll"])) if "roll" in item else NO_MARKS,
+        workers=None if workers is None else whole(workers),
+        stopped=flag(item["stopped"]),
+        stopped_slots=frozenset(whole(slot) for slot in listed(item["stopped_slots"])),
+        paused=flag(item.get("paused", False)),
+        paused_slots=frozenset(whole(slot) for slot in listed(item.get("paused_slots", []))),
+        restart=_read_marks(mapping(item["restart"])),
+        retry=_read_marks(mapping(item["retry"])),
+        roll=_read_marks(mapping(item["roll"])) if "roll" in item else NO_MARKS,
     )
 
 
@@ -354,45 +362,5 @@ def _marks(marks: Marks) -> Plain:
 
 
 def _read_marks(item: Plain) -> Marks:
-    slots = {_whole(slot): _number(value) for slot, value in map(_list, _list(item["slots"]))}
-    return Marks(_number(item["everyone"]), slots)
-
-
-def _maybe(read: Callable[[object], T], value: object) -> T | None:
-    return None if value is None else read(value)
-
-
-def _mapping(value: object) -> Plain:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"expected a mapping, found {value!r:.60}")
-    return dict(value)
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise TypeError(f"expected a list, found {value!r:.60}")
-    return list(value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {value!r:.60}")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"expected true or false, found {value!r:.60}")
-    return value
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, found {value!r:.60}")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"expected a number, found {value!r:.60}")
-    return value
+    slots = {whole(slot): number(value) for slot, value in map(listed, listed(item["slots"]))}
+    return Marks(number(item["everyone"]), slots)

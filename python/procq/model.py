@@ -304,6 +304,12 @@ class Queue:
     claim: Claim = Claim()
 
     @property
+    def scales(self) -> bool:
+        """Whether its number of workers follows something."""
+        follows = self.source is not None or self.scale is not None or bool(self.schedule)
+        return self.most is not None and follows
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything whose change replaces the workers (nature *rolling*); equal text means equal workers.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from procq.endings import Doom, Doomed, End, ExitStatus, Refusal, SpawnFailure
-from procq.intent import Adjustment, DesiredQueue, Intent, Marks, desired_queue
+from procq.intent import Adjustment, DesiredQueue, Intent, Marks, desired_queue, rescale
 from procq.model import (
     After,
     Backoff,
@@ -34,6 +36,7 @@ from procq.model import (
     User,
     WhenFull,
 )
+from procq.rules import Claim, Guard, Period, ScaleRule, Source, Style
 from procq.state import (
     Backoff as BackoffState,
 )
@@ -125,14 +128,29 @@ def queues(draw: st.DrawFn, name: str) -> Queue:
         health=draw(healths),
         watchdog=draw(st.sampled_from([None, 30.0])),
         limits=draw(limits),
+        **draw(rules),
     )
+
+
+rules = st.fixed_dictionaries(
+    {},
+    optional={
+        "most": st.integers(5, 9),
+        "source": st.sampled_from([Source("rq://127.0.0.1/0"), Source("file:/srv/in", 5.0)]),
+        "scale": st.sampled_from([ScaleRule(wait=30.0), ScaleRule(backlog=2.0, style=Style.EAGER, fallback=3)]),
+        "schedule": st.sampled_from([(), (Period("0 8 * * *", 3600.0, "UTC", 2, None),)]),
+        "claim": st.sampled_from([Claim(), Claim(3, 2.0, 1 << 28, 0.5)]),
+    },
+)
 
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     names = draw(st.lists(st.sampled_from(NAMES), unique=True))
     starts = draw(st.sampled_from([StartRate(), StartRate(2, 60.0)]))
-    return Manifest("shop", {name: draw(queues(name)) for name in names}, "/srv", starts=starts)
+    guard = draw(st.sampled_from([None, Guard(), Guard(0.5, 0.2, 0.1)]))
+    host: dict[str, Any] = {"starts": starts, "cpus": draw(st.sampled_from([None, 2.5])), "guard": guard}
+    return Manifest("shop", {name: draw(queues(name)) for name in names}, "/srv", **host)
 
 
 def marks(values: list[float]) -> st.SearchStrategy[Marks]:
@@ -154,7 +172,9 @@ adjustments = st.builds(
 @st.composite
 def intents(draw: st.DrawFn) -> Intent:
     manifest = draw(manifests())
-    return Intent(manifest, {name: draw(adjustments) for name in manifest.queues if draw(st.booleans())})
+    adjusted = {name: draw(adjustments) for name in manifest.queues if draw(st.booleans())}
+    targets = {name: draw(st.integers(0, 9)) for name in manifest.queues if draw(st.booleans())}
+    return rescale(Intent(manifest, adjusted), targets)
 
 
 doomed = st.none() | st.builds(Doomed, st.sampled_from(Doom), st.just("3 of 2"), st.just(NOW))

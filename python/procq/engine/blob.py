@@ -16,6 +16,7 @@ from procq import intent_codec
 from procq.intent import Intent
 from procq.intent_codec import Unreadable
 from procq.model import Queue
+from procq.plain import Plain, mapping, text
 from procq.state import Streak
 
 PART: Final = 512 * 1024
@@ -37,11 +38,15 @@ Streaks = Mapping[str, Mapping[int, Streak]]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a control plane hands to the next one: intent, failures in a row by queue and slot, restarts by queue."""
+    """What a control plane hands to the next one.
+
+    Intent, failures in a row by queue and slot, restarts by queue, and what scaling has learnt of each queue.
+    """
 
     intent: Intent
     streaks: Streaks = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
+    learnt: Mapping[str, Plain] = field(default_factory=dict)
 
 
 class Packer:
@@ -89,7 +94,7 @@ def _counters(memory: Memory) -> bytes:
         for name, slots in memory.streaks.items()
         if slots
     }
-    plain = {"streaks": streaks, "failures": _failures(memory), "restarts": dict(memory.restarts)}
+    plain = {"streaks": streaks, "failures": _failures(memory), "restarts": dict(memory.restarts), "learnt": dict(memory.learnt)}
     return b"," + _json(plain)[1:]
 
 
@@ -125,7 +130,8 @@ def unpack(data: bytes) -> Memory:
                 known = streaks[name][int(slot)]
                 streaks[name][slot] = replace(known, failed=bool(failed), failures=tuple(map(float, times)))
         restarts = {str(name): int(n) for name, n in plain["restarts"].items()}
-        return Memory(intent_codec.decode(plain["intent"]), streaks, restarts)
+        learnt = {text(name): mapping(each) for name, each in plain.get("learnt", {}).items()}
+        return Memory(intent_codec.decode(plain["intent"]), streaks, restarts, learnt)
     except Unreadable:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
@@ -134,10 +140,10 @@ def unpack(data: bytes) -> Memory:
 
 def _inflate(data: bytes) -> bytes:
     inflater = zlib.decompressobj()
-    text = inflater.decompress(data, _UNPACKED_LIMIT)
+    plain = inflater.decompress(data, _UNPACKED_LIMIT)
     if not inflater.eof:
         raise ValueError("it is cut short or too large")
-    return text
+    return plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from procq.events import (
     ReloadAsked,
     Reported,
     Request,
+    Rescaled,
     RollOutHalted,
     ShuttingDown,
     Snapshot,
@@ -54,9 +55,10 @@ from procq.events import (
     Tallied,
 )
 from procq.fold import Slots, by_queue
-from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue
+from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue, rescale, wanted_workers
 from procq.intent_codec import Unreadable
 from procq.model import Manifest, Spawned, WorkerId
+from procq.plain import Plain
 from procq.plan import Action, Configure, MarkReady, Reason, Retire, Spawn, plan_queue
 from procq.plan.diff import Difference, compare
 from procq.plan.waves import Known
@@ -101,6 +103,8 @@ class Engine:
         self._unsaved: list[bytes] = []
         self._marks: list[MarkWorkerReady] = []
         self._save_at: float | None = None
+        self.learnt: Mapping[str, Plain] = {}
+        """What scaling has learnt of each queue: saved with the counters, and there again for the next one."""
         self._on_work: Callable[[], None] = lambda: None
         self.unreadable: str | None = None
         """Why the intent that the keeper held could not be used, if so: every worker is kept until `adopt`."""
@@ -209,6 +213,24 @@ class Engine:
         self._replace(Intent(manifest) if self._intent is None else adopt(self._intent, manifest), reason)
         assert self._intent is not None
         return self._intent
+
+    def rescale(self, targets: Mapping[str, int], reasons: Mapping[str, str]) -> None:
+        """Puts other numbers of workers in force that scaling has found right, and says why; the workers follow.
+
+        Nothing before there is an intent. What is lost with this control plane is found again by the next one.
+        """
+        old = self._intent
+        if old is None or (new := rescale(old, targets)) is old:
+            return
+        self._intent = new
+        for name in _differing(old, new):
+            before, after = (wanted_workers(each, each.manifest.queues[name]) for each in (old, new))
+            if before != after:
+                self._news.append(Rescaled(name, before, after, self.now, reasons.get(name, "")))
+            self._dirty.add(name)
+            self._desired.pop(name, None)
+        self._save_at = self.now + SAVE_EVERY if self._save_at is None else self._save_at
+        self._on_work()
 
     def send(self, command: Command) -> None:
         """Sends a command that is none of the planner's with the next step: a line to announce, readiness, shutdown."""
@@ -340,6 +362,7 @@ class Engine:
             return
         self._intent = memory.intent
         self._restarts.update(memory.restarts)
+        self.learnt = memory.learnt
         for name, streaks in memory.streaks.items():
             self._slots(name).streaks.update(streaks)
         self._mark_all()
@@ -371,7 +394,7 @@ class Engine:
 
     def _packed(self, intent: Intent, check: bool = False) -> bytes:
         streaks = {name: slots.streaks for name, slots in self._queues.items() if slots.streaks}
-        return self._packer.pack(Memory(intent, streaks, self._restarts), check)
+        return self._packer.pack(Memory(intent, streaks, self._restarts, self.learnt), check)
 
     # --- planning -----------------------------------------------------------------------------------------------
 
@@ -479,4 +502,6 @@ def _differing(old: Intent, new: Intent) -> list[str]:
 
 def _differs(old: Intent, new: Intent, name: str) -> bool:
     before, after = old.manifest.queues.get(name), new.manifest.queues.get(name)
-    return (before is not after and before != after) or old.adjustment(name) != new.adjustment(name)
+    if before is not after and before != after:
+        return True
+    return old.adjustment(name) != new.adjustment(name) or old.targets.get(name) != new.targets.get(name)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from procq.manifest import command, order, schema, supervision, supervision_schema
+from procq.manifest import command, order, scaling, scaling_schema, schema, supervision, supervision_schema
 from procq.manifest.fields import Fields
 from procq.manifest.nodes import Scalar
 from procq.manifest.people import People
@@ -63,6 +63,9 @@ class Builder:
             tuple(files),
             host.section(schema.BUDGET).optional(schema.BUDGET_WORKERS),
             host.value(supervision_schema.STARTS, _STARTS),
+            host.section(schema.BUDGET).optional(scaling_schema.BUDGET_CPUS),
+            host.section(schema.BUDGET).optional(scaling_schema.BUDGET_MEMORY),
+            scaling.guard(host),
         )
 
     def _queue(self, name: str, fields: Fields, shared: Mapping[str, str], after: tuple[str, ...], wave: int) -> Queue:
@@ -92,6 +95,10 @@ class Builder:
             health=supervision.health(fields),
             watchdog=fields.value(supervision_schema.WATCHDOG, None),
             limits=supervision.limits(fields),
+            source=scaling.source(fields),
+            scale=scaling.rule(fields),
+            schedule=scaling.schedule(fields),
+            claim=scaling.claim(fields),
         )
 
     def _env(self, fields: Fields) -> dict[str, str]:

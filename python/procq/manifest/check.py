@@ -12,7 +12,7 @@ from procq.manifest import nodes, schema
 from procq.manifest.elsewhere import called_here
 from procq.manifest.expand import expand, hides
 from procq.manifest.fields import HIDDEN
-from procq.manifest.keys import Command, Key, List, Section, Table, Value
+from procq.manifest.keys import Command, Key, List, Section, Sections, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 from procq.manifest.units import Refused
@@ -66,9 +66,6 @@ class _Checker:
             key = section.find(name.text)
             if key is not None:
                 self._value(name, value, key, place)
-            elif name.text in section.later:
-                message = f'this version of procq does not support "{name.text}" yet'
-                self._at(name, message, f"{section.later[name.text]} will come; take the key out")
             else:
                 self._at(name, f'unknown key "{name.text}"{place.where}', _hint(name.text, section))
 
@@ -88,6 +85,8 @@ class _Checker:
                     " in defaults" if key is schema.DEFAULTS else f" in {key.name}{place.where.replace('in', 'of', 1)}"
                 )
                 self._fixed(name, node, key, _Place(f"{path}.", inside, name.line))
+            case Sections():
+                self._sections(name, node, key, place)
             case Table():
                 self._table(name, node, key, path)
             case _:
@@ -105,6 +104,21 @@ class _Checker:
                 self._at(name, f"{path} is empty", f"put its keys {below}")
             case _:
                 self._at(_begin(node, name), f"{path} must hold keys", f"put them {below}")
+
+    def _sections(self, name: Scalar, node: Node, key: Sections, place: _Place) -> None:
+        path = place.path + name.text
+        below = f"write each with a `- ` before its first key: {', '.join(each.name for each in key.section.keys)}"
+        if not isinstance(node, nodes.Sequence):
+            empty = isinstance(node, Scalar) and not node.text and node.plain
+            message = f"{path} is empty" if empty else f"{path} must be a list"
+            self._at(name if empty else _begin(node, name), message, below)
+            return
+        inside = f" in {key.name}{place.where.replace('in', 'of', 1)}"
+        for item in node.items:
+            if isinstance(item, nodes.Mapping):
+                self.section(item, key.section, _Place(f"{path}.", inside, name.line))
+            elif not isinstance(item, nodes.Faulty):
+                self._at(item, f"{path} must hold keys in each of its items", below)
 
     def _list(self, name: Scalar, node: Node, key: List, path: str, above: int | None) -> None:
         if isinstance(node, Scalar) and re.search(r"[,\s]", node.text.strip()):
@@ -167,7 +181,7 @@ class _Checker:
     def _one_line(self, node: Scalar, section: Section) -> None:
         """A command, which is looked at when the queue is built, unless it only lacks a space."""
         word = node.text.partition(":")[0]
-        if word != node.text and (section.find(word) or word in section.later):
+        if word != node.text and section.find(word):
             self._at(node, f'a space is missing after "{word}:"', f"write `{word}: …`")
 
     def _command(self, name: Scalar, node: Node, path: str) -> None:
@@ -254,5 +268,7 @@ def _homes(word: str, section: Section) -> Iterator[str]:
             yield key.name
         if isinstance(key, Section) and key is not schema.HOST:
             yield from _homes(word, key)
+        elif isinstance(key, Sections):
+            yield from _homes(word, key.section)
         elif isinstance(key, Table) and isinstance(key.value, Section):
             yield from _homes(word, key.value)

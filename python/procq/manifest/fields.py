@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from procq.manifest import nodes
 from procq.manifest.expand import expand, hides
-from procq.manifest.keys import List, Section, Table, Value
+from procq.manifest.keys import List, Section, Sections, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 
@@ -95,6 +95,14 @@ class Fields:
         """The keys below a key, merged one by one."""
         below = (Found(source, layer[key.name], self.environ) for source, layer in self._layers if key.name in layer)
         return Fields(key, self.environ, *below)
+
+    def sections(self, key: Sections) -> list[Fields]:
+        """Each section of a list, those of the strongest layer alone."""
+        found = self.found(key.name)
+        if found is None or not isinstance(found.node, nodes.Sequence):
+            return []
+        items = (Found(found.source, item, self.environ) for item in found.node.items)
+        return [Fields(key.section, self.environ, item) for item in items if isinstance(item.node, nodes.Mapping)]
 
     def entries(self, key: Table) -> Iterator[tuple[Found, str, str]]:
         """The entries of a table of text: place, name and expanded text, the stronger later. Raises Refused."""

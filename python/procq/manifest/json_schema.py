@@ -10,7 +10,7 @@ import re
 from typing import Any, assert_never
 
 from procq.manifest import schema
-from procq.manifest.keys import Command, Key, List, Nature, Section, Table, Value
+from procq.manifest.keys import Command, Key, List, Nature, Section, Sections, Table, Value
 
 Schema = dict[str, Any]
 
@@ -58,6 +58,8 @@ def _shape(key: Key) -> Schema:
         case Command():
             words = {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1}
             return {"anyOf": [{"type": "string", "pattern": r"\S"}, words], "examples": list(key.examples)}
+        case Sections():
+            return {"type": "array", "items": _mapping(key.section), "minItems": 1}
         case Table():
             return _table(key)
         case Section() if key is schema.DEFAULTS:
@@ -114,7 +116,7 @@ def described(key: Key) -> str:
     without = left_out(key)
     if without:
         parts.append(f"If left out: {without}.")
-    if isinstance(key, Value | List | Command | Table) and key.nature is Nature.ROLLING:
+    if isinstance(key, Value | List | Command | Table | Sections) and key.nature is Nature.ROLLING:
         parts.append("A change replaces workers.")
     return " ".join(parts).replace("`", "")
 

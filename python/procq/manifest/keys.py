@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Nature(StrEnum):
@@ -82,7 +79,6 @@ class Section:
     """A key with a fixed set of keys below it. One value alone stands for the key named `short`, or is `word`.
 
     `word` has the name of the section: what is written in the place of its keys, and says something of its own.
-    `later` holds the keys of the design that this version does not know yet, each with what it is for.
     """
 
     name: str
@@ -90,7 +86,6 @@ class Section:
     about: str
     short: str | None = None
     word: Value[object] | None = None
-    later: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     def find(self, name: str) -> Key | None:
         """The key of that name."""
@@ -104,4 +99,15 @@ class Section:
         return key
 
 
-Key = Value[object] | List | Command | Table | Section
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """A key with a list of sections, all of the same kind, without names."""
+
+    name: str
+    section: Section
+    about: str
+    otherwise: str = "none"
+    nature: Nature = Nature.LIVE
+
+
+Key = Value[object] | List | Command | Table | Section | Sections

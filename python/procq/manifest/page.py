@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from procq.manifest import schema
 from procq.manifest.json_schema import left_out
-from procq.manifest.keys import Key, List, Section, Table, Value
+from procq.manifest.keys import Key, List, Section, Sections, Table, Value
 
 _HEAD = """\
 # The manifest, key by key
@@ -18,10 +18,6 @@ prints, is [procq.schema.json](procq.schema.json).
 
 A change of a key that is *live* touches no worker; a change of one that is *rolling* replaces the workers of its queue,
 in batches as `update` says. `${NAME}` and `${NAME:-default}` may stand in every value."""
-_LATER = """\
-## Not yet
-
-These keys have their names already. This version of procq refuses them, and says what they will be for."""
 
 
 def reference() -> str:
@@ -32,8 +28,6 @@ def reference() -> str:
         _table("At the top", top),
         _table("In a queue, and in `defaults`", [pair for key in schema.QUEUE_KEYS for pair in _below(key)]),
         _table("In an included file", [("", key) for key in schema.INCLUDED.keys]),
-        _LATER,
-        "\n".join(f"- `{path}`: {what}" for path, what in _later(schema.ROOT, "")),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -45,6 +39,9 @@ def _below(key: Key, path: str = "") -> Iterator[tuple[str, Key]]:
             yield path, key.word
         for each in key.keys:
             yield from _below(each, f"{path}{key.name}.")
+    elif isinstance(key, Sections):
+        for each in key.section.keys:
+            yield from _below(each, f"{path}{key.name}[].")
     else:
         yield path, key
 
@@ -64,7 +61,7 @@ def _table(title: str, keys: list[tuple[str, Key]]) -> str:
 
 def _example(key: Key) -> str:
     match key:
-        case Section() | Table(value=Section()):
+        case Section() | Sections() | Table(value=Section()):
             return ""
         case Table():
             assert isinstance(key.value, Value)
@@ -79,13 +76,3 @@ def _nature(key: Key) -> str:
     if isinstance(key, Section) or key is schema.QUEUES:
         return "as of the key"
     return key.nature.value
-
-
-def _later(section: Section, path: str) -> Iterator[tuple[str, str]]:
-    for name, what in section.later.items():
-        yield f"{path}{name}", what
-    for key in section.keys:
-        if isinstance(key, Section) and key is not schema.DEFAULTS:
-            yield from _later(key, f"{path}{key.name}.")
-        elif isinstance(key, Table) and isinstance(key.value, Section):
-            yield from _later(key.value, f"{path}{key.name}.NAME.")

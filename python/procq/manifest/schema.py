@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from procq.manifest import units
 from procq.manifest.keys import Command, List, Nature, Section, Table, Value
+from procq.manifest.scaling_schema import BUDGET_CPUS, BUDGET_MEMORY, GUARD, SCALE, SCHEDULE, SHARE, SOURCE
 from procq.manifest.shapes import DURATION as _DURATION
 from procq.manifest.shapes import SIZE as _SIZE
 from procq.manifest.shapes import YES_NO as _YES_NO
@@ -395,22 +396,19 @@ QUEUE_KEYS = (
     LIMITS,
     UPDATE,
     LOGS,
+    SOURCE,
+    SCALE,
+    SCHEDULE,
+    SHARE,
 )
-_QUEUE_LATER = {
-    "source": "reading the length of a queue",
-    "scale": "automatic scaling",
-    "schedule": "schedules",
-    "share": "sharing the machine between queues",
-}
-QUEUE = Section("queue", QUEUE_KEYS, "A queue.", short="command", later=_QUEUE_LATER)
-DEFAULTS = Section("defaults", QUEUE_KEYS, "Any key of a queue, for queues that leave it out.", later=_QUEUE_LATER)
+QUEUE = Section("queue", QUEUE_KEYS, "A queue.", short="command")
+DEFAULTS = Section("defaults", QUEUE_KEYS, "Any key of a queue, for queues that leave it out.")
 QUEUES = Table("queues", QUEUE_NAME, QUEUE, "The queues by name.", "must be there")
 BUDGET = Section(
     "budget",
-    (BUDGET_WORKERS,),
+    (BUDGET_WORKERS, BUDGET_CPUS, BUDGET_MEMORY),
     "What this machine may spend on workers.",
-    later={"cpus": "a budget of processors", "memory": "a budget of memory"},
 )
-HOST = Section("host", (BUDGET, STARTS), "The machine.", later={"guard": "guarding the machine against pressure"})
+HOST = Section("host", (BUDGET, GUARD, STARTS), "The machine.")
 ROOT = Section("manifest", (VERSION, NAME, INCLUDE, ENV_FILE, ENV, HOST, DEFAULTS, QUEUES), "The whole file.")
 INCLUDED = Section("included file", (VERSION, QUEUES), "A file that is included into a manifest.")

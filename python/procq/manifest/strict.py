@@ -16,7 +16,7 @@ import strictyaml
 import yaml
 
 from procq.manifest import agreed, nodes, schema
-from procq.manifest.keys import Command, Key, List, Section, Table, Value
+from procq.manifest.keys import Command, Key, List, Section, Sections, Table, Value
 from procq.manifest.nodes import Node, Scalar
 from procq.manifest.source import Source
 
@@ -127,6 +127,8 @@ def _from_key(key: Key) -> Any:
         case Section():
             fixed = strictyaml.Map({strictyaml.Optional(k.name): _from_key(k) for k in key.keys})
             return strictyaml.Str() | fixed if key.alone is not None else fixed
+        case Sections():
+            return strictyaml.Seq(_from_key(key.section))
         case Table():
             return strictyaml.MapPattern(strictyaml.Str(), _from_key(key.value))
         case _:

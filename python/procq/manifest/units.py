@@ -190,7 +190,8 @@ def signal(value: str) -> int:
     raise Refused(expected=did_you_mean(plain, _SIGNALS, "expected a name such as TERM, INT, QUIT or HUP"))
 
 
-def _chosen(kind: type[C], value: str) -> C:
+def chosen(kind: type[C], value: str) -> C:
+    """One of the words of an enumeration."""
     try:
         return kind(value)
     except ValueError:
@@ -200,22 +201,22 @@ def _chosen(kind: type[C], value: str) -> C:
 
 def restart_when(value: str) -> RestartWhen:
     """After which ends a worker is replaced."""
-    return _chosen(RestartWhen, value)
+    return chosen(RestartWhen, value)
 
 
 def stop_to(value: str) -> StopTo:
     """Who hears the stop signal."""
-    return _chosen(StopTo, value)
+    return chosen(StopTo, value)
 
 
 def log_format(value: str) -> LogFormat:
     """How lines stand in a file."""
-    return _chosen(LogFormat, value)
+    return chosen(LogFormat, value)
 
 
 def when_full(value: str) -> WhenFull:
     """What becomes of output that the disk does not take."""
-    return _chosen(WhenFull, value)
+    return chosen(WhenFull, value)
 
 
 def backoff(value: str) -> Backoff:

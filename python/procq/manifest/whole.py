@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from procq.errors import did_you_mean, nearest
-from procq.manifest import bounds, build, command, logpaths, nodes, order, schema, supervision
+from procq.manifest import bounds, build, command, logpaths, nodes, order, scaling, schema, supervision
 from procq.manifest.fields import Fields, Found
 from procq.manifest.keys import List
 from procq.manifest.nodes import Node, Scalar
@@ -47,6 +47,7 @@ class Whole:
             _check_bounds(queue.fields)
             _check_logs(queue)
             supervision.check(Found(queue.source, queue.name), queue.node, queue.fields)
+            scaling.check(queue.fields)
         if not self._queues and self._root.found("include") is not None and self._root.found("queues") is None:
             self._nothing_included()
         self._check_order(names)

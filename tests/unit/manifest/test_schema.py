@@ -208,7 +208,7 @@ def merged(base: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str,
 def test_a_change_does_what_its_nature_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     path, key = QUEUE_LEAVES[name]
-    assert not isinstance(key, Section)
+    assert not isinstance(key, Section | Sections)
     example = key.item.examples[0] if isinstance(key, List) else "" if isinstance(key, Table) else key.examples[0]
     if name == "user":
         monkeypatch.setattr("procq.manifest.people._user", lambda user: None if user == "0" else _root())
