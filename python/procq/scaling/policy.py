@@ -19,7 +19,7 @@ from procq.scaling.retention import Levels
 from procq.scaling.service import BootTime, ServiceTime, numbers
 from procq.scaling.signals import Decision, Poll, Signals, Term
 from procq.scaling.starts import Starts
-from procq.scaling.tuning import TUNING, WAIT, Tuning
+from procq.scaling.tuning import TICK, TUNING, WAIT, Tuning
 from procq.scaling.wait import WaitObjective
 
 __all__ = ["Decision", "Policy", "Poll", "Signals", "Term"]
@@ -58,6 +58,11 @@ class Policy:
         self._wait.inherit(before)
         if self._service.seen == 0:
             self._service = ServiceTime(rule.job_time)
+
+    @property
+    def lead(self) -> float:
+        """Seconds from now until a worker that is started could take a job."""
+        return self._boot.mean + TICK
 
     def save(self) -> Mapping[str, Any]:
         """What is worth keeping over a restart of procq: plain data."""
