@@ -64,6 +64,10 @@ class Policy:
         """Seconds from now until a worker that is started could take a job."""
         return self._boot.mean + TICK
 
+    def oldest(self, now: float) -> float | None:
+        """For how many seconds that job has been waiting which has waited longest, as near as polls tell."""
+        return self._wait.oldest(now)
+
     def save(self) -> Mapping[str, Any]:
         """What is worth keeping over a restart of procq: plain data."""
         return {"service": self._service.save(), "boot": self._boot.save(), **self._wait.save()}

@@ -44,6 +44,11 @@ class WaitObjective:
         """Jobs that have come by the last poll, as far as is known."""
         return self._ring.total
 
+    def oldest(self, now: float) -> float | None:
+        """For how many seconds the first job in line has been waiting; None where none waits."""
+        came = next(self._ring.buckets(self._started or 0), None)
+        return None if came is None else max(0.0, now - came[0])
+
     def polled(self, poll: Poll, service: float) -> None:
         """Takes a new answer of the source."""
         ring, before = self._ring, self._ring.total
