@@ -101,7 +101,7 @@ class Policy:
         return started
 
     def _best(self, signals: Signals, started: int) -> Proposal:
-        rule, waiting = self._rule, max(0.0, self._wait.arrived - started)
+        rule, waiting = self._rule, self._wait.waiting(started)
         found: list[Proposal] = []
         if rule.wait is not None or not _measured(rule):
             if not waiting and not signals.live:

@@ -12,7 +12,7 @@ class Poll:
     `at` is when it was read, in seconds on the engine's clock. `waiting` are jobs that may begin now, and those that
     are due before a worker started now could take them. `started` are all job starts that were known at `at`.
     `running` are the jobs with workers by the broker's account. `oldest` is for how many seconds the job has been
-    waiting that has waited longest, where that is known.
+    waiting that has waited longest, where that is known. `soon` are those of `waiting` that are not due yet.
     """
 
     at: float
@@ -20,6 +20,7 @@ class Poll:
     started: int
     running: int | None = None
     oldest: float | None = None
+    soon: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ which makes both more cautious. A floor from past bursts (envelope.py) acts only
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from procq.rules import Style
@@ -38,11 +38,11 @@ class WaitObjective:
         self._ring = Ring()
         self._envelope = Envelope(goal)
         self._started: int | None = None
+        self._soon = self._polled = 0.0
 
-    @property
-    def arrived(self) -> float:
-        """Jobs that have come by the last poll, as far as is known."""
-        return self._ring.total
+    def waiting(self, started: int) -> float:
+        """Jobs that no worker has begun, those that are due soon included, when so many have been started."""
+        return max(0.0, self._ring.total - started) + self._soon
 
     def oldest(self, now: float) -> float | None:
         """For how many seconds the first job in line has been waiting; None where none waits."""
@@ -52,7 +52,9 @@ class WaitObjective:
     def polled(self, poll: Poll, service: float) -> None:
         """Takes a new answer of the source."""
         ring, before = self._ring, self._ring.total
-        total = poll.started + min(max(0.0, poll.waiting), 1e12)
+        waiting = min(max(0.0, poll.waiting), 1e12)
+        self._soon, self._polled = min(max(0.0, poll.soon), waiting), poll.at
+        total = poll.started + waiting - self._soon
         if not ring.times:
             # Nobody knows since when these wait, unless the source does.
             age = TICK if poll.oldest is None else max(TICK, poll.oldest)
@@ -98,7 +100,7 @@ class WaitObjective:
     def propose(self, signals: Signals, started: int, levels: Levels, service: ServiceTime, boot: BootTime) -> Proposal:
         """How many workers there should be for this objective alone, before all limits."""
         tuning, live, took = self._tuning, signals.live, boot.mean
-        waiting = max(0.0, self._ring.total - started)
+        waiting = self.waiting(started)
         cap = _useful(signals, waiting)
         limit = self.goal * (tuning.late - (tuning.late - tuning.early) * min(1.0, 2 * self.eagerness))
         lack = self._lack(signals, started, limit, service, took) if waiting else ENOUGH
@@ -145,7 +147,13 @@ class WaitObjective:
         took = service.cautious(signals.elapsed)
         pace = trust / took if math.isfinite(took) else 0.0
         crew = Crew(free, places, [max(0.0, boot - since) for since in signals.starting], each, pace)
-        return shortfall(self._ring.buckets(started), crew, signals.now, limit, boot)
+        return shortfall(self._line(started, boot), crew, signals.now, limit, boot)
+
+    def _line(self, started: int, boot: float) -> Iterator[tuple[float, float]]:
+        """The jobs in line, by when they came; last those that are to come within the boot of a worker."""
+        yield from self._ring.buckets(started)
+        if self._soon:
+            yield self._polled + (boot + TICK) / 2, self.waiting(started)
 
     def _floor(self) -> int:
         doubt = max(0.0, 2 * self.eagerness - 1)
@@ -180,6 +188,7 @@ class WaitObjective:
         """Goes on from where one with other settings was."""
         self.eagerness, self._settled = other.eagerness, other._settled
         self._ring, self._started = other._ring, other._started
+        self._soon, self._polled = other._soon, other._polled
         if self.goal == other.goal:
             self._envelope = other._envelope
 

@@ -1,0 +1,1 @@
+"""Queues, workers and sources in virtual time, for the policy that scales them in production: nothing of it is real."""
