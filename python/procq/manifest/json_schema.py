@@ -102,7 +102,8 @@ def _value(key: Value[object]) -> Schema:
         return {"type": ["string", "number", "boolean", "null"]}
     options: list[Schema] = [{"type": "string", "pattern": _whole(key.pattern)}]
     if key.numeric:
-        options.append({"type": "integer"} if re.fullmatch(key.pattern, "-1") else {"type": "integer", "minimum": 0})
+        kind = "number" if re.fullmatch(key.pattern, "0.5") else "integer"
+        options.append({"type": kind} if re.fullmatch(key.pattern, "-1") else {"type": kind, "minimum": 0})
     return {"anyOf": [*options, _REFERENCE]}
 
 

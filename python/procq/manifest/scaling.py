@@ -119,7 +119,8 @@ def _check_period(period: Fields, most: int | None) -> None:
     begin = next(_places(period), None)
     for key in (keys.CRON, keys.FOR):
         if begin is not None and period.found(key.name) is None:
-            begin.problem(f"this period has no `{key.name}`", f"add a line `{key.name}: {key.examples[0]}`")
+            example = f'"{key.examples[0]}"' if key is keys.CRON else key.examples[0]
+            begin.problem(f"this period has no `{key.name}`", f"add a line `{key.name}: {example}`")
     least, ceiling = period.found("min"), period.found("max")
     if begin is not None and least is None and ceiling is None:
         begin.problem("this period says nothing about workers", "add `min: …`, `max: …`, or both")

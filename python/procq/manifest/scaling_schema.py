@@ -105,8 +105,8 @@ CRON = Value(
     'expected five fields in quotes, as in "0 8 * * 1-5"',
     "When it begins: minute, hour, day of the month, month, day of the week. In quotes.",
     otherwise="must be there",
-    examples=('"0 8 * * 1-5"',),
-    pattern=r"(@[a-z]+|\S+( +\S+){4})",
+    examples=("0 8 * * 1-5",),
+    pattern=r"\s*(@[a-z]+|[0-9A-Za-z*/,?#-]+(\s+[0-9A-Za-z*/,?#-]+){4})\s*",
 )
 FOR = _seconds("for", units.lasts, "How long it lasts, at least 1m.", "must be there", "10h")
 TIMEZONE = Value(

@@ -107,7 +107,7 @@ def timezone(value: str) -> str:
 
     try:
         ZoneInfo(value)
-    except (ValueError, OSError):
+    except (ValueError, OSError, KeyError):
         known = available_timezones()
         raise Refused(expected=did_you_mean(value, known, "expected a name as Europe/Berlin, or UTC")) from None
     return value

@@ -16,7 +16,7 @@ from procq import manifest
 from procq.errors import ManifestError
 from procq.intent import Intent
 from procq.manifest import load_text, schema
-from procq.manifest.keys import Key, List, Nature, Section, Table, Value
+from procq.manifest.keys import Key, List, Nature, Section, Sections, Table, Value
 from procq.manifest.units import Refused
 from procq.model import Manifest, Queue
 from procq.plan.diff import compare
@@ -51,6 +51,8 @@ def leaves(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
             if key.word is not None:
                 yield (*path, key.name), key.word
             yield from leaves(key, (*path, key.name))
+        elif isinstance(key, Sections):
+            yield from leaves(key.section, (*path, key.name))
         else:
             yield (*path, key.name), key
 
@@ -122,7 +124,7 @@ def test_valid_manifests_are_accepted(validator: Any, text: str, reading: str) -
 def test_the_manifest_with_everything_has_every_key() -> None:
     text = (HERE / "valid" / "everything.yaml").read_text()
     missing = [path for path, _ in leaves(schema.ROOT) if path[-1] not in text]
-    missing += [path for path, _ in leaves(schema.QUEUE) if not re.search(rf"^ +{path[-1]}:", text, re.MULTILINE)]
+    missing += [path for path, _ in leaves(schema.QUEUE) if not re.search(rf"^ +(- )?{path[-1]}:", text, re.MULTILINE)]
     assert missing == []
 
 
@@ -161,7 +163,7 @@ def test_references_are_accepted_everywhere(validator: Any) -> None:
     for path, key in [*leaves(schema.QUEUE), (("stop", "grace"), schema.GRACE)]:
         value: Any = {"nofile": "${A}"} if key is schema.RLIMITS else {"A": "${A}"} if key is schema.ENV else "${A}"
         for name in reversed(path):
-            value = {name: value}
+            value = {name: [value] if name == "schedule" else value}
         assert validator.is_valid({"queues": {"a": value}}), path
 
 
@@ -179,11 +181,21 @@ OTHER = {
     "groups": "1",
     "nice": "19",
     "workers": "3..8",
+    "scale.fallback": "5",
+    "schedule.min": "3",
+    "schedule.max": "4",
 }
 """Values that say something else than the manifest below; for every other key the first example does."""
-BASE: dict[str, Any] = {"command": "work", "workers": "3", "user": "root", "logs": {"file": "x.log"}}
+BASE: dict[str, Any] = {"command": "work", "workers": "3..5", "user": "root", "logs": {"file": "x.log"}}
 ASKED: dict[str, Any] = {**BASE, "health": {"tcp": "1"}}
 """The base for keys that say how workers are asked, which takes a key that says what."""
+SCALED: dict[str, Any] = {**BASE, "source": {"url": "rq://127.0.0.1/3"}}
+PERIOD: dict[str, Any] = {"cron": "0 9 * * *", "for": "2h", "timezone": "Asia/Tokyo", "min": "4", "max": "5"}
+BASES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("health", "health.every", "health.timeout", "health.failures"), ASKED),
+    **dict.fromkeys(("source", "scale"), SCALED),
+    "schedule": {**BASE, "schedule": [PERIOD]},
+}
 
 
 def loaded(queue: dict[str, Any], tmp_path: Path) -> Manifest:
@@ -215,9 +227,12 @@ def test_a_change_does_what_its_nature_says(name: str, tmp_path: Path, monkeypat
         BASE_GROUP = merged(BASE, ("group",), "0")
         before, after = loaded(BASE_GROUP, tmp_path), loaded(merged(BASE_GROUP, path, "0"), tmp_path)
     else:
-        base = ASKED if name in ("health", "health.every", "health.timeout", "health.failures") else BASE
+        base = BASES.get(name, BASES.get(path[0], BASE) if path[0] != "health" else BASE)
         value = OTHER.get(name, example)
-        changed = {**base, name: value} if len(path) == 1 else merged(base, path, value)
+        if path[0] == "schedule":
+            changed = {**base, "schedule": [{**PERIOD, path[1]: value}]}
+        else:
+            changed = {**base, name: value} if len(path) == 1 else merged(base, path, value)
         before, after = loaded(base, tmp_path), loaded(changed, tmp_path)
     assert before != after, "the sample is no change"
     rolling = key.nature is Nature.ROLLING
