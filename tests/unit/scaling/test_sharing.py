@@ -119,6 +119,14 @@ def test_a_starving_queue_gets_its_first_worker_when_it_has_waited_long_enough()
     assert shared(replace(above, busy=4), below, workers=4, now=500 * AGING) == [4, 0]
 
 
+def test_of_equals_who_has_waited_longest_comes_first() -> None:
+    assert shared(wish("a", 1, since=30.0), wish("b", 1, since=20.0), workers=1, now=40.0) == [0, 1]
+
+
+def test_who_is_not_there_is_not_busy() -> None:
+    assert shared(wish("a", 9, priority=1), wish("b", 9, held=1, busy=5), workers=4) == [3, 1]
+
+
 def live(wishes: list[Wish], workers: int, seconds: int) -> list[list[int]]:
     """Who has how many, each second, when grants are carried out at once and nobody is ever at a job."""
     waits, seen = Waits(), []
