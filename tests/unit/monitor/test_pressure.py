@@ -112,6 +112,7 @@ def test_the_group_at_the_root_of_a_container(proc: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("own", ["0::/../other\n", "4:memory:/old\n", "", "nonsense"])
 def test_groups_that_are_not_to_be_seen(proc: Path, groups: Path, own: str) -> None:
     write(proc, {"self/cgroup": own})
+    write(groups.parent, {"other/cpu.max": "1 1", "other/cpu.pressure": "some avg10=99.00 total=1\n"})
     assert Gauge(proc, groups, cores=2).read().cpu_some == 0.125
 
 

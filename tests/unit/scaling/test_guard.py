@@ -89,6 +89,11 @@ def test_red_takes_one_at_least_and_stops_at_nothing() -> None:
     assert host.pass_(RED, 60)[::10] == [2, 1, 0, 0, 0, 0]
 
 
+def test_red_goes_on_where_nobody_can_be_taken() -> None:
+    brake = Brake(Guard())
+    assert [brake.look(RED, 10, now).most for now in (0.0, 10.0, 20.0)] == [9, 8, 7]
+
+
 def test_red_to_and_fro_takes_no_more_than_red_all_the_time() -> None:
     host = Host(100)
     for _ in range(5):
