@@ -21,7 +21,9 @@ from pathlib import Path
 # Run as a script, so that its neighbours are found wherever it is called from.
 sys.path[:0] = [str(Path(__file__).parent.parent)]
 
-BENCHES = ("spawn", "start", "scale", "manifest", "plan", "crash", "stop", "memory", "cpu", "output", "status")
+BENCHES = (
+    *("spawn", "start", "scale", "manifest", "plan", "crash", "stop", "memory", "cpu", "output", "status", "scaler"),
+)
 APART = ("peers", "adapters")
 """Only when asked for: they need more than procq's own environment."""
 

@@ -162,6 +162,10 @@ class Client:
         body = {"targets": list(targets), **({"rolling": True} if rolling else {})}
         return self._call(wire.Affected, "POST", "/v1/restarts", body=body)
 
+    def decisions(self, queue: str, limit: int = 5) -> wire.DecisionList:
+        """Why a queue has as many workers as it has: the decision that holds now, and `limit` changes before it."""
+        return self._call(wire.DecisionList, "GET", "/v1/decisions", {"queue": [queue], "limit": [str(limit)]})
+
     def plan(self, file: str | None = None) -> wire.PlanView:
         """What the manifest on disk, or another `file` in its place, would change. Raises InvalidManifest."""
         query = {"file": [os.path.abspath(file)]} if file else None

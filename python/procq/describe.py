@@ -114,6 +114,12 @@ def _describe_decision(event: Event) -> Description | None:
             return Description("roll_out_halted", f"{why}; the old workers go on", queue=queue)
         case Rescaled(queue, before, after, _, reason):
             return Description("scaled", f"{before} → {count(after, 'worker')}: {reason}", queue=queue)
+        case _:
+            return _describe_project(event)
+
+
+def _describe_project(event: Event) -> Description | None:
+    match event:
         case IntentChanged(_, reason):
             return Description("changed", reason)
         case Attached(epoch=epoch) if epoch > 1:

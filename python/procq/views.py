@@ -22,6 +22,7 @@ from procq.plan.readiness import unready
 from procq.plan.rollout import is_old, is_outdated, survey
 from procq.plan.waves import Known, waits_for
 from procq.plan.wording import duration
+from procq.scaling.standing import NO_STANDING, Standing
 from procq.state import (
     CALM,
     Backoff,
@@ -62,6 +63,7 @@ class About:
     last_exits: Mapping[WorkerId, str] = field(default_factory=dict)
     restarts: Mapping[WorkerId, int] = field(default_factory=dict)
     paces: Mapping[str, Pace] = field(default_factory=dict)
+    standings: Mapping[str, Standing] = field(default_factory=dict)
 
 
 def queue_names(view: StateView) -> list[str]:
@@ -121,6 +123,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         paused=desired is not None and desired.adjustment.paused,
         **_work(observed),
         **_pace(about.paces.get(name, NO_PACE)),
+        **_scaling(about.standings.get(name, NO_STANDING)),
         cpu=sum(load.cpu for load in loads) if loads else None,
         memory=sum(load.memory for load in loads) if loads else None,
         problem=halted
@@ -152,6 +155,19 @@ def _work(observed: QueueState) -> dict[str, Any]:
 
 def _pace(pace: Pace) -> dict[str, Any]:
     return {"throughput": pace.throughput, "busy_share": pace.busy_share}
+
+
+def _scaling(standing: Standing) -> dict[str, Any]:
+    return {
+        "source": standing.source,
+        "source_age": standing.age,
+        "source_trouble": standing.trouble or None,
+        "jobs_waiting": standing.waiting,
+        "jobs_delayed": standing.delayed,
+        "oldest_wait": standing.oldest,
+        "wait_objective": standing.objective,
+        "scaling": standing.reason or None,
+    }
 
 
 def _surroundings(queue: Queue) -> dict[str, Any]:

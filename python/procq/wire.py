@@ -129,6 +129,22 @@ class QueueView:
     """Jobs a second over the last minute, however they ended; None while nothing counts them."""
     busy_share: float | None = None
     """How much of the time of its workers jobs have taken in the last minute: 1.0 is all of it."""
+    source: str | None = None
+    """Where its length is read, without what is secret in it; None where it is not."""
+    source_age: float | None = None
+    """Seconds since the source has said what follows."""
+    source_trouble: str | None = None
+    """Why it says nothing at present."""
+    jobs_waiting: float | None = None
+    """Jobs that may begin, and have not."""
+    jobs_delayed: int | None = None
+    """Jobs that are to begin later."""
+    oldest_wait: float | None = None
+    """For how many seconds that job has been waiting which has waited longest, as far as it is known."""
+    wait_objective: float | None = None
+    """Within how many seconds 95 % of the jobs are to begin."""
+    scaling: str | None = None
+    """Why it is to have as many workers as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +243,38 @@ class EventView:
     jobs_failed: int | None = None
     job: str | None = None
     """And the one that it was at, which is not finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermView:
+    """One number that a decision rests on."""
+
+    name: str
+    value: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """How many workers a queue was to have, and why. `wanted` is what it would be without limits."""
+
+    queue: str
+    at: float
+    before: int
+    target: int
+    wanted: int
+    reason: str
+    winner: str = ""
+    limits: tuple[str, ...] = ()
+    inputs: tuple[TermView, ...] = field(default=(), metadata={"item": TermView})
+    terms: tuple[TermView, ...] = field(default=(), metadata={"item": TermView})
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionList:
+    """Decisions about one queue, the newest first; the first is the one that holds now."""
+
+    decisions: tuple[DecisionView, ...] = field(default=(), metadata={"item": DecisionView})
 
 
 @dataclass(frozen=True, slots=True)

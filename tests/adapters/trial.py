@@ -39,7 +39,7 @@ class Crew:
     """Where its sockets are: names of sockets must not be long."""
     libraries: Path = LIBRARIES
 
-    def write(self, workers: int, generation: int) -> None:
+    def write(self, workers: int | str, generation: int) -> None:
         """The manifest; another `generation` is another environment, which rolls out."""
         variables = "\n".join(f'      {name}: "{value}"' for name, value in self.environment.items())
         (self.folder / "procq.yaml").write_text(f"""\

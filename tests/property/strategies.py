@@ -132,7 +132,7 @@ def queues(draw: st.DrawFn, name: str) -> Queue:
     )
 
 
-rules = st.fixed_dictionaries(
+rules: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "most": st.integers(5, 9),

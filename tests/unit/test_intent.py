@@ -15,12 +15,15 @@ from procq.intent import (
     ScaleTo,
     adopt,
     desired_queue,
+    rescale,
     restart,
     scale,
     start,
     stop,
+    wanted_in_all,
 )
-from procq.model import MAX_WORKERS
+from procq.model import MAX_WORKERS, Queue
+from procq.rules import Period, Source
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
 
 INTENT = Intent(manifest(queue("emails", 3), queue("thumbs", 1)))
@@ -132,3 +135,49 @@ class TestRollingRestart:
         assert adjustment.roll.covers(1, 7)
         assert not adjustment.roll.covers(1, 8)
         assert not adjustment.restart
+
+
+# --- scaling --------------------------------------------------------------------------------------------------------
+
+
+def scaled(name: str, least: int, most: int, *periods: Period) -> Queue:
+    return replace(queue(name, least), most=most, source=Source("rq://localhost"), schedule=periods)
+
+
+def test_a_target_counts_for_a_queue_that_scales_and_within_its_range() -> None:
+    before = Intent(manifest(scaled("a", 1, 5), queue("b", 2)))
+    after = rescale(before, {"a": 4, "b": 9, "c": 3})
+    assert after.targets == {"a": 4}
+    assert [wanted(after, name) for name in ("a", "b")] == [4, 2]
+    assert [wanted(rescale(after, {"a": n}), "a") for n in (0, 9)] == [1, 5]
+
+
+def test_only_a_schedule_may_go_below_the_range() -> None:
+    night = Period("0 0 * * *", 3600.0, "UTC", most=1)
+    assert wanted(rescale(Intent(manifest(scaled("a", 3, 5, night))), {"a": 1}), "a") == 1
+    assert wanted(rescale(Intent(manifest(scaled("a", 3, 5, night))), {"a": 0}), "a") == 1
+
+
+def test_what_a_person_says_counts_more_than_a_target() -> None:
+    automatic = rescale(Intent(manifest(scaled("a", 1, 5))), {"a": 4})
+    by_hand = scale(automatic, "a", ScaleBy(3))
+    assert wanted(by_hand, "a") == 7
+    assert wanted(scale(by_hand, "a", Auto()), "a") == 4
+
+
+def test_targets_give_way_to_what_people_want() -> None:
+    small = replace(manifest(scaled("a", 1, 9), scaled("b", 1, 9), queue("c", 1)), budget=12)
+    full = rescale(Intent(small), {"a": 7, "b": 4})
+    assert wanted_in_all(full) == 12
+    more = scale(full, "c", ScaleTo(6))
+    assert (wanted_in_all(more), wanted(more, "c"), wanted(more, "b")) == (12, 6, 4)
+    with pytest.raises(ValueError, match="c can have 10"):
+        scale(full, "c", ScaleTo(11))
+    smaller = adopt(full, replace(small, budget=5))
+    assert wanted_in_all(smaller) == 5
+
+
+def test_another_manifest_keeps_targets_of_queues_that_still_scale() -> None:
+    before = rescale(Intent(manifest(scaled("a", 1, 5), scaled("b", 1, 5))), {"a": 3, "b": 3})
+    after = adopt(before, manifest(scaled("a", 1, 5), queue("b", 1)))
+    assert after.targets == {"a": 3}

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from procq.api import events, plan, queues, restarts, status, workers
+from procq.api import decisions, events, plan, queues, restarts, status, workers
 from procq.api.control import Control
 from procq.api.problems import on_disconnect, on_fault, on_http_error, on_no_intent, on_procq_error
 from procq.errors import ProcqError
@@ -23,6 +23,7 @@ ROUTES = [
     Route("/v1/workers", workers.patch_workers, methods=["PATCH"]),
     Route("/v1/workers/{id}", workers.get_worker, methods=["GET"]),
     Route("/v1/restarts", restarts.create_restart, methods=["POST"]),
+    Route("/v1/decisions", decisions.get_decisions, methods=["GET"]),
     Route("/v1/plan", plan.get_plan, methods=["GET"]),
     Route("/v1/events", events.stream_events, methods=["GET"]),
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from procq.intent import Intent
-from procq.wire import PlanView
+from procq.wire import DecisionView, PlanView
 
 if TYPE_CHECKING:
     from procq.engine.view import StateView
@@ -51,6 +51,9 @@ class Control(Protocol):
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, for a reason that is remembered. Exceptions of `change` pass through."""
+
+    async def decisions(self, name: str, limit: int) -> Sequence[DecisionView]:
+        """The decision about a queue that holds now, if any, and the newest `limit` changes before it."""
 
     async def plan(self, file: str | None) -> PlanView:
         """What the manifest on disk, or another `file` in its place, would change. Raises ManifestError."""

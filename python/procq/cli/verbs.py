@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "check": "say whether a manifest is right, without running it",
     "plan": "show what saving the manifest would change",
     "upgrade": "replace the running procq by the installed one, without restarting a worker",
+    "why": "why a queue has as many workers as it has",
     "events": "what happened: starts, exits, changes",
     "schema": "the JSON Schema of the manifest, for editors",
     "unit": "a systemd unit that runs the manifest",

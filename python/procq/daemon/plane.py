@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,12 @@ from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
 from procq.views import About, starting
-from procq.wire import PlanView
+from procq.wire import DecisionView, PlanView
 
 if TYPE_CHECKING:
     from procq.api.server import ApiServer
+    from procq.daemon.decisions import Decisions
+    from procq.monitor.scaler import Scaler
 
 
 class IncompatibleKeeper(ProcqError):
@@ -60,6 +63,7 @@ class ControlPlane:
         self._paces = Paces()
         self._prober = Prober(engine, self._unasked)
         self._sampler = Sampler(engine, core.usage)
+        self._scaling: Scaling | None = None
         self._misfit: Incompatible | None = None
         self._retired = asyncio.Event()
         self._manifests = Manifests(engine, options.manifest, self._news, self._console, self.history)
@@ -98,6 +102,7 @@ class ControlPlane:
             others = [
                 tasks.create_task(self._prober.run()),
                 tasks.create_task(self._sampler.run()),
+                tasks.create_task(self._follow_load()),
                 tasks.create_task(self._declare_ready(listening)),
                 tasks.create_task(self._tell_service(listening)),
                 tasks.create_task(self._watch(listening)),
@@ -139,6 +144,14 @@ class ControlPlane:
             # Who asks from now on waits in the listener for the next one; who has asked gets an answer.
             server.stop()
             await serving
+
+    async def _follow_load(self) -> None:
+        # After the workers, and in a thread: most of it is only needed where a queue scales.
+        self._scaling = await asyncio.to_thread(_scaling, self._engine, self._options, self._trouble)
+        try:
+            await self._scaling.scaler.run()
+        finally:
+            await self._scaling.decisions.aclose()
 
     async def _watch(self, listening: asyncio.Event) -> None:
         await listening.wait()
@@ -186,6 +199,10 @@ class ControlPlane:
         self.history.note("unasked", why, worker)
         self._announce(self._console.unasked(worker, why))
 
+    def _trouble(self, text: str) -> None:
+        self.history.note("trouble", text)
+        self._announce([f"procq: {text}"])
+
     def _announce(self, lines: Sequence[str]) -> None:
         if lines:
             self._engine.send(Announce(tuple(lines)))
@@ -222,7 +239,12 @@ class ControlPlane:
         # In a thread, because it reads a file for every process of the machine.
         loads = await asyncio.to_thread(self._meter.measure, queues, self._engine.now)
         paces = {name: self._paces.of(name, self._engine.now) for name in queues}
-        return About(loads, self.history.last_exits, self.history.restarts, paces)
+        standings = {} if self._scaling is None else self._scaling.scaler.standings(self._engine.now)
+        return About(loads, self.history.last_exits, self.history.restarts, paces, standings)
+
+    async def decisions(self, name: str, limit: int) -> Sequence[DecisionView]:
+        """The decision about a queue that holds now, if any, and the newest `limit` changes before it."""
+        return [] if self._scaling is None else await self._scaling.decisions.of(name, limit)
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, and acts on it before the answer is written."""
@@ -238,6 +260,26 @@ class ControlPlane:
         # In a thread: for ten thousand workers it takes longer than the control loop may be held.
         difference = await asyncio.to_thread(compare, view.intent, after, view.observed)
         return plan_view(difference, str(path), view.intent)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Who follows the load, and who remembers why."""
+
+    scaler: Scaler
+    decisions: Decisions
+
+
+def _scaling(engine: Engine, options: Options, tell: Callable[[str], None]) -> Scaling:
+    from procq.daemon.decisions import Decisions
+    from procq.monitor.host import Host
+    from procq.monitor.pressure import Gauge
+    from procq.monitor.scaler import Scaler
+    from procq.paths import locate
+
+    project = locate(str(options.manifest), options.instance or None, os.environ)
+    decisions = Decisions(Path(project.state_dir) / "journal.sqlite", tell)
+    return Scaling(Scaler(engine, Host(core.usage, Gauge().read), decisions.decided), decisions)
 
 
 def _api_server(control: Control) -> ApiServer:

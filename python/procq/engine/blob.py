@@ -94,7 +94,12 @@ def _counters(memory: Memory) -> bytes:
         for name, slots in memory.streaks.items()
         if slots
     }
-    plain = {"streaks": streaks, "failures": _failures(memory), "restarts": dict(memory.restarts), "learnt": dict(memory.learnt)}
+    plain = {
+        "streaks": streaks,
+        "failures": _failures(memory),
+        "restarts": dict(memory.restarts),
+        "learnt": dict(memory.learnt),
+    }
     return b"," + _json(plain)[1:]
 
 

@@ -1,1 +1,1 @@
-"""From load to a number of workers: what sources say, and the policy that decides. The policy is pure; sources are not."""
+"""From load to a number of workers: what sources say, and the policy, which is pure, that decides."""

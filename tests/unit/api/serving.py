@@ -26,7 +26,7 @@ from procq.model import Manifest
 from procq.paths import Project
 from procq.testing import Rig
 from procq.views import About
-from procq.wire import PlanView
+from procq.wire import DecisionView, PlanView
 from tests.queues import manifest, queue
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class RigControl:
         self.on_disk: Manifest | Exception = rig.engine.intent.manifest if rig.engine.intent else Manifest("", {})
         self.manifest_error: str | None = None
         self.planned: str | None = None
+        self.decided: list[DecisionView] = []
         self._lives = Lives()
         self._meter = Meter(lambda roots: [(1.0, 1 << 20, 1, 1) for _ in roots])
         rig.engine.subscribe(self._record)
@@ -67,6 +68,9 @@ class RigControl:
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         self.rig.engine.change(change, reason)
         self.rig.settle()
+
+    async def decisions(self, name: str, limit: int) -> Sequence[DecisionView]:
+        return self.decided[: limit + 1]
 
     async def plan(self, file: str | None) -> PlanView:
         self.planned = file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from procq.errors import ManifestError, Problem
 from procq.events import Attached
 from procq.history import History
 from procq.intent import NoIntent
+from procq.rules import Source
 from procq.testing import Rig, Script, everyone
 from tests.queues import manifest, queue
 from tests.unit.api.serving import PATIENCE, SHOP, Served, served
@@ -270,3 +272,34 @@ def test_json_is_one_line_and_reads_back() -> None:
 
 def test_threads_end() -> None:
     assert [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon] == []
+
+
+# --- decisions --------------------------------------------------------------------------------------------------
+
+
+def test_decisions_of_a_queue_that_scales(shop: Served, client: Client) -> None:
+    wanted = manifest(replace(queue("emails", 2), most=5, source=Source("rq://localhost")), queue("reports"))
+    shop.call(lambda: shop.control.rig.adopt(wanted))
+    assert client.decisions("emails").decisions == ()
+    term = wire.TermView("waiting", 12.0, "read just now")
+    shop.control.decided = [wire.DecisionView("emails", 1.0, 2, n, 9, "why", inputs=(term,)) for n in (5, 4, 3)]
+    found = client.decisions("emails", 1).decisions
+    assert [each.target for each in found] == [5, 4]
+    assert found[0].inputs == (term,)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "detail"),
+    [
+        ("queue=reports", 400, "reports does not scale"),
+        ("queue=emails.1", 400, "is not a queue"),
+        ("queue=nope", 404, "nope"),
+        ("", 400, "must name a queue"),
+        ("queue=emails&limit=-1", 400, "whole number"),
+        ("queue=emails&limit=5000", 400, "whole number"),
+    ],
+)
+def test_decisions_that_there_are_not(shop: Served, query: str, status: int, detail: str) -> None:
+    found, body, _ = shop.request("GET", f"/v1/decisions?{query}")
+    assert found == status
+    assert detail in body["detail"]

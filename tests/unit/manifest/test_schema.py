@@ -20,6 +20,7 @@ from procq.manifest.keys import Key, List, Nature, Section, Sections, Table, Val
 from procq.manifest.units import Refused
 from procq.model import Manifest, Queue
 from procq.plan.diff import compare
+from procq.scaling.page import sources
 from procq.state import Observed, QueueState, Running, Settings
 from tests.unit.manifest.mutations import mutated
 from tests.unit.manifest.test_faults import CASES
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 GENERATED: dict[str, Callable[[], str]] = {
     "reference.md": manifest.reference,
+    "sources.md": sources,
     "procq.schema.json": lambda: json.dumps(manifest.schema_json(), indent=2, ensure_ascii=False) + "\n",
 }
 

@@ -37,10 +37,12 @@ def project_lines(status: StatusView, style: Style, now: float) -> list[str]:
     if status.queues:
         counted = any(queue.jobs is not None for queue in status.queues)
         jobs = ("JOBS", "RATE", "P95", "BUSY") if counted else ()
-        titles = ("QUEUE", "STATE", "WORKERS", *jobs, "CPU", "MEM", "RESTARTS", "")
+        scaled = any(queue.source is not None for queue in status.queues)
+        backlog = ("BACKLOG",) if scaled else ()
+        titles = ("QUEUE", "STATE", "WORKERS", *backlog, *jobs, "CPU", "MEM", "RESTARTS", "")
         rows = [tuple(style(title, "dim") for title in titles)]
-        rows += [_queue_row(queue, style, counted) for queue in status.queues]
-        lines += table(rows, right=tuple(range(2, 6 + len(jobs))))
+        rows += [_queue_row(queue, style, counted, scaled) for queue in status.queues]
+        lines += table(rows, right=tuple(range(2, 6 + len(backlog) + len(jobs))))
     else:
         lines.append("no queues: add some to the manifest and save it")
     notes = _notes(status)
@@ -73,7 +75,7 @@ def _when(at: float, now: float) -> str:
     return strftime("%H:%M:%S" if now - at < _DAY else "%Y-%m-%d %H:%M", localtime(at))
 
 
-def _queue_row(queue: QueueView, style: Style, counted: bool) -> tuple[str, ...]:
+def _queue_row(queue: QueueView, style: Style, counted: bool, scaled: bool) -> tuple[str, ...]:
     if queue.running == queue.desired or queue.state in {"crashing", "failing", "stopped", "finished"}:
         workers = f"{queue.running} of {queue.desired}"
     else:
@@ -81,9 +83,18 @@ def _queue_row(queue: QueueView, style: Style, counted: bool) -> tuple[str, ...]
     if queue.manifest_most is not None:
         workers += f" ({queue.manifest_workers}–{queue.manifest_most})"
     restarts = f"{queue.restarts:,}" if queue.restarts else _NOTHING
-    problem = plain(queue.problem or "")
-    jobs = _jobs(queue) if counted else ()
+    problem = plain(queue.problem or queue.source_trouble or "")
+    jobs = (*((_backlog(queue),) if scaled else ()), *(_jobs(queue) if counted else ()))
     return (plain(queue.name), _state(queue.state, style), workers, *jobs, *_load(queue), restarts, problem)
+
+
+def _backlog(queue: QueueView) -> str:
+    """How many jobs wait, and how long the first of them has, against how long it may."""
+    if queue.jobs_waiting is None:
+        return _NOTHING
+    oldest = "" if queue.oldest_wait is None or not queue.jobs_waiting else duration(queue.oldest_wait)
+    may = "" if queue.wait_objective is None else f" of {duration(queue.wait_objective)}"
+    return f"{queue.jobs_waiting:,.0f}" + (f" ({oldest}{may})" if oldest else "")
 
 
 def _jobs(queue: QueueView) -> tuple[str, ...]:

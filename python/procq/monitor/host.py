@@ -1,0 +1,114 @@
+"""What the machine bears: queues that scale share its budget, and the pressure that it is under is heeded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from procq.engine.view import StateView
+from procq.intent import Intent, wanted_workers
+from procq.meter import Read
+from procq.model import Manifest, Queue
+from procq.monitor.follow import Follow
+from procq.monitor.quiet import Users
+from procq.rules import Guard
+from procq.scaling.guard import OPEN, Brake, Pressure, shrink
+from procq.scaling.sharing import Waits, Wish, at_once, share
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """How many workers a queue gets of what it wants; `short` says why it is not all, "" where it is."""
+
+    workers: int
+    short: str = ""
+
+
+class Host:
+    """The machine that the queues share. `read` is `procq.core.usage`; `pressure` looks at the kernel's files."""
+
+    def __init__(self, read: Read, pressure: Callable[[], Pressure]) -> None:
+        self._users = Users(read)
+        self._read_pressure = pressure
+        self._pressure = Pressure()
+        self._guard: Guard | None = None
+        self._brake: Brake | None = None
+        self._waits = Waits()
+
+    async def look(self, view: StateView, silent: Collection[str], scaling: Collection[str], now: float) -> None:
+        """Looks at workers, if somebody needs to know of them, and at the pressure, if somebody guards."""
+        assert view.intent is not None
+        manifest = view.intent.manifest
+        bounded = manifest.cpus is not None or manifest.memory is not None
+        await self._users.look(view.observed.queues, scaling if bounded else silent, now)
+        if manifest.guard != self._guard:
+            self._guard = manifest.guard
+            self._brake = None if manifest.guard is None else Brake(manifest.guard)
+        if self._brake is not None:
+            self._pressure = await asyncio.to_thread(self._read_pressure)
+
+    def quiet(self, name: str) -> set[int]:
+        """The slots of a queue whose workers seem to do nothing."""
+        return self._users.quiet(name)
+
+    def grant(self, intent: Intent, follows: Mapping[str, Follow], now: float) -> dict[str, Granted]:
+        """How many workers each of the queues gets of what was decided for it."""
+        manifest = intent.manifest
+        wishes = [self._wish(follow) for follow in follows.values()]
+        waits = self._waits.look(wishes, now)
+        wishes = [replace(wish, waiting_since=waits.get(wish.queue)) for wish in wishes]
+        budget = self._budget(manifest, intent, follows)
+        grants = share(wishes, now=now, **budget)
+        counts = at_once(wishes, grants, **budget)
+        shorts = {name: grant.short for name, grant in grants.items()}
+        if self._brake is not None:
+            counts, said = self._braked(wishes, counts, now)
+            shorts = {
+                name: shorts[name] or said if counts[name] < grants[name].workers else shorts[name] for name in counts
+            }
+        return {name: Granted(counts[name], shorts[name]) for name in counts}
+
+    def _budget(self, manifest: Manifest, intent: Intent, follows: Mapping[str, Follow]) -> dict[str, Any]:
+        """What is left for queues that scale: others have what the manifest or somebody says."""
+        others = sum(wanted_workers(intent, queue) for name, queue in manifest.queues.items() if name not in follows)
+        draining = {name: follow.signals.draining for name, follow in follows.items() if follow.signals is not None}
+        workers = None if manifest.budget is None else max(0, manifest.budget - others)
+        return {"workers": workers, "cpus": manifest.cpus, "memory": manifest.memory, "draining": draining}
+
+    def _braked(self, wishes: list[Wish], counts: dict[str, int], now: float) -> tuple[dict[str, int], str]:
+        """What is left of it while the machine is under pressure, and what is said of that."""
+        assert self._brake is not None
+        held = sum(wish.held for wish in wishes)
+        verdict = self._brake.look(self._pressure, held, now)
+        if verdict == OPEN:
+            return counts, ""
+        if not verdict.allow_spawns:
+            held_of = {wish.queue: max(wish.held, wish.least) for wish in wishes}
+            counts = {name: min(count, held_of[name]) for name, count in counts.items()}
+        if verdict.most is not None:
+            counts = shrink(wishes, counts, verdict.most, drain=not verdict.allow_spawns)
+        return counts, verdict.text
+
+    def _wish(self, follow: Follow) -> Wish:
+        queue, decision, signals = follow.queue, follow.decision, follow.signals
+        assert decision is not None and signals is not None
+        use = self._users.use(queue.name)
+        return Wish(
+            queue=queue.name,
+            wanted=decision.target,
+            least=min(decision.target, signals.least),
+            held=signals.live,
+            claim=queue.claim,
+            memory=_memory(queue, use.memory),
+            cpus=queue.claim.cpus if queue.claim.cpus is not None else use.cpus,
+            busy=signals.busy + len(signals.starting),
+        )
+
+
+def _memory(queue: Queue, used: float) -> int:
+    """What one worker takes: as the manifest says, else as was seen, else as much as it may."""
+    if queue.claim.memory is not None:
+        return queue.claim.memory
+    return int(used) or queue.limits.memory or 0

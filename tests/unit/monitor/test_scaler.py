@@ -1,0 +1,206 @@
+"""Queues that follow their load, on a virtual clock, with scripted workers and a source that is written out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from procq import intent
+from procq.events import Rescaled
+from procq.meter import Used
+from procq.model import Queue
+from procq.monitor.host import Host
+from procq.monitor.scaler import Scaler
+from procq.rules import Period, ScaleRule, Source
+from procq.scaling.guard import Pressure
+from procq.scaling.place import Place
+from procq.scaling.reading import Reading
+from procq.scaling.sources.port import Kind, SourceError
+from procq.state import Running
+from procq.testing.rig import Rig
+from tests.queues import manifest, queue
+from tests.unit.monitor.virtual import Heard, nothing, play
+
+EIGHT = 8 * 3600.0
+"""Eight o'clock of a day that nobody remembers, in seconds since the epoch."""
+
+
+class Broker:
+    """What sources say: by queue, how many jobs wait and how many are at work; None hangs, an error is raised."""
+
+    def __init__(self) -> None:
+        self.says: dict[str, Reading | SourceError | None] = {}
+        self.asked: list[str] = []
+        self.kept: set[str] = set()
+
+    async def read(self, place: Place, within: float) -> Reading:
+        self.asked.append(place.queue)
+        said = self.says.get(place.queue, Reading(0, 0))
+        if said is None:
+            await asyncio.sleep(1e9)
+        if isinstance(said, SourceError):
+            raise said
+        assert isinstance(said, Reading)
+        return said
+
+    def keep(self, servers: Iterable[str]) -> None:
+        self.kept = set(servers)
+
+    async def aclose(self) -> None: ...
+
+
+class Trial:
+    def __init__(self, *queues: Queue, wall: float = EIGHT - 3600) -> None:
+        self.rig = Rig(manifest(*queues))
+        self.broker = Broker()
+        self.heard = Heard(self.rig)
+        self.began = wall - self.rig.clock.now
+        self.scaler = self._scaler()
+
+    def _scaler(self) -> Scaler:
+        engine, clock = self.rig.engine, self.rig.clock
+        return Scaler(engine, Host(self._idle, Pressure), sources=self.broker, wall=lambda: self.began + clock.now)
+
+    @staticmethod
+    def _idle(roots: Sequence[tuple[int, int]]) -> list[Used]:
+        return [(0.0, 1 << 20, 1, 1) for _ in roots]
+
+    def play(self, *steps: tuple[float, object]) -> None:
+        play(self.rig, self.scaler.run(), *steps)  # type: ignore[arg-type]
+
+    def alive(self, name: str = "emails") -> int:
+        workers = self.rig.engine.snapshot().observed.queues[name].workers if name in self.known else {}
+        return sum(isinstance(state, Running) for state in workers.values())
+
+    @property
+    def known(self) -> set[str]:
+        return set(self.rig.engine.snapshot().observed.queues)
+
+
+def scaled(name: str = "emails", least: int = 0, most: int = 10, rule: ScaleRule | None = None) -> Queue:
+    url = f"rq://127.0.0.1/0?queue={name}"
+    return replace(queue(name, least), most=most, source=Source(url), scale=rule or ScaleRule(wait=5.0))
+
+
+def test_workers_come_with_the_jobs_and_go_after_them() -> None:
+    trial, seen = Trial(scaled()), []
+    trial.play(
+        (10.0, lambda: trial.broker.says.update(emails=Reading(6, 0))),
+        (8.0, lambda: seen.append(trial.alive())),
+        (0.0, lambda: trial.broker.says.update(emails=Reading(0, 6))),
+        (100.0, lambda: seen.append(trial.alive())),
+        (0.0, lambda: trial.broker.says.update(emails=Reading(0, 0))),
+        (200.0, lambda: seen.append(trial.alive())),
+    )
+    assert seen == [6, 6, 0]
+    told = trial.heard.of(Rescaled)
+    assert (told[0].before, told[-1].after) == (0, 0)
+    assert all(one.after == other.before for one, other in pairwise(told))
+
+
+def test_nobody_is_asked_where_nothing_scales() -> None:
+    trial = Trial(queue("emails", 2))
+    trial.play((100.0, nothing))
+    assert trial.broker.asked == []
+    assert trial.alive() == 2
+
+
+def test_a_source_that_fails_lowers_nothing() -> None:
+    trial, seen = Trial(scaled(least=1)), []
+    trial.broker.says["emails"] = Reading(0, 4)
+    dead = SourceError(Kind.REFUSED, "nobody is there")
+    trial.play(
+        (5.0, lambda: trial.rig.engine.rescale({"emails": 4}, {})),
+        (5.0, lambda: trial.broker.says.update(emails=dead)),
+        (1000.0, lambda: seen.append((trial.alive(), trial.scaler.standings(trial.rig.clock.now)["emails"].trouble))),
+        (0.0, lambda: trial.broker.says.update(emails=Reading(0, 0))),
+        (200.0, lambda: seen.append((trial.alive(), trial.scaler.standings(trial.rig.clock.now)["emails"].trouble))),
+    )
+    assert seen == [(4, "nobody is there"), (1, "")]
+
+
+def test_a_fallback_holds_once_the_source_has_been_silent_for_long() -> None:
+    trial, seen = Trial(scaled(rule=ScaleRule(wait=5.0, fallback=3))), []
+    trial.broker.says["emails"] = SourceError(Kind.TIMEOUT, "no answer")
+    trial.play(
+        (200.0, lambda: seen.append(trial.alive())),
+        (200.0, lambda: seen.append(trial.alive())),
+    )
+    assert seen == [0, 3]
+
+
+def test_a_source_that_hangs_holds_up_nobody_else() -> None:
+    trial = Trial(scaled(), scaled("thumbs"))
+    trial.broker.says.update(emails=None, thumbs=Reading(3, 0))
+    trial.play((12.0, nothing))
+    assert (trial.alive(), trial.alive("thumbs")) == (0, 3)
+    assert trial.broker.asked.count("emails") == 1
+
+
+def test_what_a_person_says_wins_until_it_is_given_back() -> None:
+    trial, seen = Trial(scaled()), []
+    engine = trial.rig.engine
+    trial.broker.says["emails"] = Reading(0, 0)
+    trial.play(
+        (5.0, lambda: engine.change(lambda i: intent.scale(i, "emails", intent.ScaleTo(7)), "test")),
+        (60.0, lambda: seen.append(trial.alive())),
+        (0.0, lambda: engine.change(lambda i: intent.scale(i, "emails", intent.Auto()), "test")),
+        (60.0, lambda: seen.append(trial.alive())),
+    )
+    assert seen == [7, 0]
+
+
+def test_a_schedule_gives_a_floor_for_its_time() -> None:
+    office = Period("0 8 * * *", 600.0, "UTC", least=4)
+    trial, seen = Trial(replace(scaled(), source=None, scale=None, schedule=(office,)), wall=EIGHT - 60), []
+    trial.play(
+        (50.0, lambda: seen.append(trial.alive())),
+        (30.0, lambda: seen.append(trial.alive())),
+        (600.0, lambda: seen.append(trial.alive())),
+    )
+    assert seen == [0, 4, 0]
+
+
+def test_another_control_plane_goes_on_with_what_there_was() -> None:
+    trial = Trial(scaled(least=1))
+    trial.broker.says["emails"] = Reading(0, 5)
+    trial.play((5.0, lambda: trial.rig.engine.rescale({"emails": 5}, {})), (20.0, nothing))
+    assert trial.alive() == 5
+    pids = {s: w for s, w in trial.rig.engine.snapshot().observed.queues["emails"].workers.items()}
+    trial.rig.replace_control_plane()
+    trial.scaler = trial._scaler()
+    trial.broker.says["emails"] = SourceError(Kind.REFUSED, "nobody is there")
+    trial.play((60.0, nothing))
+    now = trial.rig.engine.snapshot().observed.queues["emails"].workers
+    assert {slot: state.generation for slot, state in now.items()} == {s: w.generation for s, w in pids.items()}
+    assert trial.rig.engine.learnt["emails"]
+
+
+def test_a_saved_range_counts_at_once() -> None:
+    trial, seen = Trial(scaled(least=1, most=10)), []
+    trial.broker.says["emails"] = Reading(0, 8)
+    trial.play(
+        (5.0, lambda: trial.rig.engine.rescale({"emails": 8}, {})),
+        (10.0, lambda: trial.rig.adopt(manifest(scaled(least=1, most=3)))),
+        (0.5, lambda: seen.append(trial.rig.engine.intent and intent.wanted_in_all(trial.rig.engine.intent))),
+        (5.0, lambda: trial.rig.adopt(manifest(scaled(least=5, most=9)))),
+        (0.5, lambda: seen.append(trial.alive())),
+    )
+    assert seen == [3, 5]
+
+
+def test_all_together_keep_within_the_budget() -> None:
+    wanted = replace(manifest(scaled(), scaled("thumbs"), queue("cron", 2)), budget=10)
+    trial = Trial(scaled())
+    trial.rig.adopt(wanted)
+    most = []
+    trial.broker.says.update(emails=Reading(50, 0), thumbs=Reading(50, 0))
+
+    def look() -> None:
+        most.append((trial.alive(), trial.alive("thumbs"), trial.alive("cron")))
+
+    trial.play(*(((1.0), look) for _ in range(30)))
+    assert most[-1] == (4, 4, 2)
+    assert max(map(sum, most)) <= 10
