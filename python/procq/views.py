@@ -167,6 +167,7 @@ def _scaling(standing: Standing) -> dict[str, Any]:
         "oldest_wait": standing.oldest,
         "wait_objective": standing.objective,
         "scaling": standing.reason or None,
+        "short": standing.short or None,
     }
 
 

@@ -145,6 +145,8 @@ class QueueView:
     """Within how many seconds 95 % of the jobs are to begin."""
     scaling: str | None = None
     """Why it is to have as many workers as it is."""
+    short: str | None = None
+    """Why it has fewer than it wants, where the machine does not bear more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,29 @@ def test_queues_that_report_jobs() -> None:
     )
 
 
+def test_queues_that_scale() -> None:
+    web = QueueView("web", "x", "steady", 1, 1, 1)
+    source = "rq://localhost"
+    queues = (
+        web,
+        QueueView("a", "x", "growing", 2, 8, 0, 9, source=source, jobs_waiting=1200, oldest_wait=12, wait_objective=30),
+        QueueView("b", "x", "steady", 0, 0, 0, 9, source=source, jobs_waiting=0, oldest_wait=0.0, wait_objective=30),
+        QueueView("c", "x", "steady", 1, 1, 0, 9, source=source, source_trouble="nobody answers"),
+        QueueView("d", "x", "steady", 3, 3, 0, 9, source=source, jobs_waiting=3, short="wants 9, has 3: cpu budget"),
+    )
+    check(
+        project_lines(StatusView("shop", "/x/procq.yaml", None, 5, 1, 2, 1, queues=queues), PLAIN, NOON)[2:],
+        """
+        QUEUE   STATE            WORKERS                BACKLOG   CPU   MEM   RESTARTS
+        web     ● steady          1 of 1                      –     –     –          –
+        a       ↑ growing    2 → 8 (0–9)   1,200 (12 s of 30 s)     –     –          –
+        b       ● steady    0 of 0 (0–9)                      0     –     –          –
+        c       ● steady    1 of 1 (0–9)                      –     –     –          –   nobody answers
+        d       ● steady    3 of 3 (0–9)                      3     –     –          –   wants 9, has 3: cpu budget
+        """,
+    )
+
+
 def test_plan() -> None:
     plan = PlanView(
         "/srv/shop/procq.yaml",

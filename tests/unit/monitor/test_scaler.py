@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from procq import intent
 from procq.events import Rescaled
 from procq.meter import Used
@@ -34,16 +36,24 @@ class Broker:
         self.says: dict[str, Reading | SourceError | None] = {}
         self.asked: list[str] = []
         self.kept: set[str] = set()
+        self._hangs: asyncio.Event | None = None
 
     async def read(self, place: Place, within: float) -> Reading:
         self.asked.append(place.queue)
         said = self.says.get(place.queue, Reading(0, 0))
         if said is None:
-            await asyncio.sleep(1e9)
+            self._hangs = asyncio.Event()
+            await self._hangs.wait()
+            return await self.read(place, within)
         if isinstance(said, SourceError):
             raise said
         assert isinstance(said, Reading)
         return said
+
+    def answer(self) -> None:
+        """Who hangs goes on."""
+        if self._hangs is not None:
+            self._hangs.set()
 
     def keep(self, servers: Iterable[str]) -> None:
         self.kept = set(servers)
@@ -73,6 +83,9 @@ class Trial:
     def alive(self, name: str = "emails") -> int:
         workers = self.rig.engine.snapshot().observed.queues[name].workers if name in self.known else {}
         return sum(isinstance(state, Running) for state in workers.values())
+
+    def trouble(self) -> str:
+        return self.scaler.standings(self.rig.clock.now)["emails"].trouble
 
     @property
     def known(self) -> set[str]:
@@ -107,18 +120,50 @@ def test_nobody_is_asked_where_nothing_scales() -> None:
     assert trial.alive() == 2
 
 
-def test_a_source_that_fails_lowers_nothing() -> None:
-    trial, seen = Trial(scaled(least=1)), []
+FAILURES: dict[str, tuple[Reading | SourceError | None, str]] = {
+    "refused": (SourceError(Kind.REFUSED, "nobody is there"), "nobody is there"),
+    "timeout": (SourceError(Kind.TIMEOUT, "no answer"), "no answer"),
+    "auth": (SourceError(Kind.AUTH, "it wants a password"), "it wants a password"),
+    "garbage": (SourceError(Kind.GARBAGE, "this is no number"), "this is no number"),
+    "no number": (Reading(float("nan")), "the source says waiting = nan, which cannot be"),
+    "negative": (Reading(-1), "the source says waiting = -1, which cannot be"),
+    "hangs": (None, ""),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_source_that_fails_lowers_nothing_and_others_go_on(kind: str) -> None:
+    said, words = FAILURES[kind]
+    trial, seen, thumbs = Trial(scaled(least=1), scaled("thumbs")), [], []
     trial.broker.says["emails"] = Reading(0, 4)
-    dead = SourceError(Kind.REFUSED, "nobody is there")
     trial.play(
         (5.0, lambda: trial.rig.engine.rescale({"emails": 4}, {})),
-        (5.0, lambda: trial.broker.says.update(emails=dead)),
-        (1000.0, lambda: seen.append((trial.alive(), trial.scaler.standings(trial.rig.clock.now)["emails"].trouble))),
+        (5.0, lambda: trial.broker.says.update(emails=said)),
+        (90.0, lambda: trial.broker.says.update(thumbs=Reading(3, 0))),
+        (8.0, lambda: thumbs.append(trial.alive("thumbs"))),
+        (1000.0, lambda: seen.append((trial.alive(), trial.trouble()))),
         (0.0, lambda: trial.broker.says.update(emails=Reading(0, 0))),
-        (200.0, lambda: seen.append((trial.alive(), trial.scaler.standings(trial.rig.clock.now)["emails"].trouble))),
+        (0.0, trial.broker.answer),
+        (200.0, lambda: seen.append((trial.alive(), trial.trouble()))),
     )
-    assert seen == [(4, "nobody is there"), (1, "")]
+    assert thumbs == [3]
+    assert seen == [(4, words), (1, "")]
+    told = [event.after for event in trial.heard.of(Rescaled) if event.queue == "emails"]
+    assert told[:-1] == sorted(told[:-1])
+
+
+def test_an_empty_queue_of_thousands_is_asked_for_twice() -> None:
+    trial, said = Trial(scaled(most=4)), []
+    trial.broker.says["emails"] = Reading(5_000, 0)
+
+    async def once(place: Place, within: float) -> Reading:
+        said.append(trial.rig.clock.now)
+        return Reading(0, 0) if len(said) == 20 else Reading(5_000, 4)
+
+    trial.broker.read = once  # type: ignore[method-assign]
+    trial.play((60.0, nothing))
+    assert said[20] - said[19] < 0.6
+    assert [event.after for event in trial.heard.of(Rescaled)] == [4]
 
 
 def test_a_fallback_holds_once_the_source_has_been_silent_for_long() -> None:

@@ -83,7 +83,7 @@ def _queue_row(queue: QueueView, style: Style, counted: bool, scaled: bool) -> t
     if queue.manifest_most is not None:
         workers += f" ({queue.manifest_workers}–{queue.manifest_most})"
     restarts = f"{queue.restarts:,}" if queue.restarts else _NOTHING
-    problem = plain(queue.problem or queue.source_trouble or "")
+    problem = plain(queue.problem or queue.source_trouble or queue.short or "")
     jobs = (*((_backlog(queue),) if scaled else ()), *(_jobs(queue) if counted else ()))
     return (plain(queue.name), _state(queue.state, style), workers, *jobs, *_load(queue), restarts, problem)
 
