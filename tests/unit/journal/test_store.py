@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def test_what_is_written_is_read_as_it_was(store: Store, path: Path) -> None:
     assert samples(path, "emails", 1001.0, 1003.0) == [sample(1)]
     assert samples(path, "emails", 0.0, 1003.1) == [sample(1), sample(3)]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_batch_is_written_as_a_whole_or_not_at_all(store: Store, path: Path) -> None:
+    with pytest.raises(OverflowError):
+        store.write([record(1), replace(sample(1), workers=2**70)], 1000.0)
+    assert last(path, "emails", 5) == []
+    store.write([record(2)], 1000.0)
+    assert last(path, "emails", 5) == [record(2)]
 
 
 def test_after_it_has_been_closed_it_is_one_file(path: Path, store: Store) -> None:
