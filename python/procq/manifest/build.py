@@ -95,7 +95,7 @@ class Builder:
             health=supervision.health(fields),
             watchdog=fields.value(supervision_schema.WATCHDOG, None),
             limits=supervision.limits(fields),
-            source=scaling.source(fields),
+            source=scaling.source(fields, self._directory),
             scale=scaling.rule(fields),
             schedule=scaling.schedule(fields),
             claim=scaling.claim(fields),

@@ -15,13 +15,13 @@ _OBJECTIVES = (keys.WAIT, keys.BACKLOG, keys.UTILIZATION, keys.METRIC)
 _NEED_SOURCE = (keys.WAIT, keys.BACKLOG, keys.METRIC)
 
 
-def source(fields: Fields) -> Source | None:
-    """Where the length of a queue is read. Raises Refused."""
+def source(fields: Fields, directory: str) -> Source | None:
+    """Where the length of a queue is read; paths are relative to the manifest's `directory`. Raises Refused."""
     if fields.found("source") is None:
         return None
     section = fields.section(keys.SOURCE)
     url = section.optional(keys.SOURCE_URL)
-    return None if url is None else Source(url, section.optional(keys.SOURCE_EVERY))
+    return None if url is None else Source(scaling_units.absolute(url, directory), section.optional(keys.SOURCE_EVERY))
 
 
 def rule(fields: Fields) -> ScaleRule | None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import quote
 
 from procq.manifest import units
 from procq.manifest.units import Refused
@@ -18,6 +19,16 @@ OFF: Final = "off"
 _LONGEST_OBJECTIVE = 86_400.0
 _MOST_PRIORITY = 1_000
 _LOCALTIME = "/etc/localtime"
+_OF_FILES = ("file", "huey+sqlite", "sql+sqlite", "laravel+sqlite")
+"""Schemes of sources that are a path of this machine."""
+
+
+def absolute(url: str, directory: str) -> str:
+    """A source with a path of its own, as `file:inbox`: it is relative to the manifest. Others stay as they are."""
+    scheme, _, rest = url.partition(":")
+    if scheme not in _OF_FILES or not rest or rest.startswith("/"):
+        return url
+    return f"{scheme}://{quote(directory.rstrip('/'))}/{rest.removeprefix('./')}"
 
 
 def source_url(value: str) -> str:
@@ -25,7 +36,7 @@ def source_url(value: str) -> str:
     from procq.scaling.place import BadPlace, parse
 
     try:
-        parse(value, "queue")
+        parse(absolute(value, ""), "queue")
     except BadPlace as bad:
         raise Refused(str(bad), place=bad.place) from None
     return value
