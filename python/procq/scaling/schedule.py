@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from procq.plan.wording import duration
 from procq.rules import Period
 from procq.scaling.cron import Cron
+from procq.text import duration
 
 _REMEMBERED: Final = 10_000
 """Expressions, and sets of periods, that are remembered; after that it begins anew."""
