@@ -18,6 +18,7 @@ PATIENCE = 60.0  # seconds; only ever spent by a test that fails
 @pytest.fixture
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with run_example("scaling", tmp_path_factory.mktemp("s")) as running:
+        (running.folder / "spool").mkdir()
         running.wait_for("its head line", lambda lines: any(line.startswith("procq ") for line in lines))
         yield running
 
