@@ -37,7 +37,7 @@ class Place:
     preset: str
     server: str = field(repr=False)
     queue: str
-    options: Mapping[str, str] = field(hash=False)
+    options: Mapping[str, str] = field(hash=False, repr=False)
     shown: str
 
     @property
