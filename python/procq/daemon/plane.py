@@ -279,7 +279,7 @@ def _scaling(engine: Engine, options: Options, tell: Callable[[str], None]) -> S
 
     project = locate(str(options.manifest), options.instance or None, os.environ)
     decisions = Decisions(Path(project.state_dir) / "journal.sqlite", tell)
-    return Scaling(Scaler(engine, Host(core.usage, Gauge().read), decisions.decided), decisions)
+    return Scaling(Scaler(engine, Host(core.usage, Gauge().read, tell), decisions.decided), decisions)
 
 
 def _api_server(control: Control) -> ApiServer:

@@ -14,7 +14,7 @@ from procq.model import Manifest, Queue
 from procq.monitor.follow import Follow
 from procq.monitor.quiet import Users
 from procq.rules import Guard
-from procq.scaling.guard import OPEN, Brake, Pressure, shrink
+from procq.scaling.guard import OPEN, Brake, Level, Pressure, shrink
 from procq.scaling.sharing import Waits, Wish, at_once, share
 
 
@@ -27,27 +27,37 @@ class Granted:
 
 
 class Host:
-    """The machine that the queues share. `read` is `procq.core.usage`; `pressure` looks at the kernel's files."""
+    """The machine that the queues share.
 
-    def __init__(self, read: Read, pressure: Callable[[], Pressure]) -> None:
+    `read` is `procq.core.usage`; `pressure` looks at the kernel's files; `tell` hears once what a guard cannot see.
+    """
+
+    def __init__(
+        self, read: Read, pressure: Callable[[], Pressure], tell: Callable[[str], None] = lambda text: None
+    ) -> None:
         self._users = Users(read)
         self._read_pressure = pressure
         self._pressure = Pressure()
         self._guard: Guard | None = None
         self._brake: Brake | None = None
         self._waits = Waits()
+        self._tell = tell
+        self._blind = ""
 
-    async def look(self, view: StateView, silent: Collection[str], scaling: Collection[str], now: float) -> None:
+    async def look(self, view: StateView, silent: Collection[str], now: float) -> None:
         """Looks at workers, if somebody needs to know of them, and at the pressure, if somebody guards."""
         assert view.intent is not None
         manifest = view.intent.manifest
         bounded = manifest.cpus is not None or manifest.memory is not None
-        await self._users.look(view.observed.queues, scaling if bounded else silent, now)
+        await self._users.look(view.observed.queues, manifest.queues if bounded else silent, now)
         if manifest.guard != self._guard:
             self._guard = manifest.guard
             self._brake = None if manifest.guard is None else Brake(manifest.guard)
         if self._brake is not None:
             self._pressure = await asyncio.to_thread(self._read_pressure)
+            if self._pressure.blind != self._blind:
+                self._blind = self._pressure.blind
+                self._tell(self._blind or "the guard sees all pressure again")
 
     def quiet(self, name: str) -> set[int]:
         """The slots of a queue whose workers seem to do nothing."""
@@ -72,10 +82,23 @@ class Host:
 
     def _budget(self, manifest: Manifest, intent: Intent, follows: Mapping[str, Follow]) -> dict[str, Any]:
         """What is left for queues that scale: others have what the manifest or somebody says."""
-        others = sum(wanted_workers(intent, queue) for name, queue in manifest.queues.items() if name not in follows)
-        draining = {name: follow.signals.draining for name, follow in follows.items() if follow.signals is not None}
-        workers = None if manifest.budget is None else max(0, manifest.budget - others)
-        return {"workers": workers, "cpus": manifest.cpus, "memory": manifest.memory, "draining": draining}
+        workers, cpus, memory = 0, 0.0, 0
+        for name, queue in manifest.queues.items():
+            if name not in follows:
+                wanted, cost = wanted_workers(intent, queue), self._cost(queue)
+                workers, cpus, memory = workers + wanted, cpus + wanted * cost[0], memory + wanted * cost[1]
+        return {
+            "workers": None if manifest.budget is None else max(0, manifest.budget - workers),
+            "cpus": None if manifest.cpus is None else max(0.0, manifest.cpus - cpus),
+            "memory": None if manifest.memory is None else max(0, manifest.memory - memory),
+            "draining": {name: each.signals.draining for name, each in follows.items() if each.signals is not None},
+        }
+
+    def _cost(self, queue: Queue) -> tuple[float, int]:
+        """Cores and bytes that one worker takes: as the manifest says, else as was seen, else as much as it may."""
+        use, claim = self._users.use(queue.name), queue.claim
+        memory = int(use.memory) or queue.limits.memory or 0
+        return use.cpus if claim.cpus is None else claim.cpus, memory if claim.memory is None else claim.memory
 
     def _braked(self, wishes: list[Wish], counts: dict[str, int], now: float) -> tuple[dict[str, int], str]:
         """What is left of it while the machine is under pressure, and what is said of that."""
@@ -88,27 +111,20 @@ class Host:
             held_of = {wish.queue: max(wish.held, wish.least) for wish in wishes}
             counts = {name: min(count, held_of[name]) for name, count in counts.items()}
         if verdict.most is not None:
-            counts = shrink(wishes, counts, verdict.most, drain=not verdict.allow_spawns)
+            counts = shrink(wishes, counts, verdict.most, drain=verdict.level is Level.RED)
         return counts, verdict.text
 
     def _wish(self, follow: Follow) -> Wish:
         queue, decision, signals = follow.queue, follow.decision, follow.signals
         assert decision is not None and signals is not None
-        use = self._users.use(queue.name)
+        cpus, memory = self._cost(queue)
         return Wish(
             queue=queue.name,
             wanted=decision.target,
             least=min(decision.target, signals.least),
             held=signals.live,
             claim=queue.claim,
-            memory=_memory(queue, use.memory),
-            cpus=queue.claim.cpus if queue.claim.cpus is not None else use.cpus,
+            memory=memory,
+            cpus=cpus,
             busy=signals.busy + len(signals.starting),
         )
-
-
-def _memory(queue: Queue, used: float) -> int:
-    """What one worker takes: as the manifest says, else as was seen, else as much as it may."""
-    if queue.claim.memory is not None:
-        return queue.claim.memory
-    return int(used) or queue.limits.memory or 0

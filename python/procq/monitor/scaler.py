@@ -108,7 +108,7 @@ class Scaler:
         if self._changed:
             self._take_up()
         if self._engine.intent is not None:
-            await self._host.look(self._engine.snapshot(), self._silent(), self._follows, self._engine.now)
+            await self._host.look(self._engine.snapshot(), self._silent(), self._engine.now)
         view, now = self._engine.snapshot(), self._engine.now
         if view.intent is None or self._engine.shutting_down:
             return

@@ -1,0 +1,101 @@
+"""What the machine bears: budgets that are shared, and pressure that is heeded, by queues that follow their load."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from procq.model import Manifest
+from procq.monitor.host import Host
+from procq.monitor.scaler import Scaler
+from procq.rules import Claim, Guard
+from procq.scaling.guard import Pressure
+from procq.scaling.reading import Reading
+from tests.queues import manifest, queue
+from tests.unit.monitor.test_scaler import Trial, scaled
+
+MIB = 1 << 20
+
+
+class Machine(Trial):
+    """A trial whose pressure is written out, and that hears what the machine cannot tell."""
+
+    def __init__(self, wanted: Manifest) -> None:
+        self.pressure = Pressure(0.0, 0.0, 0.8, 0.1)
+        self.told: list[str] = []
+        super().__init__(*wanted.queues.values())
+        self.rig.adopt(wanted)
+
+    def _scaler(self) -> Scaler:
+        host = Host(self._idle, lambda: self.pressure, self.told.append)
+        return Scaler(self.rig.engine, host, sources=self.broker, wall=lambda: self.began + self.rig.clock.now)
+
+    def short(self, name: str = "emails") -> str:
+        return self.scaler.standings(self.rig.clock.now)[name].short
+
+
+def test_memory_is_shared_by_what_workers_claim_and_take() -> None:
+    emails = replace(scaled(), claim=Claim(memory=100 * MIB))
+    thumbs = replace(scaled("thumbs"), claim=Claim(memory=200 * MIB))
+    # A worker of a queue that does not scale takes 1 MiB, as is seen.
+    machine = Machine(replace(manifest(emails, thumbs, queue("cron", 2)), memory=602 * MIB))
+    machine.broker.says.update(emails=Reading(50, 0), thumbs=Reading(50, 0))
+    machine.play((40.0, lambda: None))
+    got = machine.alive("emails"), machine.alive("thumbs")
+    assert got[0] * 100 + got[1] * 200 in (500, 600)
+    assert got[1] >= 1
+    assert "memory budget" in machine.short("emails") + machine.short("thumbs")
+
+
+def test_a_higher_priority_gets_what_it_wants_first() -> None:
+    first = replace(scaled("first", most=6), claim=Claim(priority=1))
+    machine = Machine(replace(manifest(scaled(most=6), first), budget=8))
+    machine.broker.says.update(emails=Reading(50, 0), first=Reading(50, 0))
+    machine.play((40.0, lambda: None))
+    assert (machine.alive("first"), machine.alive("emails")) == (6, 2)
+    assert machine.short("emails") == "wants 6, has 2: worker budget"
+    assert machine.short("first") == ""
+
+
+def test_under_pressure_nothing_is_started_and_nobody_who_works_is_stopped() -> None:
+    machine, seen = Machine(replace(manifest(scaled()), guard=Guard())), []
+    machine.broker.says["emails"] = Reading(0, 3)
+
+    def press() -> None:
+        machine.pressure = Pressure(0.9, 0.0, 0.8, 0.1)
+        machine.broker.says["emails"] = Reading(40, 3)
+
+    machine.play(
+        (5.0, lambda: machine.rig.engine.rescale({"emails": 3}, {})),
+        (10.0, press),
+        (60.0, lambda: seen.append((machine.alive(), machine.short()))),
+        (0.0, lambda: setattr(machine, "pressure", Pressure(0.0, 0.0, 0.8, 0.1))),
+        (120.0, lambda: seen.append((machine.alive(), machine.short()))),
+    )
+    assert seen[0] == (3, "amber: processes wait for a processor for 90% of the time")
+    assert seen[1][0] > 3
+
+
+def test_when_memory_runs_out_workers_are_taken_away_down_to_the_least() -> None:
+    machine, seen = Machine(replace(manifest(scaled(least=2)), guard=Guard())), []
+    machine.broker.says["emails"] = Reading(40, 10)
+
+    def press() -> None:
+        machine.pressure = Pressure(0.0, 0.2, 0.01, 0.1)
+
+    machine.play(
+        (40.0, lambda: seen.append(machine.alive())),
+        (0.0, press),
+        (15.0, lambda: seen.append(machine.alive())),
+        (300.0, lambda: seen.append(machine.alive())),
+    )
+    assert seen[0] == 10
+    assert 2 < seen[1] < 10
+    assert seen[2] == 2
+
+
+def test_what_a_guard_cannot_see_is_told_once() -> None:
+    machine = Machine(replace(manifest(scaled()), guard=Guard()))
+    machine.pressure = Pressure(None, None, 0.8, 0.1)
+    machine.play((30.0, lambda: None))
+    (told,) = machine.told
+    assert "PSI" in told
