@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 import pika
 from pika import exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException, AMQPConnectorStackTimeout
 
 from procq.scaling.reading import Reading
 from procq.scaling.sources.port import Kind, SourceError
@@ -17,6 +19,9 @@ from procq.scaling.url import split
 
 if TYPE_CHECKING:
     from procq.scaling.place import Place
+
+# It would tell of each failure itself, several times; we tell of it in our own words.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _NOT_FOUND: Final = 404
@@ -43,7 +48,7 @@ class AmqpConnection:
             if self._connection is None:
                 self._connection = pika.BlockingConnection(_parameters(self._server, self._timeout))
             return [self._read(place) for place in places]
-        except (exceptions.AMQPError, OSError) as error:
+        except (exceptions.AMQPError, AMQPConnectorException, OSError) as error:
             self.close()
             raise _whole_server(error, places[0], self._timeout) from error
 
@@ -106,7 +111,7 @@ def _whole_server(error: Exception, place: Place, timeout: float) -> SourceError
             return SourceError(Kind.AUTH, f"{where}: RabbitMQ wants another user or password than in the URL")
         case exceptions.ProbableAccessDeniedError() | exceptions.ConnectionClosedByBroker() as found:
             return SourceError(Kind.AUTH, f"{where}: RabbitMQ does not let this user in: {found}")
-        case exceptions.AMQPConnectorStackTimeout() | exceptions.AMQPConnectorSocketConnectError() | TimeoutError():
+        case AMQPConnectorStackTimeout() | TimeoutError():
             return SourceError(Kind.TIMEOUT, f"{where}: RabbitMQ has not answered within {timeout:g} s")
         case exceptions.IncompatibleProtocolError() | exceptions.ProtocolSyntaxError():
             return SourceError(Kind.GARBAGE, f"{where}: what answers there is not RabbitMQ")

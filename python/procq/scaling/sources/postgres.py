@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -53,12 +54,12 @@ class PostgresConnection:
             connection.close()
 
     def _open(self) -> psycopg.Connection[Mapping[str, Any]]:
-        milliseconds = max(1, round(self._timeout * 1000))
+        seconds = max(2, math.ceil(self._timeout))  # libpq takes less than 2 for 2
         settings = {
-            "connect_timeout": max(2, round(self._timeout)),  # libpq takes less than 2 for 2
+            "connect_timeout": seconds,
             "fallback_application_name": "procq",
             "keepalives_idle": 5,
-            "tcp_user_timeout": milliseconds,
+            "tcp_user_timeout": (seconds + 1) * 1000,
             **_settings(self._server),
         }
         connection = psycopg.Connection[Mapping[str, Any]].connect(**settings, row_factory=dict_row)
