@@ -46,7 +46,8 @@ def reading_in(found: object, where: str) -> Reading:
     waiting = numbers["waiting"]
     wrong = [name for name in _FIELDS if fields.get(name) is not None and numbers[name] is None]
     if waiting is None or wrong:
-        what = f'"{wrong[0]}" is {shortened(fields[wrong[0]])}' if wrong else f"{shortened(found)} was found"
+        named = fields is found and wrong
+        what = f'"{wrong[0]}" is {shortened(fields[wrong[0]])}' if named else f"{shortened(found)} was found"
         message = f"{where}: {what}, where a number belongs, or an object with one that is called waiting"
         raise SourceError(Kind.GARBAGE, message)
     return Reading(waiting, _whole(numbers["running"]), _whole(numbers["delayed"]), numbers["oldest"])

@@ -120,7 +120,9 @@ def _whole_server(error: Exception, place: Place, timeout: float) -> SourceError
     if isinstance(error, psycopg.errors.ConnectionTimeout) or "timeout" in text or isinstance(error, TimeoutError):
         return SourceError(Kind.TIMEOUT, f"{where}: PostgreSQL has not answered within {timeout:g} s")
     state = getattr(error, "sqlstate", None) or ""
-    if state.startswith("28") or any(word in text for word in ("authentication failed", "no password", "pg_hba")):
+    if state.startswith("28") or any(
+        word in text for word in ("authentication failed", "no password", "pg_hba", 'role "')
+    ):
         return SourceError(Kind.AUTH, f"{where}: PostgreSQL does not let this user in: {text}")
     if any(word in text for word in ("invalid response", "unexpected response", "expected authentication request")):
         return SourceError(Kind.GARBAGE, f"{where}: what answers there is not PostgreSQL")
