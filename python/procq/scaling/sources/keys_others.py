@@ -98,7 +98,8 @@ def laravel(place: Place, moment: Moment) -> Recipe:
         ("LINDEX", key, 0),
     ]
     job = object_in(said(head))
-    # Newer ones tell it themselves, Horizon has always done so.
-    since = number_in(job.get("createdAt")) or number_in(job.get("pushedAt"))
+    # Newer ones tell it themselves, Horizon has always done so. What was delayed has waited since it was due.
+    made = number_in(job.get("createdAt")) or number_in(job.get("pushedAt"))
+    since = None if made is None else made + (number_in(job.get("delay")) or 0.0)
     count = whole(waiting) + whole(lost) + whole(due)
     return Reading(count, whole(running), whole(delayed), age(now, since))
