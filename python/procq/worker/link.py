@@ -13,6 +13,8 @@ _LONGEST = 64
 """Bytes of what procq says; it says one word."""
 _AGAIN = 0.05
 """Seconds until what found no room is said again."""
+_AT_THE_END = 0.25
+"""Seconds for which a process that ends waits for room."""
 
 
 class Link:
@@ -46,6 +48,12 @@ class Link:
             self._later()
         except OSError:
             pass
+
+    def insist(self, text: bytes) -> None:
+        """Says it, and waits a moment for room: nobody will say it again."""
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(_AT_THE_END)
+            self._socket.send(text, socket.MSG_NOSIGNAL)
 
     def listen(self, heed: Mapping[str, Callable[[], None]]) -> None:
         """Calls, in a thread of its own, what belongs to each word that procq says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ class Reporter:
         self._waiting: Callable[[], int] | None = None
         if self._address:
             os.register_at_fork(after_in_child=self._after_fork)
+            atexit.register(self._at_exit)
 
     @property
     def heard(self) -> bool:
@@ -109,6 +111,12 @@ class Reporter:
                 # Nobody is there any more, or it is another machine's: nobody will be.
                 self._address = ""
         return self._link
+
+    def _at_exit(self) -> None:
+        """The last word must not be lost because the one before it was still on its way."""
+        with self._lock:
+            if self._link is not None:
+                self._link.insist(self._all())
 
     def _after_fork(self) -> None:
         if self._link is not None:
