@@ -44,6 +44,11 @@ class Listener:
         finally:
             self.socket.settimeout(5)
 
+    def gathered(self, said: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The same, added to what was there before."""
+        said += self.all()
+        return said
+
     def say(self, word: str) -> None:
         self.socket.sendto(f"{word}\n".encode(), self.sender)
 
@@ -93,7 +98,7 @@ def test_what_finds_no_room_is_said_as_soon_as_there_is_some(listener: Listener)
         reporter.end(reporter.begin(str(number)))
     said = listener.all()
     assert len(said) < 2_000, "no job has waited for room"
-    until(lambda: said.extend(listener.all()) or said[-1].get("X_PROCQ_JOBS") == "2000", "the right total")  # type: ignore[func-returns-value]
+    until(lambda: listener.gathered(said)[-1].get("X_PROCQ_JOBS") == "2000", "the right total")
 
 
 LAST_WORD = """
@@ -114,7 +119,7 @@ def test_the_last_word_of_a_process_is_not_lost(listener: Listener) -> None:
         # By then the socket is full, and the process about to end.
         assert process.stdout.readline() == "done\n"
         said: list[dict[str, str]] = []
-        until(lambda: said.extend(listener.all()) or process.poll() is not None, "its end")  # type: ignore[func-returns-value]
+        until(lambda: (listener.gathered(said), process.poll() is not None)[1], "its end")
         said += listener.all()
     assert said[-1]["X_PROCQ_JOBS"] == "200"
 
