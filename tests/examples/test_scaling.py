@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +83,16 @@ def test_saving_another_objective_needs_no_restart(demo: Running) -> None:
     after = demo.workers("resize")
     assert {worker: after[worker] for worker in before} == before
     assert queue(demo).wait_objective == 1.0
+
+
+def test_a_control_plane_that_is_killed_costs_nobody(demo: Running) -> None:
+    send(demo, 1, 3, 40.0)
+    until(lambda: queue(demo).busy == 3, "three jobs", PATIENCE)
+    before = demo.workers("resize")
+    status = wire.from_json(wire.StatusView, demo.command("status", "--json"))
+    os.kill(status.control_plane_pid, signal.SIGKILL)
+    until(lambda: queue(demo).busy == 3 and queue(demo).jobs_waiting == 0, "another one that knows all", PATIENCE)
+    send(demo, 4, 6, 0.1)
+    until(lambda: queue(demo).jobs == 3, "jobs that came after it", PATIENCE)
+    after = demo.workers("resize")
+    assert {worker: after[worker] for worker in before} == before
