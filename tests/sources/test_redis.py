@@ -153,6 +153,7 @@ def test_passwords_and_tls(tmp_path: Path) -> None:
         plain = f"rq+redis://:{secret}@127.0.0.1:{ports.plain}/0"
         encrypted = f"rq+rediss://default:{secret}@localhost:{ports.tls}/3?ssl_ca_certs={ports.certificate}"
         assert read(plain) == read(encrypted) == Reading(0, 0, 0)
+        assert read(f"{encrypted.partition('?')[0]}?ssl_cert_reqs=none") == Reading(0, 0, 0)
         wrong = {
             f"rq://127.0.0.1:{ports.plain}": Kind.AUTH,
             f"rq://:falsch@127.0.0.1:{ports.plain}": Kind.AUTH,

@@ -88,8 +88,10 @@ def _built_in(url: Url, name: str, preset: Preset, kind: str, queue: str) -> Pla
     options: dict[str, str] = {}
     connection: dict[str, str] = {}
     secrets: list[Word] = []
+    known = own | dict(server.parameters)
     for word, value in url.parameters:
-        _check_parameter(word, options | connection, {} if open_ended else own | dict(server.parameters))
+        _check_parameter(word, options | connection, {} if open_ended else known)
+        _check_value(word, value, known.get(word.text))
         (options if word.text in own else connection)[word.text] = value.text
         if _is_secret(word.text, server.parameters.get(word.text)):
             secrets.append(value)
@@ -109,6 +111,13 @@ def _check_parameter(word: Word, before: Mapping[str, str], known: Mapping[str, 
     if known and word.text not in known:
         choices = f"these are known: {', '.join(known)}"
         raise BadPlace(f'unknown parameter "{word.text}": {did_you_mean(word.text, known, choices)}', word.span)
+
+
+def _check_value(word: Word, value: Word, parameter: Parameter | None) -> None:
+    if parameter is None or parameter.pattern is None or re.fullmatch(parameter.pattern, value.text):
+        return
+    example = f', as in "{word.text}={parameter.example}"' if parameter.example else ""
+    raise BadPlace(f'"{value.text}" is no "{word.text}": that is {parameter.about}{example}', value.span)
 
 
 def _check_server(url: Url, server: Server, preset: Preset) -> None:

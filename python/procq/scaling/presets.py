@@ -9,18 +9,23 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One `name=value` of a URL. What is `secret` is shown to nobody."""
+    """One `name=value` of a URL. `pattern` is what a value has to match; what is `secret` is shown to nobody."""
 
     about: str
     example: str = ""
     required: bool = False
     secret: bool = False
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How a server is written: `host` or an absolute `path` are needed, `parameters` belong to the connection."""
+    """How a server is written: `host` or an absolute `path` are needed, `parameters` belong to the connection.
 
+    `library` is the extra of procq that has to be installed.
+    """
+
+    library: str | None = None
     host: bool = False
     path: bool = False
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -32,7 +37,7 @@ class Server:
 class Preset:
     """One kind of queue. `schemes` are how its URLs may begin, each with the kind of server that it means.
 
-    `says` are the fields of a reading that it fills; `library` is the extra of procq that has to be installed.
+    `says` are the fields of a reading that it fills.
     """
 
     about: str
@@ -40,7 +45,6 @@ class Preset:
     schemes: Mapping[str, str]
     says: tuple[str, ...]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    library: str | None = None
 
 
 QUEUE: Final = Parameter("the queue's name at the broker, where that is not its name here", "emails")
@@ -49,7 +53,10 @@ _TLS: Final = {
     "ssl_ca_certs": Parameter("file of the certificates that are trusted"),
     "ssl_certfile": Parameter("file of our own certificate"),
     "ssl_keyfile": Parameter("file of its key"),
-    "ssl_cert_reqs": Parameter("`required`, `optional` or `none`: whether the server's certificate is checked"),
+    "ssl_cert_reqs": Parameter(
+        "whether the server's certificate is checked: `required`, `optional` or `none`",
+        pattern="required|optional|none",
+    ),
 }
 _LIBPQ: Final = {
     **{
@@ -63,14 +70,19 @@ _LIBPQ: Final = {
 }
 
 SERVERS: Final[Mapping[str, Server]] = {
-    "redis": Server(host=True, database=True),
-    "rediss": Server(host=True, database=True, parameters=_TLS),
+    "redis": Server("redis", host=True, database=True),
+    "rediss": Server("redis", host=True, database=True, parameters=_TLS),
     "unix": Server(
-        path=True, parameters={"db": Parameter("number of the database", "0"), "password": Parameter("", secret=True)}
+        "redis",
+        path=True,
+        parameters={
+            "db": Parameter("the number of the database", "0", pattern="[0-9]+"),
+            "password": Parameter("the password", secret=True),
+        },
     ),
-    "amqp": Server(host=True),
-    "amqps": Server(host=True, parameters={"ssl_ca_certs": _TLS["ssl_ca_certs"]}),
-    "postgresql": Server(parameters=_LIBPQ),
+    "amqp": Server("amqp", host=True),
+    "amqps": Server("amqp", host=True, parameters={"ssl_ca_certs": _TLS["ssl_ca_certs"]}),
+    "postgresql": Server("postgres", parameters=_LIBPQ),
     "sqlite": Server(path=True),
     "http": Server(host=True),
     "https": Server(host=True),
@@ -107,15 +119,14 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _redis("rq"),
         ALL,
         _prefix("what keys begin with, where RQ_KEY_PREFIX is set", "rq"),
-        "redis",
     ),
     "celery+redis": Preset(
-        "A queue of Celery on Redis, all its priorities together. Messages do not tell when they were sent.",
+        "A queue of Celery on Redis, all its priorities together. Workers acknowledge what they begin: `running` is"
+        " what they hold besides, or with `task_acks_late` all that they have.",
         f"celery+redis://{_AT}:6379/0?queue=celery",
         _redis("celery", short=False),
         ("waiting", "running", "delayed"),
         _prefix("`global_keyprefix` of the broker's transport options", "shop:"),
-        "redis",
     ),
     "redis-list": Preset(
         "The length of a list in Redis.",
@@ -123,7 +134,6 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _redis("redis-list"),
         ("waiting",),
         {"key": Parameter("the list's key, where that is not the queue's name", "jobs")},
-        "redis",
     ),
     "redis-stream": Preset(
         "A stream in Redis: what a group has not been given yet, or the whole length where no group is named.",
@@ -134,22 +144,20 @@ PRESETS: Final[Mapping[str, Preset]] = {
             "key": Parameter("the stream's key, where that is not the queue's name", "jobs"),
             "group": Parameter(_GROUP, "workers"),
         },
-        "redis",
     ),
     "huey+redis": Preset(
         "Huey on Redis, with priorities or without. The age of the oldest is known of those with priorities.",
         f"huey+redis://{_AT}:6379/0?queue=shop",
         _redis("huey", short=False),
         ("waiting", "delayed", "oldest"),
-        {"utc": Parameter("`no` where Huey was made with `utc=False`", "yes")},
-        "redis",
+        {"utc": Parameter("`no` where Huey was made with `utc=False`", "yes", pattern="yes|no")},
     ),
     "huey+sqlite": Preset(
         "Huey in a file of SQLite.",
         "huey+sqlite:///srv/shop/huey.db?queue=shop",
         {"huey+sqlite": "sqlite"},
         ("waiting", "delayed"),
-        {"utc": Parameter("`no` where Huey was made with `utc=False`", "yes")},
+        {"utc": Parameter("`no` where Huey was made with `utc=False`", "yes", pattern="yes|no")},
     ),
     "dramatiq+redis": Preset(
         "A queue of Dramatiq on Redis. The age counts from when a message was first sent.",
@@ -157,21 +165,18 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _redis("dramatiq", short=False),
         ALL,
         {"namespace": Parameter("the broker's `namespace`", "dramatiq")},
-        "redis",
     ),
     "arq": Preset(
         "A queue of arq; `queue` is its full name, which is `arq:queue` unless you have said otherwise.",
         f"arq+redis://{_AT}:6379/0?queue=arq:queue",
         _redis("arq"),
         ALL,
-        library="redis",
     ),
     "saq+redis": Preset(
         "A queue of SAQ on Redis.",
         f"saq+redis://{_AT}:6379/0?queue=default",
         _redis("saq", short=False),
         ALL,
-        library="redis",
     ),
     "taskiq+redis": Preset(
         "A queue of taskiq on Redis, be it a list or a stream; it is called `taskiq` unless you have said otherwise.",
@@ -179,28 +184,24 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _redis("taskiq", short=False),
         ("waiting", "running", "oldest"),
         {"group": Parameter(_GROUP, "taskiq")},
-        "redis",
     ),
     "rabbitmq": Preset(
         "The messages of a queue in RabbitMQ that no worker has been given yet.",
         f"rabbitmq://guest:guest@{_AT}:5672/?queue=emails",
         {"rabbitmq": "amqp", "rabbitmq+amqp": "amqp", "rabbitmq+amqps": "amqps"},
         ("waiting",),
-        library="amqp",
     ),
     "celery+amqp": Preset(
         "A queue of Celery in RabbitMQ.",
         f"celery+amqp://guest:guest@{_AT}:5672/?queue=celery",
         {"celery+amqp": "amqp", "celery+amqps": "amqps"},
         ("waiting",),
-        library="amqp",
     ),
     "dramatiq+amqp": Preset(
         "A queue of Dramatiq in RabbitMQ, with its queue of delayed messages.",
         f"dramatiq+amqp://guest:guest@{_AT}:5672/?queue=default",
         {"dramatiq+amqp": "amqp", "dramatiq+amqps": "amqps"},
         ("waiting", "delayed"),
-        library="amqp",
     ),
     "procrastinate": Preset(
         "A queue of Procrastinate. Jobs that wait for another one's lock do not count.",
@@ -208,7 +209,6 @@ PRESETS: Final[Mapping[str, Preset]] = {
         {"procrastinate": "postgresql", **_sql("procrastinate", *_POSTGRES)},
         ALL,
         {"schema": Parameter("the schema of its tables, where that is not in the search path", "public")},
-        "postgres",
     ),
     "sql": Preset(
         "One row of a query: waiting, if you like running, delayed, and seconds of the oldest; by name or in order.",
@@ -216,14 +216,17 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _sql("sql", *_POSTGRES, "sqlite"),
         ALL,
         {"query": Parameter("what is asked, in a transaction that cannot write; & is written %26", required=True)},
-        "postgres",
     ),
     "http": Preset(
         "A number in the JSON of an answer, or an object with `waiting` and maybe `running`, `delayed`, `oldest`.",
         f"http://{_AT}:8080/status?pointer=/jobs/waiting",
         {"http": "http", "https": "https"},
         ALL,
-        {"pointer": Parameter("where in the answer it is, as a JSON Pointer; the whole answer by default", "/jobs")},
+        {
+            "pointer": Parameter(
+                "where in the answer it is, as a JSON Pointer; the whole answer by default", "/jobs", pattern="(/.*)?"
+            )
+        },
     ),
     "prometheus": Preset(
         "The one value of an instant query to Prometheus.",
@@ -251,7 +254,6 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _redis("bullmq"),
         ALL,
         _prefix("what keys begin with", "bull"),
-        "redis",
     ),
     "sidekiq": Preset(
         "A queue of Sidekiq, with what is scheduled for it or to be tried again.",
@@ -259,7 +261,6 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _redis("sidekiq"),
         ALL,
         _prefix("the namespace, where one is used", "shop"),
-        "redis",
     ),
     "laravel+redis": Preset(
         "A queue of Laravel on Redis.",
@@ -273,7 +274,6 @@ PRESETS: Final[Mapping[str, Preset]] = {
                 required=True,
             )
         },
-        "redis",
     ),
     "laravel+db": Preset(
         "A queue of Laravel in a database.",
@@ -282,9 +282,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ALL,
         {
             "table": Parameter("the table's name", "jobs"),
-            "retry_after": Parameter("`retry_after` of the connection, in seconds", "90"),
+            "retry_after": Parameter("`retry_after` of the connection, in seconds", "90", pattern="[0-9]+"),
         },
-        "postgres",
     ),
 }
 """What is built in, by name."""

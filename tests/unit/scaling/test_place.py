@@ -107,6 +107,9 @@ def test_nobody_is_shown_a_password(url: str, shown: str) -> None:
         ("exec: ", "exec: ", "no command"),
         ("sql+sqlite:///x", None, 'the parameter "query" is missing'),
         ("laravel+redis://h", None, 'the parameter "prefix" is missing'),
+        ("rq+unix:///s?db=one", "one", 'the number of the database, as in "db=0"'),
+        ("http://h/?pointer=a/b", "a/b", "as a JSON Pointer"),
+        ("rq+rediss://h?ssl_cert_reqs=no", "no", "`required`, `optional` or `none`"),
         ("rq://h?queue=", None, '"queue" is empty'),
     ],
 )

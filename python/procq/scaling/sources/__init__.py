@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from procq.scaling.sources.port import Connection, Kind, SourceError
 if TYPE_CHECKING:
     from procq.scaling.place import Place
 
-__all__ = ["TIMEOUT", "Connection", "Kind", "SourceError", "connect"]
+__all__ = ["TIMEOUT", "Connection", "Kind", "SourceError", "connect", "preload"]
 
 TIMEOUT: Final = 3.0
 """Seconds that a server may take for one step of an answer."""
@@ -31,9 +32,6 @@ _MODULES: Final = {
     "file": "directory",
 }
 """Which module speaks with a server, by how the server's URL begins."""
-
-_EXTRAS: Final = {"redis": "redis", "pika": "amqp", "psycopg": "postgres"}
-"""Which extra of procq brings a library."""
 
 
 def connect(place: Place, timeout: float = TIMEOUT) -> Connection:
@@ -54,9 +52,18 @@ def connect(place: Place, timeout: float = TIMEOUT) -> Connection:
     return make(place, timeout)
 
 
+def preload() -> None:
+    """Imports whatever is installed, so that nothing has to be found on disk once procq is being upgraded."""
+    for name in dict.fromkeys(_MODULES.values()):
+        with suppress(ImportError):
+            import_module(f"procq.scaling.sources.{name}")
+
+
 def _missing(place: Place, error: ModuleNotFoundError) -> SourceError:
+    from procq.scaling.presets import SERVERS
+
     library = (error.name or "").partition(".")[0]
-    extra = _EXTRAS.get(library)
+    extra = SERVERS[place.server.partition(":")[0]].library
     todo = f"pip install 'procq[{extra}]'" if extra else f"pip install {library}"
     return SourceError(Kind.MISSING_LIBRARY, f"{place.shown} needs the library {library}, which is missing: {todo}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,9 +56,9 @@ def huey(place: Place, moment: Moment) -> Recipe:
     return Reading(whole(either(as_list, as_set)) + whole(due), delayed=whole(delayed), oldest=age(moment.now, since))
 
 
-def huey_time(seconds: float, options: Any) -> float:
+def huey_time(seconds: float, options: Mapping[str, str]) -> float:
     """A time as Huey writes it: it takes the time in UTC, and then that for local time."""
-    if options.get("utc", "yes").lower() in ("no", "false", "0"):
+    if options.get("utc") == "no":
         return seconds
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).timestamp()
 

@@ -115,7 +115,7 @@ SELECT
 FROM {table} WHERE queue = :queue
 """
 _LARAVEL_WAITING: Final = "(reserved_at IS NULL AND available_at <= :due) OR reserved_at <= :given_up"
-_RETRY_AFTER: Final = 90.0
+_RETRY_AFTER: Final = 90
 
 
 def _laravel(place: Place) -> str:
@@ -125,11 +125,7 @@ def _laravel(place: Place) -> str:
 def _laravel_values(place: Place, within: float) -> dict[str, Any]:
     # Workers compare with the time of their machine, not with that of the database.
     now = int(time.time())
-    retry_after = place.options.get("retry_after", str(_RETRY_AFTER))
-    try:
-        given_up = now - int(float(retry_after))
-    except (ValueError, OverflowError):
-        raise SourceError(Kind.OTHER, f'{place.shown}: "{retry_after}" are no seconds; write retry_after=90') from None
+    given_up = now - int(place.options.get("retry_after", _RETRY_AFTER))
     return {"queue": place.queue, "now": now, "due": now + int(within), "given_up": given_up}
 
 

@@ -123,8 +123,6 @@ def _reading(page: Any, place: Place) -> Reading:
 
 def _at(page: Any, pointer: str, place: Place) -> Any:
     """What a JSON Pointer names."""
-    if pointer and not pointer.startswith("/"):
-        raise SourceError(Kind.OTHER, f'{place.shown}: a pointer begins with "/", write pointer=/{pointer}')
     found = page
     for raw in pointer.split("/")[1:]:
         step = raw.replace("~1", "/").replace("~0", "~")
