@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-
-_SECRET = re.compile(r"(://[^/?#@:]*:)[^/?#@]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the length of a queue is read. `url` is as a person wrote it, and may hold a password: see `shown`.
+    """Where the length of a queue is read. `url` is as a person wrote it, and may hold a password.
 
     `every` is how many seconds lie between two looks; None: as seems best.
     """
 
-    url: str
+    url: str = field(repr=False)
     every: float | None = None
-
-    @property
-    def shown(self) -> str:
-        """The URL for people, without what is secret in it."""
-        return _SECRET.sub(r"\1***@", self.url)
 
 
 class Style(StrEnum):

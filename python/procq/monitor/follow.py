@@ -183,7 +183,7 @@ class Follow:
             delayed=None if reading is None else reading.delayed,
             oldest=self.policy.oldest(now) if oldest is None and reading is not None else oldest,
             age=None if reading is None or self.heard_at is None else now - self.heard_at,
-            source=None if source is None else source.shown,
+            source=None if self.place is None else self.place.shown,
             trouble=self.trouble,
             objective=(rule.wait or WAIT) if by_wait else None,
             reason="" if self.decision is None else self.decision.reason,

@@ -23,6 +23,7 @@ from procq.model import (
     TcpCheck,
     User,
 )
+from procq.plan.scaling_values import has_another_secret, scaling_values
 from procq.plan.wording import duration, signal_name, size
 
 
@@ -51,6 +52,8 @@ def changes(before: DesiredQueue, after: DesiredQueue) -> Iterator[Change]:
         # The wave follows from `after`, of this queue or of one before it.
         if old.get(key) != new.get(key) and not (key == "wave" and before.queue.after != after.queue.after):
             yield Change(key, old.get(key, ""), new.get(key, ""))
+    if has_another_secret(before.queue, after.queue):
+        yield Change("source", "set", "changed")
     yield from _user_changes(before.queue.user, after.queue.user)
     yield from _env_changes(before.queue, after.queue)
 
@@ -95,6 +98,7 @@ def _values(queue: Queue) -> Iterator[tuple[str, str]]:
         yield "watchdog", duration(queue.watchdog)
     yield from _limits(queue.limits)
     yield from _logs(queue.logs)
+    yield from scaling_values(queue)
 
 
 def _check(check: ReadyCheck | HealthCheck) -> str:

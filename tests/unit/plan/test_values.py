@@ -34,9 +34,11 @@ from procq.model import (
     WhenFull,
 )
 from procq.plan.values import Change, changes
+from procq.rules import Claim, Period, ScaleRule, Source, Style
 from tests.queues import manifest, queue
 
 SHOP = User("shop", 1001, 1001)
+SOURCE = Source("rq://:geheim@h/0")
 CHANGED: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "workers": ({"workers": 4}, ("workers", "1", "4")),
     "range": ({"most": 8}, ("workers", "1", "1–8")),
@@ -57,6 +59,23 @@ CHANGED: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "initial": ({"restart": RestartPolicy(backoff=Backoff(1.0))}, ("restart.backoff.initial", "100ms", "1s")),
     "maximum": ({"restart": RestartPolicy(backoff=Backoff(0.1, 60.0))}, ("restart.backoff.maximum", "30s", "1m")),
     "give_up": ({"restart": RestartPolicy(give_up=GiveUp(10, 300.0))}, ("restart.give_up", "", "10 in 5m")),
+    "source": ({"source": SOURCE}, ("source", "", "rq://:***@h/0")),
+    "every": ({"source": replace(SOURCE, every=5.0)}, ("source", "", "rq://:***@h/0 every 5s")),
+    "wait": ({"scale": ScaleRule(wait=30.0)}, ("scale.wait", "", "30s")),
+    "backlog": ({"scale": ScaleRule(backlog=2.5)}, ("scale.backlog", "", "2.5")),
+    "utilization": ({"scale": ScaleRule(utilization=0.7)}, ("scale.utilization", "", "70%")),
+    "metric": ({"scale": ScaleRule(metric=250.0)}, ("scale.metric", "", "250")),
+    "style": ({"scale": ScaleRule(style=Style.EAGER)}, ("scale.style", "", "eager")),
+    "job_time": ({"scale": ScaleRule(job_time=2.0)}, ("scale.job_time", "", "2s")),
+    "fallback": ({"scale": ScaleRule(fallback=3)}, ("scale.fallback", "", "3")),
+    "schedule": (
+        {"schedule": (Period("0 8 * * *", 3600.0, "UTC", 2, 5),)},
+        ("schedule.1", "", "0 8 * * * UTC for 1h: min 2, max 5"),
+    ),
+    "priority": ({"claim": Claim(priority=3)}, ("share.priority", "", "3")),
+    "weight": ({"claim": Claim(weight=2.5)}, ("share.weight", "", "2.5")),
+    "claimed memory": ({"claim": Claim(memory=1 << 28)}, ("share.memory", "", "256MiB")),
+    "claimed cpus": ({"claim": Claim(cpus=0.5)}, ("share.cpus", "", "0.5")),
     "surge": ({"update": UpdatePolicy(surge=Share(2))}, ("update.surge", "0", "2")),
     "batch": ({"update": UpdatePolicy(batch=Share(3))}, ("update.batch", "25%", "3")),
     "pause": ({"update": UpdatePolicy(pause=0.0)}, ("update.pause", "1s", "0s")),
@@ -136,3 +155,10 @@ def test_a_number_that_does_not_count_is_told_as_such() -> None:
     assert old is not None
     assert new is not None
     assert list(changes(old, new)) == [Change("workers", "2", "3 (but set to 5 by hand)")]
+
+
+def test_another_password_is_told_and_not_shown() -> None:
+    before = replace(queue("emails"), source=SOURCE)
+    after = replace(queue("emails"), source=Source("rq://:other@h/0"))
+    assert told(before, after) == [Change("source", "set", "changed")]
+    assert "geheim" not in repr(before)
