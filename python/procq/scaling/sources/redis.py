@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,71 +56,87 @@ class _Asked:
 
 
 class RedisConnection:
-    """One Redis. `server` is its URL; `timeout` in seconds, for connecting and for each answer."""
+    """One Redis. `server` is its URL; `timeout` in seconds, for connecting and for each answer.
+
+    Commands are packed here: the library's pipelines take twice the time, and differ from version to version in what
+    they make of replies.
+    """
 
     def __init__(self, server: str, timeout: float) -> None:
         self._server = server
         self._timeout = timeout
-        self._client: redis.Redis | None = None
+        self._connection: Any | None = None
         self._ahead = 0.0
         """How far the server's clock is ahead of our monotonic one."""
 
     def read(self, places: Sequence[Place], within: float) -> Sequence[Reading | SourceError]:
         """One result for each place. Raises SourceError where the server as a whole cannot be asked."""
         try:
-            client = self._client or self._open()
-            moment = Moment(time.monotonic() + self._ahead, within)
-            asked = [_Asked(place, RECIPES[place.preset](place, moment)) for place in places]
-            for each in asked:
-                each.begin()
-            for _ in range(_ROUNDS):
-                self._round([each for each in asked if each.commands], client)
-                if not any(each.commands for each in asked):
-                    break
+            if self._connection is not None:
+                # It may have been closed since the last reading, by the server or by something in between.
+                with suppress(redis.ConnectionError):
+                    return self._read(places, within)
+                self.close()
+            return self._read(places, within)
         except (redis.RedisError, OSError, ValueError) as error:
             self.close()
             raise _whole_server(error, places[0], self._timeout) from error
-        return [_result(each) for each in asked]
 
     def close(self) -> None:
         """Closes the connection; the next reading opens another."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
 
-    def _open(self) -> redis.Redis:
-        client = redis.Redis(connection_pool=_pool(self._server, self._timeout))
-        # Replies as Redis sends them: what the library makes of them differs from version to version.
-        client.response_callbacks.clear()
-        self._client = client
-        with client.pipeline(transaction=False) as pipeline:
-            self._tell_time(_execute(pipeline, [("TIME",)])[0])
-        return client
-
-    def _round(self, asked: list[_Asked], client: redis.Redis) -> None:
-        commands = [command for each in asked for command in each.commands]
-        with client.pipeline(transaction=False) as pipeline:
-            clock, *replies = _execute(pipeline, [("TIME",), *commands])
-        self._tell_time(clock)
+    def _read(self, places: Sequence[Place], within: float) -> Sequence[Reading | SourceError]:
+        connection = self._connection or self._open()
+        moment = Moment(time.monotonic() + self._ahead, within)
+        asked = [_Asked(place, RECIPES[place.preset](place, moment)) for place in places]
         for each in asked:
-            count = len(each.commands)
-            own, replies = replies[:count], replies[count:]
-            each.answer(own)
+            each.begin()
+        for _ in range(_ROUNDS):
+            self._round([each for each in asked if each.commands], connection)
+            if not any(each.commands for each in asked):
+                break
+        return [_result(each) for each in asked]
 
-    def _tell_time(self, clock: Any) -> None:
-        seconds, microseconds = said(clock)
+    def _open(self) -> Any:
+        self._connection = _connection(self._server, self._timeout)
+        self._connection.connect()
+        self._round([], self._connection)
+        return self._connection
+
+    def _round(self, asked: list[_Asked], connection: Any) -> None:
+        """One round trip, which also tells the server's time."""
+        commands = [("TIME",), *(command for each in asked for command in each.commands)]
+        connection.send_packed_command([b"".join(map(_packed, commands))], check_health=False)
+        seconds, microseconds = said(_reply(connection))
         self._ahead = int(seconds) + int(microseconds) / 1e6 - time.monotonic()
+        for each in asked:
+            each.answer([_reply(connection) for _ in each.commands])
 
 
-def _execute(pipeline: Any, commands: Sequence[Command]) -> list[Any]:
-    for command in commands:
-        pipeline.execute_command(*command)
-    replies: list[Any] = pipeline.execute(raise_on_error=False)
-    return replies
+def _packed(command: Command) -> bytes:
+    """A command as Redis takes it."""
+    words = [word if isinstance(word, bytes) else _bytes(word) for word in command]
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
 
 
-def _pool(server: str, timeout: float) -> redis.ConnectionPool:
-    """What makes the one connection. Taken apart here: messages of the library would quote passwords."""
+def _bytes(word: str | float) -> bytes:
+    # What was no text as it came from Redis goes back as it was.
+    return word.encode(errors="surrogateescape") if isinstance(word, str) else repr(word).encode()
+
+
+def _reply(connection: Any) -> Any:
+    """The next reply; an error that it is, is returned."""
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
+
+
+def _connection(server: str, timeout: float) -> Any:
+    """The connection, not open yet. Taken apart here: messages of the library would quote passwords."""
     url = split(server)
     options = url.options
     settings: dict[str, Any] = {
@@ -133,10 +150,11 @@ def _pool(server: str, timeout: float) -> redis.ConnectionPool:
     if url.scheme.text == "unix":
         settings |= {"path": url.path.text, "db": int(options.pop("db", "0"))}
         del settings["socket_connect_timeout"]
-        return redis.ConnectionPool(redis.UnixDomainSocketConnection, 1, **settings)
+        local: Any = redis.UnixDomainSocketConnection
+        return local(**settings)
     settings |= {"host": url.address, "port": url.port_or(_PORT), "db": int(url.path.text[1:]), **options}
-    kind = redis.SSLConnection if url.scheme.text == "rediss" else redis.Connection
-    return redis.ConnectionPool(kind, 1, **settings)
+    kind: Any = redis.SSLConnection if url.scheme.text == "rediss" else redis.Connection
+    return kind(**settings)
 
 
 def _result(asked: _Asked) -> Reading | SourceError:
