@@ -46,6 +46,11 @@ class Preset:
     says: tuple[str, ...]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
+    @property
+    def library(self) -> str | None:
+        """The extra of procq that has to be installed, for one of its kinds of server at least."""
+        return next((name for kind in self.schemes.values() if (name := SERVERS[kind].library)), None)
+
 
 QUEUE: Final = Parameter("the queue's name at the broker, where that is not its name here", "emails")
 
