@@ -41,6 +41,30 @@ def babbling(said: bytes) -> Iterator[int]:
         thread.join()
 
 
+@contextmanager
+def dripping(first: bytes, drop: bytes) -> Iterator[int]:
+    """A port on which whoever connects is told something, and then more and more, very slowly, for half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.sendall(first)
+                    for _ in range(300):
+                        connection.sendall(drop)
+                        if over.wait(0.1):
+                            return
+
+        over = threading.Event()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
 def unused() -> int:
     """A port on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -16,7 +16,7 @@ from procq.scaling.place import parse
 from procq.scaling.reading import Reading
 from procq.scaling.sources import Kind, SourceError, connect
 from procq.scaling.sources.pool import Pool
-from tests.servers.listening import babbling, silent, unused
+from tests.servers.listening import babbling, dripping, silent, unused
 from tests.servers.redis import redis_server
 from tests.sources.lab import read
 
@@ -110,6 +110,14 @@ def test_a_library_that_is_missing(url: str, library: str, extra: str, monkeypat
     with pytest.raises(SourceError, match=rf"pip install 'procq\[{extra}\]'") as caught:
         connect(parse(url, "work"))
     assert caught.value.kind is Kind.MISSING_LIBRARY
+
+
+def test_a_page_that_comes_drop_by_drop() -> None:
+    began = time.monotonic()
+    with dripping(b"HTTP/1.1 200 OK\r\n\r\n", b" ") as port, pytest.raises(SourceError) as caught:
+        read(f"http://127.0.0.1:{port}/", timeout=SHORT)
+    assert caught.value.kind is Kind.TIMEOUT
+    assert time.monotonic() - began < SHORT + 5
 
 
 def test_a_server_that_stops_in_the_middle_of_an_answer() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +33,12 @@ def channel(url: str) -> Iterator[Any]:
     connection.close()
 
 
+def cut(connection: Any) -> None:
+    """As when the server, or something in between, has closed the connection."""
+    with socket.socket(fileno=os.dup(connection._connection._impl._transport._sock.fileno())) as below:
+        below.shutdown(socket.SHUT_RDWR)
+
+
 def test_messages_that_are_ready(url: str, channel: Any) -> None:
     channel.queue_declare("work")
     for _ in range(3):
@@ -53,6 +61,8 @@ def test_one_connection_serves_many(url: str, channel: Any) -> None:
         assert (first, second, last) == (Reading(1), Reading(0), Reading(1))
         assert isinstance(third, SourceError)
         assert "queue=mine" in str(third)
+    cut(connection)
+    assert connection.read(places, 0.0)[0] == Reading(1), "it connects again"
     connection.close()
     assert connection.read(places, 0.0)[0] == Reading(1), "it may be read after it was closed"
     connection.close()

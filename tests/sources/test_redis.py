@@ -136,6 +136,35 @@ def test_a_key_of_another_kind_spoils_its_own_queue_only(redis: Redis, socket: P
         assert "queue=bad" in str(error)
 
 
+@pytest.mark.parametrize("job", ["[]", "null", "{", '{"options": [1]}', '{"message_timestamp": {}}', "\x00\xff"])
+def test_jobs_that_are_nonsense_still_count(redis: Redis, socket: Path, job: str) -> None:
+    redis.rpush("dramatiq:work", "id")
+    redis.hset("dramatiq:work.msgs", "id", job)
+    redis.hset("dramatiq:work.DQ.msgs", "other", job)
+    redis.rpush("saq:work:queued", "job")
+    redis.set("job", job)
+    redis.rpush("rq:queue:work", "id")
+    redis.hset("rq:job:id", "enqueued_at", job)
+    redis.zadd("schedule", {job: 1})
+    redis.sadd("processes", "one")
+    redis.hset("one:work", "thread", job)
+    redis.lpush("queue:work", job)
+    redis.lpush("work", job)
+    redis.hset("unacked", "tag", job)
+    redis.rpush("queues:work", job)
+    redis.zadd("huey.redis.work", {job: 1})
+    others = ("dramatiq", "saq", "rq", "sidekiq", "celery", "huey", "laravel")
+    urls = [f"{name}+unix://{socket}{'?prefix=' if name == 'laravel' else ''}" for name in others]
+    places = [parse(url, "work") for url in [*urls, f"redis-list+unix://{socket}"]]
+    connection = connect(places[0])
+    found = connection.read(places, 0.0)
+    connection.close()
+    assert found[-1] == Reading(1), "whatever is wrong with the others"
+    for each in found:
+        assert each.kind is Kind.GARBAGE if isinstance(each, SourceError) else each.waiting == 1, each
+    assert sum(isinstance(each, Reading) for each in found) >= len(found) - 1, found
+
+
 def test_it_connects_again(redis: Redis, socket: Path) -> None:
     place = parse(f"redis-list+unix://{socket}", "work")
     connection = connect(place)

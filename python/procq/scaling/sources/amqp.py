@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
+_HEARTBEAT: Final = 15
+"""Seconds after which a server that is gone without a word is given up; readings are more frequent than that."""
+_CLOSED: Final = (exceptions.ConnectionClosed, exceptions.StreamLostError, exceptions.ConnectionWrongStateError)
 _NOT_FOUND: Final = 404
 _REFUSED: Final = 403
 
@@ -45,8 +48,12 @@ class AmqpConnection:
     def read(self, places: Sequence[Place], within: float) -> Sequence[Reading | SourceError]:
         """One result for each place. Raises SourceError where the server cannot be asked."""
         try:
-            if self._connection is None:
-                self._connection = pika.BlockingConnection(_parameters(self._server, self._timeout))
+            if self._connection is not None:
+                # It may have been closed since the last reading, by the server or by something in between.
+                with suppress(*_CLOSED):
+                    return [self._read(place) for place in places]
+                self.close()
+            self._connection = pika.BlockingConnection(_parameters(self._server, self._timeout))
             return [self._read(place) for place in places]
         except (exceptions.AMQPError, AMQPConnectorException, OSError) as error:
             self.close()
@@ -94,8 +101,7 @@ def _parameters(server: str, timeout: float) -> Any:
         virtual_host=unquote(url.raw(url.path)[1:]) or "/",
         credentials=pika.PlainCredentials(user, url.password.text if url.password else "guest"),
         ssl_options=options,
-        # Nobody answers heartbeats between two readings.
-        heartbeat=0,
+        heartbeat=_HEARTBEAT,
         connection_attempts=1,
         socket_timeout=timeout,
         stack_timeout=timeout,

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from procq.scaling.reading import Reading
 from procq.scaling.sources.each import read_each
@@ -16,6 +16,9 @@ from procq.scaling.url import split
 
 if TYPE_CHECKING:
     from procq.scaling.place import Place
+
+_MOST: Final = 50_000
+"""Files that are counted: of more than that nobody has to know how many there are."""
 
 
 def connect(place: Place, timeout: float) -> DirectoryConnection:
@@ -47,6 +50,8 @@ class DirectoryConnection:
                     found = _modified(entry)
                     if found is not None:
                         count, first = count + 1, found if first is None else min(first, found)
+                    if count >= _MOST:
+                        break
         except PermissionError as error:
             raise SourceError(Kind.AUTH, f"{place.shown}: procq may not read this directory") from error
         except NotADirectoryError as error:

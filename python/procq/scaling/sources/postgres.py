@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -39,10 +40,13 @@ class PostgresConnection:
     def read(self, places: Sequence[Place], within: float) -> Sequence[Reading | SourceError]:
         """One result for each place. Raises SourceError where the server cannot be asked."""
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._open()
-            connection = self._connection
-            return [self._read(connection, place, within) for place in places]
+            if self._connection is not None:
+                # It may have been closed since the last reading, by the server or by something in between.
+                with suppress(psycopg.OperationalError):
+                    return self._read_all(self._connection, places, within)
+                self.close()
+            self._connection = self._open()
+            return self._read_all(self._connection, places, within)
         except (psycopg.Error, OSError) as error:
             self.close()
             raise _whole_server(error, places[0], self._timeout) from error
@@ -58,7 +62,7 @@ class PostgresConnection:
         settings = {
             "connect_timeout": seconds,
             "fallback_application_name": "procq",
-            "keepalives_idle": 5,
+            **{"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3},
             "tcp_user_timeout": (seconds + 1) * 1000,
             **_settings(self._server),
         }
@@ -67,6 +71,11 @@ class PostgresConnection:
         # What reads the first rows once a second gains nothing from statements that the server keeps.
         connection.prepare_threshold = None
         return connection
+
+    def _read_all(
+        self, connection: psycopg.Connection[Mapping[str, Any]], places: Sequence[Place], within: float
+    ) -> Sequence[Reading | SourceError]:
+        return [self._read(connection, place, within) for place in places]
 
     def _read(
         self, connection: psycopg.Connection[Mapping[str, Any]], place: Place, within: float

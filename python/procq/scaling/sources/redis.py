@@ -50,7 +50,7 @@ class _Asked:
             self.commands, self.result = (), end.value
         except redis.RedisError as error:  # the answer to a command
             self.commands, self.result = (), _wrong_answer(error, self.place)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except Exception as error:  # whatever other people's data may do to a recipe, it concerns this queue alone
             message = f"{self.place.shown}: what Redis holds there is not what {self.place.preset} writes: {error!r}"
             self.commands, self.result = (), SourceError(Kind.GARBAGE, message)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST: Final = 1 << 20
 """Bytes of an answer."""
+_PIECE: Final = 64 << 10
 _GOOD: Final = range(200, 300)
 _ELSEWHERE: Final = range(300, 400)
 _LOCKED: Final = (401, 403)
@@ -65,8 +67,9 @@ class WebConnection:
         connection = _connection(self._url, self._timeout)
         try:
             connection.request("GET", target, headers=_headers(self._url))
-            answer = connection.getresponse()
-            body = answer.read(_MOST + 1)
+            # Not closed with the connection, and not at its end either where that was not reached.
+            with connection.getresponse() as answer:
+                body = _body(answer, time.monotonic() + self._timeout)
         except (OSError, HTTPException, ValueError) as error:
             raise _unreachable(error, place, self._timeout) from error
         finally:
@@ -83,6 +86,16 @@ def _connection(url: Url, timeout: float) -> HTTPConnection:
     if url.scheme.text == "https":
         return HTTPSConnection(url.address, url.port_or(443), timeout=timeout, context=ssl.create_default_context())
     return HTTPConnection(url.address, url.port_or(80), timeout=timeout)
+
+
+def _body(answer: HTTPResponse, deadline: float) -> bytes:
+    """What is answered, up to a bound. Who sends it drop by drop is not waited for."""
+    body = b""
+    while len(body) <= _MOST and (piece := answer.read1(_PIECE)):
+        body += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return body
 
 
 def _headers(url: Url) -> dict[str, str]:
