@@ -21,10 +21,14 @@ Read = Callable[[Sequence[tuple[int, int]]], Sequence[Used]]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A whole process tree. `cpu` is in cores (1.0 keeps one busy), `memory` resident bytes, shared pages for each."""
+    """A whole process tree. `cpu` is in cores (1.0 keeps one busy), `memory` resident bytes, shared pages for each.
+
+    `seconds` of processor time are what its processes have taken since it began; less where some of them are gone.
+    """
 
     cpu: float
     memory: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Meter:
         for (worker, (pid, since)), (seconds, memory, processes, _) in zip(workers.items(), used, strict=True):
             if processes:
                 look = looks[worker] = self._look(self._looks.get(worker), pid, since, seconds, now)
-                loads[worker] = Load(look.rate, memory)
+                loads[worker] = Load(look.rate, memory, seconds)
         self._looks = looks
         return loads
 

@@ -85,6 +85,12 @@ def slots(view: StateView, name: str) -> list[int]:
     return sorted({*wanted, *view.queue(name).workers})
 
 
+def worker_states(view: StateView, name: str) -> Counter[str]:
+    """How many slots of a queue are in each state."""
+    desired, observed = desired_queue(view.intent, name) if view.intent else None, view.queue(name)
+    return Counter(_worker_state(desired, slot, observed.workers.get(slot)) for slot in slots(view, name))
+
+
 def starting(view: StateView, name: str) -> bool:
     """Whether a worker of the queue is on its way for the first time: does not execute yet, or is not ready."""
     queue = view.queue(name)
@@ -102,7 +108,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
     loads = [load for worker, load in about.loads.items() if worker.queue == name]
     desired = desired_queue(view.intent, name) if view.intent else None
     observed = view.queue(name)
-    states = Counter(_worker_state(desired, slot, observed.workers.get(slot)) for slot in slots(view, name))
+    states = worker_states(view, name)
     ending = view.observed.shutting_down
     halted = halt(desired, observed, now, about.last_exits) if desired and not ending else None
     waiting_for = waits_for(desired, observed, partial(_known, view)) if desired and not ending else ()
