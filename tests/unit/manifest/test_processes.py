@@ -246,7 +246,11 @@ def test_every_default_is_what_leaving_it_out_means() -> None:
     from procq.manifest import schema
     from procq.manifest.keys import Section, Value
 
-    besides = {"logs": "\n  file: x.log", "health": "\n  tcp: 1"}
+    besides = {
+        "logs": "\n  file: x.log",
+        "health": "\n  tcp: 1",
+        "scale": "\n  utilization: 50%\nworkers: 1..2",
+    }
     tried = 0
     for key in schema.QUEUE_KEYS:
         words = [key.word] if isinstance(key, Section) and key.word is not None else []
