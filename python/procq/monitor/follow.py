@@ -18,12 +18,14 @@ from procq.scaling.schedule import Bounds
 from procq.scaling.sources.health import State, Watch
 from procq.scaling.sources.port import SourceError
 from procq.scaling.standing import Standing
-from procq.scaling.tuning import WAIT
+from procq.scaling.tuning import TICK, WAIT
 from procq.state import QueueState
 
 FALL_BACK_AFTER: Final = 300.0
 """Seconds without an answer after which the `fallback` of a queue holds."""
 _RULE: Final = ScaleRule()
+_LOOKS: Final = 10
+"""Times that an empty queue is looked at within the objective, at least."""
 
 
 @dataclass(slots=True)
@@ -77,8 +79,18 @@ class Follow:
         if self.watch is None or self.asked:
             return inf
         every = None if self.queue.source is None else self.queue.source.every
-        after = now if every is None or self.asked_at is None else self.asked_at + every
-        return max(self.watch.next_poll(now), after)
+        if self.asked_at is not None and every is not None:
+            return max(self.watch.next_poll(now), self.asked_at + every)
+        if self.asked_at is None or self.stale:
+            return self.watch.next_poll(now)
+        return max(now, min(self.watch.next_poll(now), self.asked_at + self._patience()))
+
+    def _patience(self) -> float:
+        """Seconds for which an empty queue need not be looked at: a part of the objective, and none without workers."""
+        if self.signals is None or not self.signals.live:
+            return TICK
+        rule = self.queue.scale or _RULE
+        return max(TICK, (rule.wait or WAIT) / _LOOKS)
 
     def ask(self, now: float) -> None:
         """Its answer is awaited from now on."""
