@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from procq.api import decisions, events, plan, queues, restarts, status, workers
+from procq.api import decisions, events, metrics, plan, queues, restarts, status, workers
 from procq.api.control import Control
 from procq.api.problems import on_disconnect, on_fault, on_http_error, on_no_intent, on_procq_error
 from procq.errors import ProcqError
@@ -15,6 +15,7 @@ from procq.intent import NoIntent
 
 ROUTES = [
     Route("/healthz", status.get_health, methods=["GET"]),
+    Route("/metrics", metrics.get_metrics, methods=["GET"]),
     Route("/v1/status", status.get_status, methods=["GET"]),
     Route("/v1/queues", queues.list_queues, methods=["GET"]),
     Route("/v1/queues/{name}", queues.get_queue, methods=["GET"]),

@@ -12,6 +12,7 @@ from procq.wire import DecisionView, PlanView
 if TYPE_CHECKING:
     from procq.engine.view import StateView
     from procq.history import History
+    from procq.telemetry.measures import Family
     from procq.views import About
 
 
@@ -48,6 +49,9 @@ class Control(Protocol):
 
     async def about(self) -> About:
         """What workers use, and what is remembered of them."""
+
+    async def measures(self) -> Sequence[Family]:
+        """Every number at this moment."""
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         """Changes what is wanted, for a reason that is remembered. Exceptions of `change` pass through."""

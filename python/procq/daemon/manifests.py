@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -52,6 +53,8 @@ class Manifests:
         self._reports: set[asyncio.Task[None]] = set()
         self.in_force_since: float | None = None
         """When the manifest in force was taken, seconds since the Unix epoch; None: before this process."""
+        self.reloads: Counter[str] = Counter()
+        """Saved manifests that were put in force (`ok`), and that were not (`refused`)."""
         self._error: str | None = None
         self._missing = False
         self.looked: Callable[[], None] = lambda: None
@@ -172,6 +175,7 @@ class Manifests:
     def _refuse(self, error: ManifestError, there: bool) -> None:
         if there:  # else that is the error, for as long as it is so
             self._error = error.render() if error.problems else error.message
+        self.reloads["refused"] += 1
         self._history.note(
             "reload_failed", f"{self._path.name} is not valid, the one before it stays in force: {error}"
         )
@@ -192,6 +196,7 @@ class Manifests:
         ]
         names = ", ".join(f"{queue.mark.value} {queue.name}" for queue in changed)
         self._put_in_force(loaded, f"{saved} saved: {names or 'no queue changes'}")
+        self.reloads["ok"] += 1
         self._engine.step()
         report = asyncio.create_task(self._report(saved, changed, began))
         self._reports.add(report)

@@ -35,13 +35,16 @@ from procq.model import WorkerId
 from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
+from procq.telemetry.tally import Tally
 from procq.views import About, starting
 from procq.wire import DecisionView, PlanView
 
 if TYPE_CHECKING:
     from procq.api.server import ApiServer
     from procq.daemon.decisions import Decisions
+    from procq.monitor.follow import Follow
     from procq.monitor.scaler import Scaler
+    from procq.telemetry.measures import Family
 
 
 class IncompatibleKeeper(ProcqError):
@@ -61,6 +64,7 @@ class ControlPlane:
         self._lives = Lives()
         self._meter = Meter(core.usage)
         self._paces = Paces()
+        self._tally = Tally()
         self._prober = Prober(engine, self._unasked)
         self._sampler = Sampler(engine, core.usage)
         self._scaling: Scaling | None = None
@@ -106,6 +110,7 @@ class ControlPlane:
                 tasks.create_task(self._declare_ready(listening)),
                 tasks.create_task(self._tell_service(listening)),
                 tasks.create_task(self._watch(listening)),
+                tasks.create_task(self._serve_metrics(listening)),
             ]
             await self._serve(listening)
             for task in others:
@@ -147,7 +152,7 @@ class ControlPlane:
 
     async def _follow_load(self) -> None:
         # After the workers, and in a thread: most of it is only needed where a queue scales.
-        self._scaling = await asyncio.to_thread(_scaling, self._engine, self._options, self._trouble)
+        self._scaling = await asyncio.to_thread(_scaling, self._engine, self._options, self._trouble, self._tally)
         try:
             await self._scaling.scaler.run()
         finally:
@@ -156,6 +161,13 @@ class ControlPlane:
     async def _watch(self, listening: asyncio.Event) -> None:
         await listening.wait()
         await self._manifests.watch()
+
+    async def _serve_metrics(self, listening: asyncio.Event) -> None:
+        await listening.wait()
+        if "OTEL_METRICS_EXPORTER" in os.environ:
+            from procq.daemon import metrics_port
+
+            await metrics_port.serve(os.environ, self.measures, self._trouble)
 
     async def _declare_ready(self, listening: asyncio.Event) -> None:
         await listening.wait()
@@ -179,6 +191,7 @@ class ControlPlane:
     def _happened(self, events: Sequence[Event]) -> None:
         lines: list[str] = []
         self._paces.happened(events, self._engine.now)
+        self._tally.happened(events, self._engine.now)
         for event in events:
             life = self._lives.look(event)
             self.history.record(event, life)
@@ -242,6 +255,16 @@ class ControlPlane:
         standings = {} if self._scaling is None else self._scaling.scaler.standings(self._engine.now)
         return About(loads, self.history.last_exits, self.history.restarts, paces, standings)
 
+    async def measures(self) -> Sequence[Family]:
+        """Every number at this moment."""
+        from procq.telemetry.measures import Itself, families
+
+        about, facts, view = await self.about(), self.facts(), self._engine.snapshot()
+        self._tally.used(about.loads, view)
+        valid, reloads = facts.manifest_error is None, dict(self._manifests.reloads)
+        itself = Itself(core.VERSION, facts.project, facts.up_for, valid, reloads)
+        return await asyncio.to_thread(families, view, about, itself, self._tally.counts())
+
     async def decisions(self, name: str, limit: int) -> Sequence[DecisionView]:
         """The decision about a queue that holds now, if any, and the newest `limit` changes before it."""
         return [] if self._scaling is None else await self._scaling.decisions.of(name, limit)
@@ -270,7 +293,7 @@ class Scaling:
     decisions: Decisions
 
 
-def _scaling(engine: Engine, options: Options, tell: Callable[[str], None]) -> Scaling:
+def _scaling(engine: Engine, options: Options, tell: Callable[[str], None], tally: Tally) -> Scaling:
     from procq.daemon.decisions import Decisions
     from procq.monitor.host import Host
     from procq.monitor.pressure import Gauge
@@ -279,7 +302,13 @@ def _scaling(engine: Engine, options: Options, tell: Callable[[str], None]) -> S
 
     project = locate(str(options.manifest), options.instance or None, os.environ)
     decisions = Decisions(Path(project.state_dir) / "journal.sqlite", tell)
-    return Scaling(Scaler(engine, Host(core.usage, Gauge().read, tell), decisions.decided), decisions)
+
+    def decided(name: str, before: int, after: int, follow: Follow, now: float) -> None:
+        decisions.decided(name, before, after, follow, now)
+        assert follow.decision is not None and follow.signals is not None
+        tally.decided(name, follow.decision, follow.signals, follow.short)
+
+    return Scaling(Scaler(engine, Host(core.usage, Gauge().read, tell), decided), decisions)
 
 
 def _api_server(control: Control) -> ApiServer:

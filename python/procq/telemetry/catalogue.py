@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from procq.intent import DesiredQueue
@@ -33,7 +32,7 @@ class Itself:
     project: str
     up_for: float
     manifest_valid: bool = True
-    reloads: Mapping[str, int] = MappingProxyType({})
+    reloads: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

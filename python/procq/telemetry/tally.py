@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from procq.endings import ExitStatus
@@ -65,8 +64,8 @@ class Limit(StrEnum):
 class QueueCounts:
     """What has come together of one queue. `spawns` and `boots` are None while there was none."""
 
-    exits: Mapping[Cause, int] = MappingProxyType({})
-    decisions: Mapping[tuple[str, Limit], int] = MappingProxyType({})
+    exits: Mapping[Cause, int] = field(default_factory=dict)
+    decisions: Mapping[tuple[str, Limit], int] = field(default_factory=dict)
     """By the term that decided, and what limited it."""
     spawns: Buckets | None = None
     """Seconds from the request until the program executes."""
@@ -81,9 +80,9 @@ NO_COUNTS: Final = QueueCounts()
 class Counts:
     """All of it at one moment. `cpu` is seconds of processor time by worker, since somebody looked first."""
 
-    queues: Mapping[str, QueueCounts] = MappingProxyType({})
+    queues: Mapping[str, QueueCounts] = field(default_factory=dict)
     lag: Buckets | None = None
-    cpu: Mapping[WorkerId, float] = MappingProxyType({})
+    cpu: Mapping[WorkerId, float] = field(default_factory=dict)
 
 
 NOTHING: Final = Counts()

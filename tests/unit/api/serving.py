@@ -24,6 +24,7 @@ from procq.lives import Lives
 from procq.meter import Meter
 from procq.model import Manifest
 from procq.paths import Project
+from procq.telemetry.measures import Family, Itself, families
 from procq.testing import Rig
 from procq.views import About
 from procq.wire import DecisionView, PlanView
@@ -64,6 +65,9 @@ class RigControl:
     async def about(self) -> About:
         loads = self._meter.measure(self.view().observed.queues, self.now())
         return About(loads, self.history.last_exits, self.history.restarts)
+
+    async def measures(self) -> Sequence[Family]:
+        return families(self.view(), await self.about(), Itself("0", "shop", 3600.0))
 
     def change(self, change: Callable[[Intent], Intent], reason: str) -> None:
         self.rig.engine.change(change, reason)
