@@ -95,6 +95,8 @@ def _exporters(signal: Signal, given: Mapping[str, str], troubles: list[str]) ->
                 yield Exporter.CONSOLE
             case "none" | "":
                 pass
+            case "prometheus" if signal is Signal.METRICS:
+                pass  # served on a port of its own, without any library
             case _:
                 troubles.append(f"{variable} asks for {_shown(name)}, which procq has not: otlp, console or none")
 

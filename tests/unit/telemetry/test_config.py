@@ -32,6 +32,7 @@ def test_nothing_is_sent_where_nothing_asks_for_it(environ: dict[str, str]) -> N
     [
         {**ENDPOINT, "OTEL_SDK_DISABLED": "TRUE"},
         {"OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_METRICS_EXPORTER": "prometheus"},
         {
             **ENDPOINT,
             "OTEL_TRACES_EXPORTER": "none",
@@ -58,11 +59,11 @@ def test_exporters_are_chosen_by_name() -> None:
 
 
 def test_what_procq_has_not_is_told() -> None:
-    config = read({**ENDPOINT, "OTEL_METRICS_EXPORTER": "prometheus"})
+    config = read({**ENDPOINT, "OTEL_METRICS_EXPORTER": "statsd"})
     assert Signal.METRICS not in config.exporters
     assert config.exporters[Signal.TRACES] == (Exporter.OTLP,)
     (told,) = config.troubles
-    assert told == "OTEL_METRICS_EXPORTER asks for 'prometheus', which procq has not: otlp, console or none"
+    assert told == "OTEL_METRICS_EXPORTER asks for 'statsd', which procq has not: otlp, console or none"
 
 
 def test_another_protocol_is_told_and_not_guessed() -> None:

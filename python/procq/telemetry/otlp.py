@@ -1,0 +1,230 @@
+"""The only place that knows the libraries of OpenTelemetry: what is sent, in their words, and how it leaves.
+
+Importing them and building exporters takes about half a second: done in a thread, once the workers run. Spans and
+histograms are finished when they come here, so they are not recorded anew with tracers and meters: they are put into
+the values that the exporters of the SDK take.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.metrics import export as metrics
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace.status import Status, StatusCode
+
+from procq.telemetry.config import Exporter, Signal
+from procq.telemetry.family import Family, Kind
+from procq.telemetry.histogram import Buckets
+from procq.telemetry.lane import Send
+from procq.telemetry.logs import Record
+from procq.telemetry.spans import Context, Moment, Span
+
+_SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
+_STATUS = re.compile(r"code: (\d{3})\b")
+_SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Says things as the SDK does. `offset` is added to the engine's clock to have seconds since the epoch."""
+
+    resource: Resource
+    scope: InstrumentationScope
+    offset: float
+    since: int
+    """When the numbers that only grow began, nanoseconds since the epoch."""
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, str | int], version: str, offset: float, since: float) -> Words:
+        """`since` is seconds since the epoch."""
+        resource = Resource(dict(attributes), _SCHEMA)
+        return cls(resource, InstrumentationScope("procq", version), offset, _nanoseconds(since))
+
+    def span(self, span: Span) -> ReadableSpan:
+        """A span that is over."""
+        return ReadableSpan(
+            name=span.name,
+            context=_context(span.context),
+            parent=_context(span.parent) if span.parent else None,
+            resource=self.resource,
+            attributes=dict(span.attributes),
+            events=tuple(self._moment(moment) for moment in span.moments),
+            links=tuple(trace.Link(_context(each)) for each in span.links),
+            kind=trace.SpanKind.INTERNAL,
+            status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.UNSET),
+            start_time=_nanoseconds(span.start + self.offset),
+            end_time=_nanoseconds(span.end + self.offset),
+            instrumentation_scope=self.scope,
+        )
+
+    def _moment(self, moment: Moment) -> Event:
+        return Event(moment.name, dict(moment.attributes), _nanoseconds(moment.at + self.offset))
+
+    def record(self, record: Record) -> ReadableLogRecord:
+        """A record of the log."""
+        context = None
+        if record.context is not None:
+            context = trace.set_span_in_context(trace.NonRecordingSpan(_context(record.context)))
+        said = LogRecord(
+            timestamp=_nanoseconds(record.at),
+            context=context,
+            severity_number=SeverityNumber(int(record.severity)),
+            severity_text=record.severity.name,
+            body=record.text,
+            attributes=dict(record.attributes),
+            event_name=f"procq.{record.kind}",
+        )
+        return ReadableLogRecord(said, self.resource, self.scope)
+
+    def reading(self, families: Sequence[Family], at: float) -> metrics.MetricsData:
+        """All numbers at one moment, `at` in seconds since the epoch."""
+        now = _nanoseconds(at)
+        told = [self._metric(family, now) for family in families if family.points]
+        scope = metrics.ScopeMetrics(self.scope, told, "")
+        return metrics.MetricsData([metrics.ResourceMetrics(self.resource, [scope], _SCHEMA)])
+
+    def _metric(self, family: Family, now: int) -> metrics.Metric:
+        cumulative = metrics.AggregationTemporality.CUMULATIVE
+        data: Any
+        match family.kind:
+            case Kind.GAUGE:
+                data = metrics.Gauge(self._numbers(family, now))
+            case Kind.COUNTER:
+                data = metrics.Sum(self._numbers(family, now), cumulative, True)
+            case Kind.HISTOGRAM:
+                data = metrics.Histogram(self._histograms(family, now), cumulative)
+        return metrics.Metric(family.name, family.help, family.unit, data)
+
+    def _numbers(self, family: Family, now: int) -> list[metrics.NumberDataPoint]:
+        return [
+            metrics.NumberDataPoint(dict(point.labels), self.since, now, point.value)
+            for point in family.points
+            if not isinstance(point.value, Buckets)
+        ]
+
+    def _histograms(self, family: Family, now: int) -> list[metrics.HistogramDataPoint]:
+        # Smallest and largest are not known, and are left out: the encoder takes None.
+        unknown: Any = None
+        return [
+            metrics.HistogramDataPoint(
+                attributes=dict(point.labels),
+                start_time_unix_nano=self.since,
+                time_unix_nano=now,
+                count=point.value.number,
+                sum=point.value.total,
+                bucket_counts=list(point.value.counts),
+                explicit_bounds=list(point.value.bounds),
+                min=unknown,
+                max=unknown,
+            )
+            for point in family.points
+            if isinstance(point.value, Buckets)
+        ]
+
+
+def _context(context: Context) -> trace.SpanContext:
+    return trace.SpanContext(context.trace, context.span, is_remote=False, trace_flags=_SAMPLED)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+# --- the way out ----------------------------------------------------------------------------------------------------
+
+
+def spans(exporter: Exporter, words: Words) -> Send[Span]:
+    """What sends spans. Raises what the libraries raise."""
+    if exporter is Exporter.OTLP:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        out: Any = OTLPSpanExporter()
+    else:
+        out = ConsoleSpanExporter(out=sys.stdout)
+    return lambda batch: out.export([words.span(span) for span in batch]) is SpanExportResult.SUCCESS
+
+
+def records(exporter: Exporter, words: Words) -> Send[Record]:
+    """What sends records of the log. Raises what the libraries raise."""
+    if exporter is Exporter.OTLP:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+        out: Any = OTLPLogExporter()
+    else:
+        out = ConsoleLogRecordExporter(out=sys.stdout)
+    return lambda batch: out.export([words.record(each) for each in batch]) is LogRecordExportResult.SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All numbers at the moment `at`, seconds since the epoch."""
+
+    families: Sequence[Family]
+    at: float
+
+
+def readings(exporter: Exporter, words: Words) -> Send[Reading]:
+    """What sends numbers. Raises what the libraries raise."""
+    if exporter is Exporter.OTLP:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        out: Any = OTLPMetricExporter()
+    else:
+        out = metrics.ConsoleMetricExporter(out=sys.stdout)
+
+    def send(batch: Sequence[Reading]) -> bool:
+        told = [out.export(words.reading(each.families, each.at)) for each in batch]
+        return all(each is metrics.MetricExportResult.SUCCESS for each in told)
+
+    return send
+
+
+class Answers(logging.Handler):
+    """Hears what the exporters log, and keeps the status of the last answer that was none: the texts may say too much.
+
+    Nothing of it goes any further: it would be a line on a terminal for each attempt.
+    """
+
+    def __init__(self, libraries: Sequence[str] = ("opentelemetry", "urllib3")) -> None:
+        super().__init__(logging.WARNING)
+        self._last: dict[str, str] = {}
+        for library in libraries:
+            logger = logging.getLogger(library)
+            logger.propagate = False
+            logger.handlers = [self]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes note of a status."""
+        for signal in Signal:
+            if _EXPORTERS[signal] in record.name:
+                found = _STATUS.search(record.getMessage())
+                self._last[signal] = f"it answers with status {found[1]}" if found else "it does not answer"
+
+    def about(self, signal: Signal) -> str:
+        """Why records of a signal did not arrive, in words."""
+        return self._last.get(signal, "it does not take them")
+
+
+_EXPORTERS: Mapping[Signal, str] = {
+    Signal.TRACES: "trace_exporter",
+    Signal.METRICS: "metric_exporter",
+    Signal.LOGS: "_log_exporter",
+}
+BUILD: Mapping[Signal, Callable[[Exporter, Words], Send[Any]]] = {
+    Signal.TRACES: spans,
+    Signal.METRICS: readings,
+    Signal.LOGS: records,
+}

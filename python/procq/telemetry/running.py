@@ -1,0 +1,251 @@
+"""Telemetry of a control plane, from its first event on; what happened is kept until there is something to send it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any, Final
+
+from procq.engine.loop import Engine
+from procq.events import Event, HandOverAsked, ShuttingDown
+from procq.history import History
+from procq.intent import desired_queue
+from procq.plan.rollout import is_outdated
+from procq.telemetry.config import Batching, Config, Signal, read
+from procq.telemetry.family import Family, Kind, Point
+from procq.telemetry.lane import Lane, Lost
+from procq.telemetry.logs import record, worker_of
+from procq.telemetry.resource import attributes
+from procq.telemetry.spans import Span
+from procq.telemetry.tracker import Tracker
+
+if TYPE_CHECKING:
+    from procq.telemetry.otlp import Answers, Words
+
+Measures = Callable[[], Awaitable[Sequence[Family]]]
+Tell = Callable[[str], None]
+Lanes = Mapping[Signal, Sequence[Lane[Any]]]
+
+_NEWEST: Final = Batching(0.0, queue=1, batch=1)
+"""Of numbers that could not be sent yet the newest tell everything: they only grow, or are as they are."""
+_TOGETHER: Final = 0.2
+"""Seconds in which what happens is read from the history at once."""
+_LONG: Final = 3_600.0
+
+
+class Telemetry:
+    """Follows the engine at once; `run` sends what it has seen. `tell` hears of trouble, on the loop."""
+
+    def __init__(
+        self, config: Config, environ: Mapping[str, str], engine: Engine, history: History, tell: Tell
+    ) -> None:
+        self._config = config
+        self._environ = environ
+        self._engine = engine
+        self._history = history
+        self._tell = tell
+        self._early: deque[Span] = deque(maxlen=config.spans.queue)
+        self._lanes: Lanes = {}
+        self._ending = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tracing = Signal.TRACES in config.exporters
+        self._tracker = Tracker(self._ended, lambda: engine.now, SystemRandom().getrandbits, self._replacing)
+        self._stop_listening = engine.subscribe(self._happened)
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], engine: Engine, history: History, tell: Tell) -> Telemetry | None:
+        """What the environment asks for; None where that is nothing."""
+        config = read(environ)
+        return cls(config, environ, engine, history, tell) if config.on else None
+
+    # --- what it is told ----------------------------------------------------------------------------------------
+
+    def reloading(self, saved: str, began: float, loaded: float) -> None:
+        """A file that was read from `began` to `loaded` is about to be put in force."""
+        self._tracker.reloading(saved, began, loaded)
+
+    def refused(self, saved: str, began: float) -> None:
+        """A file that was read since `began` is not valid."""
+        if self._tracing:
+            self._tracker.refused(saved, began)
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        try:
+            if self._tracing:
+                self._tracker.happened(events)
+        except Exception as error:
+            # A fault here must not end the control loop that it looks at.
+            self._tracing = False
+            text = f"traces are not sent any more: procq failed to follow events ({type(error).__name__}: {error})"
+            asyncio.get_running_loop().call_soon(self._tell, text)
+        if any(isinstance(event, ShuttingDown | HandOverAsked) for event in events):
+            self._ending.set()
+            for lane in self._all():
+                lane.hurry()
+
+    def _ended(self, span: Span) -> None:
+        lanes = self._lanes.get(Signal.TRACES)
+        if lanes is None:
+            self._early.append(span)
+            return
+        for lane in lanes:
+            lane.put(span)
+
+    def _replacing(self, name: str) -> bool:
+        view = self._engine.snapshot()
+        desired = desired_queue(view.intent, name) if view.intent else None
+        if desired is None:
+            return False
+        return any(is_outdated(desired, slot, state) for slot, state in view.queue(name).workers.items())
+
+    def _all(self) -> list[Lane[Any]]:
+        return [lane for lanes in self._lanes.values() for lane in lanes]
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    async def run(self, measures: Measures, project: str, began: float) -> None:
+        """Sends for as long as it is not cancelled; returns where nothing can be sent.
+
+        `began` is when procq was started, on the clock of the engine: numbers that only grow have done so since.
+        """
+        self._loop = asyncio.get_running_loop()
+        for trouble in self._config.troubles:
+            self._tell(trouble)
+        instance = self._engine.snapshot().instance
+        try:
+            # In a thread: importing and building takes half a second, and nobody waits for it.
+            self._lanes = await asyncio.to_thread(self._built, project, instance, began)
+        except ImportError as error:
+            self._tell(
+                f"telemetry is asked for by OTEL_* variables and not sent: the Python package of {error.name} is "
+                "missing where procq is installed. `pip install 'procq[otlp]'` there, and restart procq"
+            )
+        if not self._lanes:
+            self._stop_listening()
+            self._early.clear()
+            return
+        while self._early:
+            self._ended(self._early.popleft())
+        self._tracing = Signal.TRACES in self._lanes
+        async with asyncio.TaskGroup() as tasks:
+            if Signal.LOGS in self._lanes:
+                tasks.create_task(self._follow_history())
+            if Signal.METRICS in self._lanes:
+                tasks.create_task(self._measure(measures))
+
+    def _built(self, project: str, instance: int, began: float) -> Lanes:
+        from procq.telemetry.otlp import Answers, Words
+
+        offset = time.time() - self._engine.now
+        known = attributes(self._environ, _own(project, instance))
+        words, answers = Words.of(known, str(known["service.version"]), offset, began + offset), Answers()
+        lanes = {
+            signal: [lane for exporter in exporters if (lane := self._lane(signal, exporter, words, answers))]
+            for signal, exporters in self._config.exporters.items()
+        }
+        return {signal: built for signal, built in lanes.items() if built}
+
+    def _lane(self, signal: Signal, exporter: Any, words: Words, answers: Answers) -> Lane[Any] | None:
+        from procq.telemetry.otlp import BUILD
+
+        batching = {Signal.TRACES: self._config.spans, Signal.LOGS: self._config.logs, Signal.METRICS: _NEWEST}
+
+        def changed(failing: bool) -> None:
+            said = "are not delivered: " + answers.about(signal) if failing else "are delivered again"
+            self._say(f"telemetry: {signal} {said}" + ("; workers do not wait for it" if failing else ""))
+
+        try:
+            send = BUILD[signal](exporter, words)
+        except ImportError:
+            raise
+        except Exception as error:
+            # The text may show what it was built with.
+            self._say(f"telemetry: {signal} are not sent: the exporter cannot be built ({type(error).__name__})")
+            return None
+        return Lane(f"{signal}-{exporter}", send, batching[signal], changed)
+
+    def _say(self, text: str) -> None:
+        """From any thread."""
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell, text)
+
+    async def _follow_history(self) -> None:
+        lanes, last = self._lanes[Signal.LOGS], 0
+        while True:
+            for event in self._history.since(last):
+                told = record(event, self._tracker.context(worker_of(event), event.queue) if self._tracing else None)
+                for lane in lanes:
+                    if event.kind == "gap" and last:
+                        lane.miss(event.id - last)
+                    lane.put(told)
+                last = event.id
+            await self._history.until_news(last, _LONG)
+            if not self._ending.is_set():
+                await asyncio.sleep(_TOGETHER)
+
+    async def _measure(self, measures: Measures) -> None:
+        broken = False
+        while True:
+            ending = await self._paused()
+            try:
+                families = [*await measures(), self._lost()]
+                broken = False
+            except Exception as error:
+                if not broken:
+                    self._tell(f"telemetry: numbers cannot be read: {type(error).__name__}: {error}")
+                broken = True
+                continue
+            from procq.telemetry.otlp import Reading
+
+            for lane in self._lanes[Signal.METRICS]:
+                lane.put(Reading(families, time.time()))
+            if ending:
+                return
+
+    async def _paused(self) -> bool:
+        """Waits for the next time; whether it is the last one."""
+        try:
+            async with asyncio.timeout(self._config.interval):
+                await self._ending.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _lost(self) -> Family:
+        points = []
+        for signal, lanes in self._lanes.items():
+            lost = sum((lane.lost for lane in lanes), Lost())
+            points += [
+                Point((("signal", str(signal)), ("why", "queue_full")), lost.overflowed),
+                Point((("signal", str(signal)), ("why", "not_delivered")), lost.undelivered),
+            ]
+        what = "Spans, log records and readings of numbers that did not arrive"
+        return Family("procq.telemetry.lost", Kind.COUNTER, "{record}", what, tuple(points))
+
+
+def _own(project: str, instance: int) -> dict[str, str | int]:
+    from opentelemetry.version import __version__ as sdk
+
+    from procq import core
+
+    return {
+        "service.version": core.VERSION,
+        "service.instance.id": f"{instance:x}",
+        "procq.project": project,
+        "host.name": socket.gethostname(),
+        "os.type": platform.system().lower(),
+        "process.pid": os.getpid(),
+        "process.runtime.name": sys.implementation.name,
+        "process.runtime.version": platform.python_version(),
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.version": sdk,
+    }
