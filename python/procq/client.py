@@ -171,11 +171,21 @@ class Client:
         query = {"file": [os.path.abspath(file)]} if file else None
         return self._call(wire.PlanView, "GET", "/v1/plan", query)
 
-    def events(self, after: int | None = None, follow: bool = True) -> Generator[wire.EventView, None, None]:
-        """What happened since event `after`, or all that is remembered; with `follow`, what happens next."""
+    def events(
+        self,
+        after: int | None = None,
+        follow: bool = True,
+        *,
+        query: Mapping[str, Sequence[str]] | None = None,
+    ) -> Generator[wire.EventView, None, None]:
+        """What happened since event `after`, or the last of all; with `follow`, what happens next.
+
+        `query` chooses among it: `target`, `kind`, `since`, `until`, `limit` (`procq.api.events`).
+        """
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
-        path = "/v1/events" if follow else "/v1/events?follow=false"
-        with self._request("GET", path, headers=headers, timeout=None) as response:
+        asked = {**(query or {}), **({} if follow else {"follow": ["false"]})}
+        text = urlencode(asked, doseq=True, errors="surrogateescape")
+        with self._request("GET", f"/v1/events?{text}", headers=headers, timeout=None) as response:
             for line in response:
                 if line.startswith(b"data: "):
                     yield wire.from_json(wire.EventView, line[6:])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from procq.journal.record import JournalUnreadable, Record
+from procq.journal.record import JournalUnreadable, Record, decision_view
 from procq.journal.writer import Journal
 from procq.monitor.follow import Follow
 from procq.wire import DecisionView, TermView
@@ -19,14 +19,12 @@ _RECENT = 20
 
 
 class Decisions:
-    """Remembers decisions. `wall` is the time of day, in seconds since the epoch; `tell` hears of trouble."""
+    """Remembers decisions, in the journal too, which is the file `path`. `wall` is in seconds since the epoch."""
 
-    def __init__(
-        self, path: Path, tell: Callable[[str], None] = lambda text: None, wall: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, journal: Journal | None, path: Path, wall: Callable[[], float] = time.time) -> None:
         self._path = path
         self._wall = wall
-        self._journal = Journal(path, tell=tell, clock=wall)
+        self._journal = journal
         self._latest: dict[str, DecisionView] = {}
         self._recent: dict[str, deque[DecisionView]] = {}
 
@@ -51,6 +49,9 @@ class Decisions:
         self._latest[name] = view
         if before != after:
             self._recent.setdefault(name, deque(maxlen=_RECENT)).appendleft(view)
+        if self._journal is None:
+            return
+        if before != after:
             self._journal.add(_record(view))
         waiting = None if follow.reading is None else follow.reading.waiting
         self._journal.sample(at, name, waiting, signals.live, signals.busy, follow.standing(now).oldest)
@@ -76,11 +77,7 @@ class Decisions:
             records = last(self._path, name, limit + _RECENT)
         except JournalUnreadable:
             return []
-        return list(islice((_view(record) for record in records if record.at < before), limit))
-
-    async def aclose(self) -> None:
-        """Writes what is not written yet."""
-        await self._journal.close()
+        return list(islice((decision_view(record) for record in records if record.at < before), limit))
 
 
 def _inputs(follow: Follow, now: float) -> Iterator[TermView]:
@@ -115,19 +112,4 @@ def _record(view: DecisionView) -> Record:
         inputs={each.name: each.value for each in view.inputs},
         terms=tuple((each.name, each.value, each.text) for each in view.terms),
         limits=view.limits,
-    )
-
-
-def _view(record: Record) -> DecisionView:
-    return DecisionView(
-        queue=record.queue,
-        at=record.at,
-        before=record.before,
-        target=record.target,
-        wanted=record.wanted,
-        reason=record.reason,
-        winner=record.winner,
-        limits=tuple(record.limits),
-        inputs=tuple(TermView(name, value) for name, value in record.inputs.items() if value is not None),
-        terms=tuple(TermView(*term) for term in record.terms),
     )

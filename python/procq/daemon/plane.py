@@ -16,6 +16,7 @@ from procq import core
 from procq.api.control import Control, Facts
 from procq.api.differences import plan_view
 from procq.daemon.console import Console
+from procq.daemon.keeping import Keeping
 from procq.daemon.manifests import Manifests
 from procq.daemon.news import News
 from procq.daemon.options import Options
@@ -27,7 +28,6 @@ from procq.engine.port import Announce, DeclareReady, ShutDown
 from procq.engine.view import StateView
 from procq.errors import ExitCode, ManifestError, ProcqError
 from procq.events import Event, Gap, HandOverAsked, Incompatible, ReloadAsked
-from procq.history import History
 from procq.intent import Intent, adopt
 from procq.lives import Lives
 from procq.meter import Meter
@@ -35,6 +35,7 @@ from procq.model import WorkerId
 from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
+from procq.telemetry.config import wanted
 from procq.telemetry.tally import Tally
 from procq.views import About, starting
 from procq.wire import DecisionView, PlanView
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
     from procq.daemon.decisions import Decisions
     from procq.monitor.follow import Follow
     from procq.monitor.scaler import Scaler
+    from procq.history import History
     from procq.telemetry.measures import Family
+    from procq.telemetry.running import Telemetry
+
+_SETTLED_AFTER = 5.0
+"""Seconds after which telemetry is sent though some workers are not ready yet."""
 
 
 class IncompatibleKeeper(ProcqError):
@@ -55,7 +61,8 @@ class ControlPlane:
     """Runs until the keeper hangs up. Implements `procq.api.control.Control`."""
 
     def __init__(self, engine: Engine, source: Source, options: Options) -> None:
-        self.history = History()
+        self._keeping = Keeping(options, self._trouble)
+        self.history = self._keeping.history()
         self._engine = engine
         self._driver = Driver(engine, source)
         self._options = options
@@ -74,6 +81,9 @@ class ControlPlane:
         self._service = Service(engine, self._news, lambda: self._manifests.error) if options.service else None
         if self._service is not None:
             self._manifests.looked = self._service.say
+        self._telemetry = _telemetry(engine, self.history, self._trouble)
+        if self._telemetry is not None:
+            self._manifests.reloading, self._manifests.refused = self._telemetry.reloading, self._telemetry.refused
         engine.subscribe(self._happened)
         engine.subscribe(self._news.publish)
 
@@ -90,6 +100,7 @@ class ControlPlane:
             await (talk if talk.done() else work)
         finally:
             work.cancel()
+            await self._keeping.close()
 
     async def _work(self) -> None:
         await self._news.until(lambda: self._engine.complete or self._misfit is not None)
@@ -111,6 +122,7 @@ class ControlPlane:
                 tasks.create_task(self._tell_service(listening)),
                 tasks.create_task(self._watch(listening)),
                 tasks.create_task(self._serve_metrics(listening)),
+                tasks.create_task(self._send_telemetry(listening)),
             ]
             await self._serve(listening)
             for task in others:
@@ -139,7 +151,7 @@ class ControlPlane:
 
     async def _serve(self, listening: asyncio.Event) -> None:
         # The workers come first: these imports take longer than starting a hundred of them.
-        server = await asyncio.to_thread(_api_server, self)
+        server, _ = await asyncio.gather(asyncio.to_thread(_api_server, self), self._keeping.begin(self.history))
         with socket.socket(fileno=self._options.api_fd) as listener:
             serving = asyncio.create_task(server.serve([listener]))
             await server.listening.wait()
@@ -152,11 +164,8 @@ class ControlPlane:
 
     async def _follow_load(self) -> None:
         # After the workers, and in a thread: most of it is only needed where a queue scales.
-        self._scaling = await asyncio.to_thread(_scaling, self._engine, self._options, self._trouble, self._tally)
-        try:
-            await self._scaling.scaler.run()
-        finally:
-            await self._scaling.decisions.aclose()
+        self._scaling = await asyncio.to_thread(_scaling, self._engine, self._keeping, self._trouble, self._tally)
+        await self._scaling.scaler.run()
 
     async def _watch(self, listening: asyncio.Event) -> None:
         await listening.wait()
@@ -168,6 +177,13 @@ class ControlPlane:
             from procq.daemon import metrics_port
 
             await metrics_port.serve(os.environ, self.measures, self._trouble)
+
+    async def _send_telemetry(self, listening: asyncio.Event) -> None:
+        if self._telemetry is not None:
+            await listening.wait()
+            await self._news.until(self._all_started, _SETTLED_AFTER)
+            project = self._project(self._engine.intent)
+            await self._telemetry.run(self.measures, project, self._options.since)
 
     async def _declare_ready(self, listening: asyncio.Event) -> None:
         await listening.wait()
@@ -238,7 +254,7 @@ class ControlPlane:
         return Facts(
             project=self._project(self._engine.intent),
             manifest=str(self._options.manifest),
-            in_force_since=self._manifests.in_force_since,
+            in_force_since=self._manifests.in_force_since or self.history.saved,
             up_for=time.monotonic() - self._options.since,
             keeper_pid=self._options.keeper_pid or os.getppid(),
             tier=self._options.tier or None,
@@ -293,15 +309,21 @@ class Scaling:
     decisions: Decisions
 
 
-def _scaling(engine: Engine, options: Options, tell: Callable[[str], None], tally: Tally) -> Scaling:
+def _telemetry(engine: Engine, history: History, tell: Callable[[str], None]) -> Telemetry | None:
+    if not wanted(os.environ):
+        return None
+    from procq.telemetry.running import Telemetry
+
+    return Telemetry.of(os.environ, engine, history, tell)
+
+
+def _scaling(engine: Engine, keeping: Keeping, tell: Callable[[str], None], tally: Tally) -> Scaling:
     from procq.daemon.decisions import Decisions
     from procq.monitor.host import Host
     from procq.monitor.pressure import Gauge
     from procq.monitor.scaler import Scaler
-    from procq.paths import locate
 
-    project = locate(str(options.manifest), options.instance or None, os.environ)
-    decisions = Decisions(Path(project.state_dir) / "journal.sqlite", tell)
+    decisions = Decisions(keeping.journal, keeping.path)
 
     def decided(name: str, before: int, after: int, follow: Follow, now: float) -> None:
         decisions.decided(name, before, after, follow, now)

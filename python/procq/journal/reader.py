@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from procq.journal.record import JournalUnreadable, Record, Sample
 from procq.journal.store import SCHEMA, is_broken
+from procq.wire import EventView
 
 _WAIT: Final = 2.0
 _DECISIONS: Final = (
@@ -20,6 +21,49 @@ _DECISIONS: Final = (
 _SAMPLES: Final = (
     "SELECT at, queue, waiting, workers, busy, wait FROM samples WHERE queue = ? AND at >= ? AND at < ? ORDER BY id"
 )
+_EVENTS: Final = "SELECT id, at, kind, text, queue, worker, jobs, jobs_failed, job FROM events WHERE id > ? AND id < ?"
+_ALL_DECISIONS: Final = (
+    "SELECT at, queue, before, target, wanted, reason, winner, inputs, terms, limits, id FROM decisions "
+    "WHERE id > ? ORDER BY id LIMIT ?"
+)
+_ALL_SAMPLES: Final = "SELECT at, queue, waiting, workers, busy, wait, id FROM samples WHERE id > ? ORDER BY id LIMIT ?"
+PAGE: Final = 2_000
+"""Rows that are read at once."""
+LARGEST_ID: Final = 2**63 - 1
+
+
+def events(path: Path, after: int = 0, before: int = LARGEST_ID, *, newest: bool = False) -> list[EventView]:
+    """A page of the events with ids between these two: the oldest of them, or the newest, the newest first.
+
+    None where there is no journal. Raises JournalUnreadable.
+    """
+    with _reading(path) as connection:
+        if connection is None or not _rows(connection, "SELECT 1 FROM sqlite_master WHERE name = ?", ("events",)):
+            return []
+        order = f"{_EVENTS} ORDER BY id {'DESC' if newest else 'ASC'} LIMIT ?"
+        return [EventView(*row) for row in _rows(connection, order, (after, min(before, LARGEST_ID), PAGE))]
+
+
+def every_decision(path: Path) -> Iterator[Record]:
+    """All decisions, in their order. Raises JournalUnreadable."""
+    return (_record(row) for row in _every(path, _ALL_DECISIONS))
+
+
+def every_sample(path: Path) -> Iterator[Sample]:
+    """All samples, in their order. Raises JournalUnreadable."""
+    return (Sample(*row) for row in _every(path, _ALL_SAMPLES))
+
+
+def _every(path: Path, query: str) -> Iterator[Sequence[Any]]:
+    """Rows without the number at their end, which is where the next page begins."""
+    after = 0
+    while True:
+        with _reading(path) as connection:
+            page = _rows(connection, query, (after, PAGE))
+        if not page:
+            return
+        after = page[-1][-1]
+        yield from (row[:-1] for row in page)
 
 
 def last(path: Path, queue: str, number: int) -> list[Record]:
@@ -49,13 +93,13 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
             return
         with closing(_connect(path)) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA):
+            if not 0 <= version <= SCHEMA:
                 raise JournalUnreadable(
                     f"The journal {path} is of another version of procq.", "Use the procq that writes it."
                 )
             yield connection if version else None
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-        hint = "The next procq that scales puts it aside." if _is_broken(error) else None
+        hint = "The next procq that runs here puts it aside." if _is_broken(error) else None
         raise JournalUnreadable(f"The journal {path} cannot be read: {error}.", hint) from error
 
 

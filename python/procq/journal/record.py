@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from procq.errors import ProcqError
+from procq.wire import DecisionView, EventView, TermView
 
-FILE: Final = "journal.db"
+FILE: Final = "journal.sqlite"
 """Its name in the state directory of a project."""
 _MIB: Final = 1 << 20
 
@@ -50,14 +51,55 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """An event. `keeper` is the procq that it happened to; `generation` that of the worker whose end it is."""
+
+    event: EventView
+    keeper: int = 0
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a journal knows when a control plane begins.
+
+    `newest` is the last id in use, 0 without one. Of the procq that runs: `ends` has the newest generation of each
+    worker whose end was told, `saved` since when its manifest has been in force, in seconds since the epoch.
+    """
+
+    newest: int = 0
+    ends: Mapping[str, int] = field(default_factory=dict)
+    saved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """How much is kept: rows of each kind, seconds, bytes of the file and of the log that SQLite keeps beside it.
 
-    Rows are thrown away before the file is full, the oldest first. A sample takes about 60 bytes, a decision 500.
+    Rows are thrown away before the file is full, the oldest of the kind that takes most room first; for their number
+    and age when others of their kind are written. A sample takes about 60 bytes,
+    an event 150, a decision 500.
     """
 
+    events: int = 100_000
     decisions: int = 100_000
     samples: int = 1_000_000
     age: float = 7 * 86_400.0
     size: int = 64 * _MIB
     log: int = 16 * _MIB
+
+
+def decision_view(record: Record) -> DecisionView:
+    """A decision as the API tells it."""
+    return DecisionView(
+        queue=record.queue,
+        at=record.at,
+        before=record.before,
+        target=record.target,
+        wanted=record.wanted,
+        reason=record.reason,
+        winner=record.winner,
+        limits=tuple(record.limits),
+        inputs=tuple(TermView(name, value) for name, value in record.inputs.items() if value is not None),
+        terms=tuple(TermView(*term) for term in record.terms),
+    )

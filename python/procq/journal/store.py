@@ -16,11 +16,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from procq.journal.record import Bounds, Record, Sample
+from procq.journal.record import Bounds, Entry, Past, Record, Sample
 
-SCHEMA: Final = 1
-"""The version of the tables; a file of another version is put aside."""
+Row = Record | Sample | Entry
+SCHEMA: Final = 2
+"""The version of the tables. A file of version 1 is made one of 2; one of any other is put aside."""
+_EVENTS: Final = (
+    # Events have a number of their own besides: ids leave large gaps, and rows are counted by their numbers.
+    "CREATE TABLE events (n INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, at REAL NOT NULL, kind TEXT NOT NULL,"
+    " text TEXT NOT NULL, queue TEXT, worker TEXT, jobs INTEGER, jobs_failed INTEGER, job TEXT,"
+    " keeper INTEGER NOT NULL, generation INTEGER)",
+)
 _TABLES: Final = (
+    *_EVENTS,
     "CREATE TABLE decisions (id INTEGER PRIMARY KEY, at REAL NOT NULL, queue TEXT NOT NULL, before INTEGER NOT NULL,"
     " target INTEGER NOT NULL, wanted INTEGER NOT NULL, reason TEXT NOT NULL, winner TEXT NOT NULL,"
     " inputs TEXT NOT NULL, terms TEXT NOT NULL, limits TEXT NOT NULL)",
@@ -31,6 +39,21 @@ _TABLES: Final = (
 )
 _DECISION: Final = "INSERT INTO decisions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SAMPLE: Final = "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+_EVENT: Final = "INSERT OR IGNORE INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_KINDS: Final = {"events": ("n", 150), "decisions": ("id", 500), "samples": ("id", 60)}
+"""The key of each table, and about how many bytes a row of it takes."""
+_LARGEST: Final = 2**63 - 1
+"""Of SQLite's whole numbers: what workers say of themselves may be larger."""
+_ENDS: Final = (
+    "SELECT worker, max(generation) FROM events WHERE keeper = ? AND generation IS NOT NULL AND worker IS NOT NULL"
+    " GROUP BY worker"
+)
+_SAVED: Final = (
+    "SELECT coalesce("
+    "(SELECT max(at) FROM events WHERE keeper = ?1 AND kind = 'changed' AND text LIKE '% saved: %'), "
+    # Else it is the one that it began with, if what happened first has not been thrown away.
+    "(SELECT min(at) FROM events WHERE keeper = ?1 AND EXISTS (SELECT 1 FROM events WHERE n = 1 OR keeper <> ?1)))"
+)
 _WAIT: Final = 2.0
 """Seconds to wait for another writer. There is none, unless one control plane takes over from another."""
 _FULL: Final = 0.9
@@ -57,7 +80,7 @@ class Store:
         """Closes it; what the log holds goes into the file."""
         self._connection.close()
 
-    def write(self, batch: Sequence[Record | Sample], now: float) -> None:
+    def write(self, batch: Sequence[Row], now: float) -> None:
         """Writes all or nothing, and throws away what is too old or too much. `now` in seconds since the epoch."""
         try:
             self._write(batch, now)
@@ -73,7 +96,7 @@ class Store:
         self.aside = put_aside(self._path)
         self._open()
 
-    def _write(self, batch: Sequence[Record | Sample], now: float) -> None:
+    def _write(self, batch: Sequence[Row], now: float) -> None:
         self._shorten_log()
         decisions = [_row(each) for each in batch if isinstance(each, Record)]
         samples = [
@@ -81,13 +104,23 @@ class Store:
             for each in batch
             if isinstance(each, Sample)
         ]
-        needed = len(batch) * _ROW + sum(len(text) for row in decisions for text in row if isinstance(text, str))
+        events = [_event_row(each) for each in batch if isinstance(each, Entry)]
+        texts = (len(text) for row in (*decisions, *events) for text in row if isinstance(text, str))
+        written = (_EVENT, events, "events"), (_DECISION, decisions, "decisions"), (_SAMPLE, samples, "samples")
         with self._transaction():
-            self._make_room(needed)
-            self._connection.executemany(_DECISION, decisions)
-            self._connection.executemany(_SAMPLE, samples)
-            for table, rows in (("decisions", self._bounds.decisions), ("samples", self._bounds.samples)):
-                self._trim(table, rows, now - self._bounds.age)
+            self._make_room(len(batch) * _ROW + sum(texts))
+            for insert, rows, table in written:
+                if rows:
+                    self._connection.executemany(insert, rows)
+                    self._trim(table, getattr(self._bounds, table), now - self._bounds.age)
+
+    def past(self, keeper: int) -> Past:
+        """What is known of before, and of `keeper`; 0: nothing can be known of it."""
+        newest = self._number("SELECT ifnull(max(id), 0) FROM events")
+        if not keeper:
+            return Past(newest)
+        (saved,) = self._connection.execute(_SAVED, (keeper,)).fetchone()
+        return Past(newest, dict(self._connection.execute(_ENDS, (keeper,)).fetchall()), saved)
 
     def _open(self) -> None:
         create(self._path)
@@ -100,16 +133,16 @@ class Store:
 
     def _set_up(self) -> None:
         run, version = self._connection.execute, self._number("PRAGMA user_version")
-        if version != SCHEMA and (version or self._number("SELECT count(*) FROM sqlite_master")):
+        if version not in (1, SCHEMA) and (version or self._number("SELECT count(*) FROM sqlite_master")):
             raise OtherVersion(f"its tables are of version {version}")
         run("PRAGMA auto_vacuum = INCREMENTAL")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA journal_size_limit = {self._bounds.log // 4}")
         self._page = self._number("PRAGMA page_size")
-        if not version:
+        if version != SCHEMA:
             with self._transaction():
-                for table in _TABLES:
+                for table in _EVENTS if version else _TABLES:
                     run(table)
                 run(f"PRAGMA user_version = {SCHEMA}")
         if self._number("PRAGMA page_count") * self._page > self._bounds.size:
@@ -145,10 +178,19 @@ class Store:
             return 0
 
     def _make_room(self, needed: int) -> None:
-        """Throws away a tenth of all rows, the oldest, until so many bytes fit."""
+        """Throws away a tenth of what takes most room, the oldest, until so many bytes fit."""
         while self._in_use() + needed > _FULL * self._bounds.size:
-            if not any([self._thin(table) for table in ("samples", "decisions")]):
+            first, last, table = max(((*self._ends_of(table), table) for table in _KINDS), key=_taken)
+            if last < first:
                 return
+            key, _ = _KINDS[table]
+            self._connection.execute(f"DELETE FROM {table} WHERE {key} <= ?", (first + (last - first) // 10,))
+
+    def _ends_of(self, table: str) -> tuple[int, int]:
+        """The first and the last key; the last is below the first where there is no row."""
+        key, _ = _KINDS[table]
+        first, last = self._connection.execute(f"SELECT min({key}), max({key}) FROM {table}").fetchone()
+        return (1, 0) if first is None else (first, last)
 
     def _in_use(self) -> int:
         pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
@@ -157,19 +199,19 @@ class Store:
     def _number(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])
 
-    def _thin(self, table: str) -> bool:
-        """Whether there was something to throw away."""
-        first, last = self._connection.execute(f"SELECT min(id), max(id) FROM {table}").fetchone()
-        if first is None:
-            return False
-        self._connection.execute(f"DELETE FROM {table} WHERE id <= ?", (first + (last - first) // 10,))
-        return True
-
     def _trim(self, table: str, rows: int, oldest: float) -> None:
-        self._connection.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?", (rows,))
+        key, _ = _KINDS[table]
+        self._connection.execute(f"DELETE FROM {table} WHERE {key} <= (SELECT max({key}) FROM {table}) - ?", (rows,))
         self._connection.execute(
-            f"DELETE FROM {table} WHERE at < ? AND id IN (SELECT id FROM {table} ORDER BY id LIMIT {_AGED})", (oldest,)
+            f"DELETE FROM {table} WHERE at < ? AND {key} IN (SELECT {key} FROM {table} ORDER BY {key} LIMIT {_AGED})",
+            (oldest,),
         )
+
+
+def _taken(ends: tuple[int, int, str]) -> int:
+    """About how many bytes the rows between these keys take."""
+    first, last, table = ends
+    return (last - first + 1) * _KINDS[table][1]
 
 
 class LogTooLong(sqlite3.OperationalError):
@@ -212,3 +254,15 @@ def _row(record: Record) -> tuple[Any, ...]:
     inputs, terms, limits = (json.dumps(each) for each in (dict(record.inputs), record.terms, record.limits))
     numbers = record.before, record.target, record.wanted
     return (record.at, record.queue, *numbers, record.reason, record.winner, inputs, terms, limits)
+
+
+def _event_row(entry: Entry) -> tuple[Any, ...]:
+    event = entry.event
+    texts = (_unicode(text) for text in (event.kind, event.text, event.queue, event.worker))
+    jobs = (None if number is None else min(number, _LARGEST) for number in (event.jobs, event.jobs_failed))
+    return (event.id, event.at, *texts, *jobs, _unicode(event.job), entry.keeper, entry.generation)
+
+
+def _unicode(text: str | None) -> str | None:
+    """SQLite takes nothing else: bytes of file names that are none become question marks."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()

@@ -17,7 +17,8 @@ SETTINGS = Settings(StopPolicy(), LogPolicy())
 
 
 def history(notes: int, length: int = 5) -> History:
-    made = History(clock=lambda: 1.0, length=length)
+    # Ids begin at 1 at this time.
+    made = History(clock=lambda: 0.000001, length=length)
     for n in range(1, notes + 1):
         made.note("test", str(n))
     return made
@@ -45,14 +46,14 @@ def test_an_id_from_before_a_restart_hides_nothing() -> None:
 def test_followers_wait_without_missing_anything() -> None:
     async def story() -> list[str]:
         remembered = history(1)
-        following = remembered.follow(0, heartbeat=0.01)
-        seen = [event.text for event in await anext(following)]
-        assert await anext(following) == []
+        await remembered.until_news(0, 60.0)
+        await remembered.until_news(1, 0.01)
+        waiting = asyncio.create_task(remembered.until_news(1, 60.0))
+        await asyncio.sleep(0)
         for text in ("2", "3"):
             remembered.note("test", text)
-        seen += [event.text for event in await anext(following)]
-        await following.aclose()  # type: ignore[attr-defined]
-        return seen
+        await waiting
+        return [event.text for event in remembered.since(0)]
 
     assert asyncio.run(story()) == ["1", "2", "3"]
 
