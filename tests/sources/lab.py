@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,13 +92,9 @@ class Lab:
             try:
                 yield
             finally:
-                # By then the file is there for which its jobs wait: those of its children that are left alone end.
+                # Children that have left its group end too: there is the file for which their jobs wait.
                 self.free()
-                worker.terminate()
-                try:
-                    worker.wait(PATIENCE)
-                finally:
-                    worker.kill()
+                os.killpg(worker.pid, signal.SIGKILL)
 
     def free(self) -> None:
         """Lets jobs end that hold."""

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from procq.scaling.reading import Reading
+from tests.process.support.waiting import until
 from tests.servers.redis import redis_server
 from tests.sources.lab import ARQ, HOLD, ZONE, Lab, counts, is_young, read, reads
 
@@ -83,9 +85,10 @@ def test_celery_workers_hold_what_is_for_later(lab: Lab, socket: Path) -> None:
     lab.environment["PREFIX"] = ""
     lab.app("celery_app", CELERY)
     lab.python("from celery_app import *\nfor late in (600, 3600): hold.apply_async(countdown=late)")
-    lab.python("from celery_app import *\nhold.apply_async(queue='other')")
+    lab.python("from celery_app import *\nfor _ in range(3): hold.apply_async(queue='other')")
     with lab.worker("celery", "-A", "celery_app", "worker", "-c", "1", "-Q", "work,other"):
-        reads(url, Reading(0, 1, 0), "other")
+        # One runs and is acknowledged; the others are with the worker, as are those for later.
+        reads(url, Reading(0, 2, 0), "other")
         reads(url, Reading(0, 0, 2))
         assert counts(read(url, within=1000)) == (0, 0, 2), "no other worker can have them"
 
@@ -199,7 +202,11 @@ def test_saq(lab: Lab, socket: Path) -> None:
     assert counts(read(url)) == (5, 0, 2)
     assert counts(read(url, within=1000)) == (6, 0, 1)
     assert is_young(read(url))
-    with lab.worker("saq", "saq_app.settings"):
+    with Redis(unix_socket_path=str(socket)) as redis, lab.worker("saq", "saq_app.settings"):
+        # A worker that has just begun may take a job for stuck that another of its tasks is about to begin.
+        redis.flushall()
+        until(lambda: redis.exists("saq:work:sweep"), "a worker that has looked for stuck jobs")
+        lab.python("from saq_app import *\nasyncio.run(send(0, 0, 0, 0, 0, 600, 3600))")
         reads(url, Reading(3, 2, 2))
         assert is_young(read(url))
 
