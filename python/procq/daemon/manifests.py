@@ -59,6 +59,10 @@ class Manifests:
         self._missing = False
         self.looked: Callable[[], None] = lambda: None
         """Called after every look at the file, whatever came of it."""
+        self.reloading: Callable[[str, float, float], None] = lambda saved, began, loaded: None
+        """Called before a saved file is put in force, with its name, and from when to when it was read."""
+        self.refused: Callable[[str, float], None] = lambda saved, began: None
+        """Called for one that is not valid, with its name and since when it was read."""
 
     @property
     def error(self) -> str | None:
@@ -154,6 +158,7 @@ class Manifests:
                 except ManifestError as refused:
                     error = refused
             if error is not None:
+                self.refused(self._path.name, began)
                 self._refuse(error, await asyncio.to_thread(self._path.is_file))
 
     def _is_missing(self, missing: bool) -> None:
@@ -182,7 +187,7 @@ class Manifests:
         self._announce(self._console.refused(self._path, error))
 
     def _adopt(self, loaded: Manifest, began: float, saved: str) -> None:
-        before = self._engine.intent
+        before, read = self._engine.intent, time.monotonic()
         if before is not None and before.manifest == loaded:
             return
         too_many = None if before is None else beyond_budget(adopt(before, loaded))
@@ -195,6 +200,7 @@ class Manifests:
             if queue.mark is not Mark.SAME
         ]
         names = ", ".join(f"{queue.mark.value} {queue.name}" for queue in changed)
+        self.reloading(saved, began, read)
         self._put_in_force(loaded, f"{saved} saved: {names or 'no queue changes'}")
         self.reloads["ok"] += 1
         self._engine.step()
