@@ -36,7 +36,6 @@ from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
 from procq.telemetry.config import wanted
-from procq.telemetry.config import wanted
 from procq.telemetry.tally import Tally
 from procq.views import About, starting
 from procq.wire import DecisionView, PlanView
@@ -44,15 +43,11 @@ from procq.wire import DecisionView, PlanView
 if TYPE_CHECKING:
     from procq.api.server import ApiServer
     from procq.daemon.decisions import Decisions
+    from procq.history import History
     from procq.monitor.follow import Follow
     from procq.monitor.scaler import Scaler
-    from procq.history import History
     from procq.telemetry.measures import Family
     from procq.telemetry.running import Telemetry
-    from procq.telemetry.running import Telemetry
-
-_SETTLED_AFTER = 5.0
-"""Seconds after which telemetry is sent though some workers are not ready yet."""
 
 _SETTLED_AFTER = 5.0
 """Seconds after which telemetry is sent though some workers are not ready yet."""
@@ -86,9 +81,6 @@ class ControlPlane:
         self._service = Service(engine, self._news, lambda: self._manifests.error) if options.service else None
         if self._service is not None:
             self._manifests.looked = self._service.say
-        self._telemetry = _telemetry(engine, self.history, self._trouble)
-        if self._telemetry is not None:
-            self._manifests.reloading, self._manifests.refused = self._telemetry.reloading, self._telemetry.refused
         self._telemetry = _telemetry(engine, self.history, self._trouble)
         if self._telemetry is not None:
             self._manifests.reloading, self._manifests.refused = self._telemetry.reloading, self._telemetry.refused
@@ -130,7 +122,6 @@ class ControlPlane:
                 tasks.create_task(self._tell_service(listening)),
                 tasks.create_task(self._watch(listening)),
                 tasks.create_task(self._serve_metrics(listening)),
-                tasks.create_task(self._send_telemetry(listening)),
                 tasks.create_task(self._send_telemetry(listening)),
             ]
             await self._serve(listening)
@@ -186,13 +177,6 @@ class ControlPlane:
             from procq.daemon import metrics_port
 
             await metrics_port.serve(os.environ, self.measures, self._trouble)
-
-    async def _send_telemetry(self, listening: asyncio.Event) -> None:
-        if self._telemetry is not None:
-            await listening.wait()
-            await self._news.until(self._all_started, _SETTLED_AFTER)
-            project = self._project(self._engine.intent)
-            await self._telemetry.run(self.measures, project, self._options.since)
 
     async def _send_telemetry(self, listening: asyncio.Event) -> None:
         if self._telemetry is not None:
@@ -323,14 +307,6 @@ class Scaling:
 
     scaler: Scaler
     decisions: Decisions
-
-
-def _telemetry(engine: Engine, history: History, tell: Callable[[str], None]) -> Telemetry | None:
-    if not wanted(os.environ):
-        return None
-    from procq.telemetry.running import Telemetry
-
-    return Telemetry.of(os.environ, engine, history, tell)
 
 
 def _telemetry(engine: Engine, history: History, tell: Callable[[str], None]) -> Telemetry | None:
