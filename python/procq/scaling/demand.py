@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from procq.scaling.tuning import TICK
+
 _ENOUGH: Final = 0.05
 """Jobs that rounding may leave over."""
 _MANY: Final = 1e9
@@ -75,15 +77,24 @@ class Crew:
         return last + (jobs - self.starts(last)) / speed if speed > 0 else math.inf
 
 
-def shortfall(buckets: Iterable[tuple[float, float]], crew: Crew, now: float, limit: float, boot: float) -> Shortfall:
+def shortfall(
+    buckets: Iterable[tuple[float, float]], crew: Crew, now: float, limit: float, boot: float, gathers: float
+) -> Shortfall:
     """What it takes so that every job starts within `limit` seconds of its arrival.
 
-    Before `boot` seconds a new worker cannot help, so a deadline that is nearer counts as that.
+    Before `boot` seconds a new worker cannot help, so a deadline that is nearer counts as that. Where no more workers
+    would be needed a tick later, they are not started yet, so that jobs still to come share them: until `gathers`
+    seconds before it would be too late.
     """
     worst, jobs, within = 0, 0.0, 0.0
     for middle, line in buckets:
-        left = max(middle + limit - now, boot)
+        left = middle + limit - now
+        # What is late already is not worth a worker each: it is cleared in half the time, before those behind it.
+        left = max(min(left, _MANY) if left >= 0 else limit / 2, boot)
         lacking = line - crew.starts(left)
-        if lacking > _ENOUGH and (workers := crew.more(lacking, left, boot)) > worst:
-            worst, jobs, within = workers, line, left
+        if lacking <= _ENOUGH or (workers := crew.more(lacking, left, boot)) <= worst:
+            continue
+        if left - TICK > boot + gathers and crew.more(lacking, left - TICK, boot) <= workers:
+            continue
+        worst, jobs, within = workers, line, left
     return Shortfall(worst, jobs, within, crew.when(jobs)) if worst else ENOUGH

@@ -32,8 +32,7 @@ class Measures:
 
     def propose(self, rule: ScaleRule, signals: Signals, waiting: float, boot: float) -> Iterator[Proposal]:
         """What each would have, before all limits."""
-        keeping = KEEPING[rule.style]
-        keep = max(keeping.least, keeping.boots * boot)
+        keep = KEEPING[rule.style].usual(boot)
         for name, needed, text in self._needs(rule, signals, waiting):
             levels = self._levels[name]
             whole = math.ceil(min(max(0.0, needed), _MOST) - 1e-9)

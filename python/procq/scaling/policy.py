@@ -15,7 +15,6 @@ from procq.rules import ScaleRule
 from procq.scaling import wording
 from procq.scaling.measures import Measures
 from procq.scaling.proposal import Proposal
-from procq.scaling.retention import Levels
 from procq.scaling.service import BootTime, ServiceTime, numbers
 from procq.scaling.signals import Decision, Poll, Signals, Term
 from procq.scaling.starts import Starts
@@ -25,8 +24,6 @@ from procq.scaling.wait import WaitObjective
 __all__ = ["Decision", "Policy", "Poll", "Signals", "Term"]
 
 _QUIET: Final = Proposal("wait", 0, "no job waits and no worker is there", (), "demand")
-_REMEMBER: Final = 3600.0
-"""Seconds after which nobody asks any more when a level was last needed."""
 
 
 class Policy:
@@ -39,7 +36,6 @@ class Policy:
         self._measures = Measures()
         self._service = ServiceTime(rule.job_time)
         self._boot = BootTime()
-        self._levels = Levels()
         self._starts = Starts()
         self._polled: Poll | None = None
 
@@ -95,9 +91,8 @@ class Policy:
         started = signals.started if signals.speaks else self._starts.count
         self._wait.observe(signals, started, signals.refused or signals.live >= signals.most)
         if poll is not None and new:
-            self._wait.polled(poll, self._service.mean / max(1.0, signals.concurrency))
-        self._levels.mark(signals.ready if signals.boots else _needed(signals), signals.now)
-        self._levels.forget(signals.now - _REMEMBER)
+            self._wait.polled(poll, self._service.mean / max(1.0, signals.concurrency), self._boot.mean)
+        self._wait.needed(signals, started, self._service, self._boot)
         return started
 
     def _best(self, signals: Signals, started: int) -> Proposal:
@@ -107,7 +102,7 @@ class Policy:
             if not waiting and not signals.live:
                 found.append(_QUIET)
             else:
-                found.append(self._wait.propose(signals, started, self._levels, self._service, self._boot))
+                found.append(self._wait.propose(signals, started, self._service, self._boot))
         if _measured(rule):
             found += self._measures.propose(rule, signals, waiting, self._boot.mean)
         best = found[0]
@@ -140,13 +135,6 @@ def _goal(rule: ScaleRule) -> float:
 
 def _measured(rule: ScaleRule) -> bool:
     return rule.backlog is not None or rule.utilization is not None or rule.metric is not None
-
-
-def _needed(signals: Signals) -> int:
-    """Workers it takes for the jobs at work; brokers may spread them over more."""
-    if signals.concurrency <= 1.0:
-        return signals.busy
-    return min(signals.busy, -int(-max(signals.jobs_at_work, 0) // signals.concurrency))
 
 
 def _limited(best: Proposal, signals: Signals, lowest: int) -> Decision:

@@ -16,6 +16,7 @@ from procq.scaling import wording
 from procq.scaling.demand import ENOUGH, Crew, Shortfall, shortfall
 from procq.scaling.envelope import Envelope
 from procq.scaling.proposal import Proposal
+from procq.scaling.rent import Kept, Rent
 from procq.scaling.retention import Levels
 from procq.scaling.ring import Ring
 from procq.scaling.service import BootTime, ServiceTime, numbers
@@ -24,6 +25,12 @@ from procq.scaling.tuning import KEEPING, TICK, TUNING, Tuning
 
 _POINTS: Final = 64
 """The ring divides the objective into so many spans, or into polls."""
+_LATER: Final = 0.6
+"""The part of the objective that jobs at work could have waited."""
+_SHARE: Final = 0.5
+"""So many jobs must be expected to come for it to be worth that others wait for them."""
+_REMEMBER: Final = 3600.0
+"""Seconds after which nobody asks any more when a level was last needed."""
 
 
 class WaitObjective:
@@ -32,13 +39,16 @@ class WaitObjective:
     def __init__(self, goal: float, style: Style, tuning: Tuning = TUNING) -> None:
         self.goal = goal
         self.eagerness = 0.5
-        self._settled = False
+        self._settled = self._cold = False
         self._keeping = KEEPING[style]
         self._tuning = tuning
         self._ring = Ring()
         self._envelope = Envelope(goal)
         self._started: int | None = None
+        self._announced = Ring()
         self._soon = self._polled = 0.0
+        self._rent = Rent()
+        self._levels = Levels()
 
     def waiting(self, started: int) -> float:
         """Jobs that no worker has begun, those that are due soon included, when so many have been started."""
@@ -49,7 +59,18 @@ class WaitObjective:
         came = next(self._ring.buckets(self._started or 0), None)
         return None if came is None else max(0.0, now - came[0])
 
-    def polled(self, poll: Poll, service: float) -> None:
+    @property
+    def limit(self) -> float:
+        """Seconds that a job may wait before a worker is started for it."""
+        late, early = self._tuning.late, self._tuning.early
+        return self.goal * (late - (late - early) * min(1.0, 2 * self.eagerness))
+
+    @property
+    def _doubt(self) -> float:
+        """From 0.0 to 1.0: how far feedback has gone beyond its middle."""
+        return max(0.0, 2 * self.eagerness - 1)
+
+    def polled(self, poll: Poll, service: float, boot: float) -> None:
         """Takes a new answer of the source."""
         ring, before = self._ring, self._ring.total
         waiting = min(max(0.0, poll.waiting), 1e12)
@@ -63,9 +84,37 @@ class WaitObjective:
         if total < before:
             self._envelope.fell(total)
         ring.push(poll.at, total, self.goal / _POINTS)
+        self._announce(poll, total, boot)
         if poll.oldest is not None and poll.waiting > 0:
             ring.no_earlier(poll.at - poll.oldest - TICK, poll.started)
         self._envelope.learn(poll.at, total, total - before, service)
+
+    def _announce(self, poll: Poll, total: float, boot: float) -> None:
+        """Jobs that are not due yet are seen first when they are due in as long as a worker takes to be there."""
+        announced = self._announced
+        if not self._soon:
+            announced.clear()
+            return
+        if not announced.times:
+            announced.push(poll.at + boot, total, 0.0)
+        announced.push(poll.at + boot + TICK, total + self._soon, 0.0)
+        announced.forget(total, poll.at)
+
+    def needed(self, signals: Signals, started: int, service: ServiceTime, boot: BootTime) -> None:
+        """Remembers how many workers are needed now: so many levels are kept for a while."""
+        busy, now = _packed(signals), signals.now
+        waiting, took = self.waiting(started), service.cautious(signals.elapsed)
+        need = busy
+        if waiting and not signals.idle:
+            need += 1
+        elif not waiting and math.isfinite(took):
+            # Fewer would also do these jobs in time, one after the other.
+            need = min(need, math.ceil(busy * took / (_LATER * self.goal + took)))
+        pause = max(0.0, self.limit - 1.5 * boot.mean - TICK)
+        self._rent.mark(need, now, signals.live, pause, self._keeping.worth(boot.mean))
+        self._levels.mark(need, now)
+        self._levels.forget(now - _REMEMBER)
+        self._rent.forget(now - _REMEMBER)
 
     def settle(self, boot: float) -> None:
         """The first boot is known: the longer it is beside the objective, the more eager to begin with."""
@@ -88,7 +137,8 @@ class WaitObjective:
             came = self._ring.by(signals.now - TICK / 2 - self.goal)
             late = min(max(0.0, came - self._started), float(jobs))
             if not (late and at_most):
-                change = self._tuning.gain * (late - (1.0 - self._tuning.goal) * jobs)
+                goal = self._tuning.cold if self._cold else self._tuning.goal
+                change = self._tuning.gain * (late - (1.0 - goal) * jobs)
                 self.eagerness = min(1.0, max(0.0, self.eagerness + change))
             self._started = started
         self._ring.forget(started, signals.now - 2 * self.goal)
@@ -97,67 +147,72 @@ class WaitObjective:
         """How many jobs are to be expected since the last poll, which was read at `at`."""
         return self._envelope.rate(at, self._ring.total) * max(0.0, now - at)
 
-    def propose(self, signals: Signals, started: int, levels: Levels, service: ServiceTime, boot: BootTime) -> Proposal:
+    def propose(self, signals: Signals, started: int, service: ServiceTime, boot: BootTime) -> Proposal:
         """How many workers there should be for this objective alone, before all limits."""
         tuning, live, took = self._tuning, signals.live, boot.mean
-        waiting = self.waiting(started)
+        waiting, limit = self.waiting(started), self.limit
         cap = _useful(signals, waiting)
-        limit = self.goal * (tuning.late - (tuning.late - tuning.early) * min(1.0, 2 * self.eagerness))
         lack = self._lack(signals, started, limit, service, took) if waiting else ENOUGH
         more = min(lack.workers, max(0, cap - live))
-        floor = self._floor() if took + TICK > tuning.late * self.goal else None
+        self._cold = took + TICK > tuning.late * self.goal
+        floor = self._floor() if self._cold else None
         terms = self._terms(waiting, limit, service, took, floor)
         if more or (floor is not None and min(cap, floor) > live):
             up, name = _up(live + more, 0 if floor is None else min(cap, floor))
             return Proposal(
                 "wait", up, wording.up(lack, up - live, waiting, name), (*terms, _lacking(lack, more)), name
             )
-        return self._keep(signals, levels, cap, floor, took, terms, waiting)
+        return self._keep(signals, cap, floor, took, terms, waiting)
 
     def _keep(
-        self,
-        signals: Signals,
-        levels: Levels,
-        cap: int,
-        floor: int | None,
-        boot: float,
-        terms: tuple[Term, ...],
-        waiting: float,
+        self, signals: Signals, cap: int, floor: int | None, boot: float, terms: tuple[Term, ...], waiting: float
     ) -> Proposal:
         """No more are needed: how many of those there are stay."""
-        base = max(self._keeping.least, self._keeping.boots * boot)
-        stretch, doubt = self._tuning.stretch, max(0.0, 2 * self.eagerness - 1)
+        kept, stays = self._kept(signals, floor, boot)
+        starting, live = len(signals.starting), signals.live
+        needed, level = min(cap, live), min(live, max(signals.busy, kept.level) + starting)
+        target, winner = max((needed, "demand"), (level, "retention"), (min(live, stays), "floor"))
+        wake = kept.until if winner == "retention" and level > needed else None
+        reason = wording.keep(signals, target, winner, kept.seconds, waiting)
+        text = f"{wording.workers(level)} were needed within the last {wording.seconds(kept.seconds)}"
+        return Proposal("wait", target, reason, (*terms, Term("kept", level, text)), winner, wake)
+
+    def _kept(self, signals: Signals, floor: int | None, boot: float) -> tuple[Kept, int]:
+        """What is kept of levels, and of the floor where there is one."""
+        usual, stretch, now = self._keeping.usual(boot), self._tuning.stretch, signals.now
         if floor is None:
-            keep, stays = base * stretch**doubt, 0
-        else:
-            keep = base * stretch ** max(0.0, (self.eagerness - 0.75) / 0.25)
-            stays = min(floor, signals.live, _kept(signals, levels, base * stretch**doubt))
-        needed, kept = min(cap, signals.live), min(signals.live, _kept(signals, levels, keep))
-        target, winner = max((needed, "demand"), (kept, "retention"), (stays, "floor"))
-        reason = wording.keep(signals, target, winner, keep, waiting)
-        wake = levels.until(keep, signals.now) if winner == "retention" and kept > needed else None
-        kept_term = Term("kept", kept, f"{wording.workers(kept)} needed within the last {wording.seconds(keep)}")
-        return Proposal("wait", target, reason, (*terms, kept_term), winner, wake)
+            return self._rent.kept(usual, stretch**self._doubt, now), 0
+        seconds = usual * stretch ** max(0.0, 4 * self.eagerness - 3)
+        kept = Kept(self._levels.kept(seconds, now), seconds, self._levels.until(seconds, now))
+        longer = max(signals.busy, self._levels.kept(usual * stretch**self._doubt, now)) + len(signals.starting)
+        return kept, min(floor, longer)
 
     def _lack(self, signals: Signals, started: int, limit: float, service: ServiceTime, boot: float) -> Shortfall:
         each = max(1.0, signals.concurrency)
         places = signals.ready * each
         free = max(0.0, places - max(signals.jobs_at_work, signals.busy))
-        trust = 1.0 - max(0.0, 2 * self.eagerness - 1)
+        trust = 1.0 - self._doubt
         took = service.cautious(signals.elapsed)
         pace = trust / took if math.isfinite(took) else 0.0
         crew = Crew(free, places, [max(0.0, boot - since) for since in signals.starting], each, pace)
-        return shortfall(self._line(started, boot), crew, signals.now, limit, boot)
+        return shortfall(self._line(started), crew, signals.now, limit, boot, self._gathers(limit, boot))
 
-    def _line(self, started: int, boot: float) -> Iterator[tuple[float, float]]:
+    def _gathers(self, limit: float, boot: float) -> float:
+        """Seconds before the latest start at which jobs no longer wait for others; infinite: they never do."""
+        slack = limit - boot - max(TICK, boot / 2)
+        if not self._keeping.gathers or self._envelope.rate(self._polled, self._ring.total) * slack < _SHARE:
+            return math.inf
+        return max(TICK, boot / 2)
+
+    def _line(self, started: int) -> Iterator[tuple[float, float]]:
         """The jobs in line, by when they came; last those that are to come within the boot of a worker."""
         yield from self._ring.buckets(started)
         if self._soon:
-            yield self._polled + (boot + TICK) / 2, self.waiting(started)
+            for middle, line in self._announced.buckets(self._ring.total):
+                yield middle, line + max(0.0, self._ring.total - started)
 
     def _floor(self) -> int:
-        doubt = max(0.0, 2 * self.eagerness - 1)
-        return self._envelope.quantile(1.0 - (1.0 - self._tuning.enough) * 10.0**-doubt)
+        return self._envelope.quantile(1.0 - (1.0 - self._tuning.enough) * 10.0**-self._doubt)
 
     def _terms(
         self, waiting: float, limit: float, service: ServiceTime, boot: float, floor: int | None
@@ -188,7 +243,8 @@ class WaitObjective:
         """Goes on from where one with other settings was."""
         self.eagerness, self._settled = other.eagerness, other._settled
         self._ring, self._started = other._ring, other._started
-        self._soon, self._polled = other._soon, other._polled
+        self._soon, self._polled, self._announced = other._soon, other._polled, other._announced
+        self._rent, self._levels = other._rent, other._levels
         if self.goal == other.goal:
             self._envelope = other._envelope
 
@@ -199,8 +255,11 @@ def _useful(signals: Signals, waiting: float) -> int:
     return max(signals.busy, math.ceil((waiting + max(signals.jobs_at_work, signals.busy)) / each - 1e-9))
 
 
-def _kept(signals: Signals, levels: Levels, keep: float) -> int:
-    return max(signals.busy, levels.kept(keep, signals.now)) + len(signals.starting)
+def _packed(signals: Signals) -> int:
+    """Workers it takes for the jobs at work; brokers may spread them over more."""
+    if signals.concurrency <= 1.0:
+        return signals.busy
+    return min(signals.busy, math.ceil(max(signals.jobs_at_work, 0) / signals.concurrency))
 
 
 def _up(slack: int, floor: int) -> tuple[int, str]:

@@ -30,7 +30,7 @@ def up(lack: Shortfall, more: int, waiting: float, winner: str) -> str:
     """Why workers are started."""
     if winner == "floor":
         return f"bursts like those before need {more} more, which would be too late when they come"
-    wait = f"{jobs(waiting)} {'waits' if math.ceil(waiting) == 1 else 'wait'}"
+    wait = _wait(waiting)
     which = "it" if math.ceil(lack.jobs) == 1 else f"number {math.ceil(lack.jobs)} in line"
     if not math.isfinite(lack.starts):
         return f"{wait}, and no worker would start {which} within {seconds(lack.within)}: {more} more"
@@ -43,14 +43,19 @@ def keep(signals: Signals, target: int, winner: str, kept_for: float, waiting: f
     """Why no worker is started, and whether some are stopped."""
     fewer, live = signals.live - target, signals.live
     if not live:
+        if waiting:
+            return f"{_wait(waiting)}, and a worker that is started later is in time for more of them"
         return "no job waits and no worker is there"
     if fewer > 0:
         return f"no more than {workers(target)} were needed in the last {seconds(kept_for)}: {fewer} fewer"
     if waiting:
-        wait = f"{jobs(waiting)} {'waits' if math.ceil(waiting) == 1 else 'wait'}"
-        return f"{wait}, and {workers(live)} will start {'it' if math.ceil(waiting) == 1 else 'them'} in time"
+        return f"{_wait(waiting)}, and {workers(live)} will start {'it' if math.ceil(waiting) == 1 else 'them'} in time"
     if winner == "floor":
         return f"{workers(target)} are kept for bursts like those before"
     if signals.idle and winner == "retention":
         return f"{workers(target)} were needed within the last {seconds(kept_for)}"
     return f"{workers(live)} have work, and no job waits too long"
+
+
+def _wait(waiting: float) -> str:
+    return f"{jobs(waiting)} {'waits' if math.ceil(waiting) == 1 else 'wait'}"
