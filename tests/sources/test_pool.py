@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -197,5 +200,51 @@ def test_a_connection_that_cannot_be_made_is_an_answer() -> None:
         with pytest.raises(SourceError, match="pip install"):
             await pool.read(place("h", "a"))
         await pool.aclose()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_comes_together(seed: int) -> None:
+    """Slow servers, faults, questions that are given up, servers that are left: answers stay right."""
+    dice = random.Random(seed)
+
+    class Server:
+        def __init__(self) -> None:
+            self.busy = False
+
+        def read(self, places: Sequence[Place], within: float) -> Sequence[Reading | SourceError]:
+            assert not self.busy, "two readings at the same time"
+            self.busy = True
+            time.sleep(dice.choice([0.0, 0.0, 0.001, 0.01, 2 * SHORT]))
+            self.busy = False
+            if dice.random() < 0.05:
+                raise OSError
+            return [Reading(len(place.queue)) for place in places]
+
+        def close(self) -> None:
+            pass
+
+    async def client(pool: Pool) -> int:
+        right = 0
+        for _ in range(40):
+            asked = place(f"h{dice.randrange(8)}", "q" * dice.randrange(1, 6))
+            read = asyncio.create_task(pool.read(asked, dice.choice([0.0, 0.0, 3.0])))
+            if dice.random() < 0.1:
+                await asyncio.sleep(dice.random() * SHORT)
+                read.cancel()
+            with suppress(SourceError, asyncio.CancelledError):
+                assert await read == Reading(len(asked.queue))
+                right += 1
+            if dice.random() < 0.02:
+                pool.keep({f"redis://h{n}/0" for n in range(4)})
+        return right
+
+    async def run() -> None:
+        pool = Pool(connect=lambda place: Server(), deadline=SHORT, idle=SHORT / 2)
+        async with asyncio.timeout(PATIENCE):
+            assert sum(await asyncio.gather(*(client(pool) for _ in range(20)))) > 100
+        await pool.aclose()
+        await becomes(lambda: not any(thread.name == "source" for thread in threading.enumerate()))
 
     asyncio.run(run())

@@ -42,6 +42,20 @@ def test_lists(redis: Redis, socket: Path) -> None:
     assert read(f"redis-list+unix://{socket}?db=1") == Reading(0)
 
 
+@pytest.mark.parametrize(("scores", "unit"), [("seconds", 1), ("milliseconds", 1000)])
+def test_sorted_sets(redis: Redis, socket: Path, scores: str, unit: int) -> None:
+    now = time.time()
+    redis.zadd("work", {str(late): (now + late) * unit for late in (-90, -5, 30, 500)})
+    url = f"redis-zset+unix://{socket}"
+    assert read(url) == Reading(4)
+    found = read(f"{url}?scores={scores}", within=60)
+    assert counts(found) == (3, None, 1)
+    assert found.oldest == pytest.approx(90, abs=5)
+    redis.zremrangebyrank("work", 0, 1)
+    assert read(f"{url}?scores={scores}", within=60) == Reading(1, delayed=1)
+    assert read(f"{url}?scores={scores}&key=other") == Reading(0, delayed=0)
+
+
 def test_streams(redis: Redis, socket: Path) -> None:
     url = f"redis-stream+unix://{socket}?key=jobs"
     grouped = f"{url}&group=crew"

@@ -140,6 +140,20 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ("waiting",),
         {"key": Parameter("the list's key, where that is not the queue's name", "jobs")},
     ),
+    "redis-zset": Preset(
+        "A sorted set in Redis: its members, or where the scores are times, those that are due.",
+        f"redis-zset://{_AT}:6379/0?key=jobs&scores=seconds",
+        _redis("redis-zset"),
+        ("waiting", "delayed", "oldest"),
+        {
+            "key": Parameter("the set's key, where that is not the queue's name", "jobs"),
+            "scores": Parameter(
+                "what scores are: `seconds` or `milliseconds` since 1970; no times where it is left out",
+                "seconds",
+                pattern="seconds|milliseconds",
+            ),
+        },
+    ),
     "redis-stream": Preset(
         "A stream in Redis: what a group has not been given yet, or the whole length where no group is named.",
         f"redis-stream://{_AT}:6379/0?key=jobs&group=workers",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from procq.scaling.reading import Reading
 from procq.scaling.sources.jobs import age
-from procq.scaling.sources.keys import Command, Moment, Recipe, said, text, whole
+from procq.scaling.sources.keys import Command, Moment, Recipe, said, scored, text, whole
 
 if TYPE_CHECKING:
     from procq.scaling.place import Place
@@ -20,6 +20,23 @@ def redis_list(place: Place, moment: Moment) -> Recipe:
     """Its length."""
     (length,) = yield [("LLEN", place.options.get("key", place.queue))]
     return Reading(whole(length))
+
+
+def redis_zset(place: Place, moment: Moment) -> Recipe:
+    """Its members; where scores are times, those that are due."""
+    key, kind = place.options.get("key", place.queue), place.options.get("scores")
+    if kind is None:
+        (length,) = yield [("ZCARD", key)]
+        return Reading(whole(length))
+    unit = 1000 if kind == "milliseconds" else 1
+    due_at = moment.due * unit
+    due, delayed, first = yield [
+        ("ZCOUNT", key, "-inf", due_at),
+        ("ZCOUNT", key, f"({due_at}", "+inf"),
+        ("ZRANGE", key, 0, 0, "WITHSCORES"),
+    ]
+    since = [at / unit for _, at in scored(first) if at <= moment.now * unit]
+    return Reading(whole(due), delayed=whole(delayed), oldest=age(moment.now, since[0] if since else None))
 
 
 def redis_stream(place: Place, moment: Moment) -> Recipe:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RECIPES: Final[Mapping[str, Callable[[Place, Moment], Recipe]]] = {
     "redis-list": keys_plain.redis_list,
+    "redis-zset": keys_plain.redis_zset,
     "redis-stream": keys_plain.redis_stream,
     "taskiq+redis": keys_plain.taskiq,
     "rq": keys_python.rq,
