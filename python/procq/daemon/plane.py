@@ -100,7 +100,7 @@ class ControlPlane:
             await (talk if talk.done() else work)
         finally:
             work.cancel()
-            await self._keeping.close()
+            await asyncio.gather(self._keeping.close(), *([self._telemetry.close()] if self._telemetry else []))
 
     async def _work(self) -> None:
         await self._news.until(lambda: self._engine.complete or self._misfit is not None)
@@ -330,7 +330,7 @@ def _scaling(engine: Engine, keeping: Keeping, tell: Callable[[str], None], tall
         assert follow.decision is not None and follow.signals is not None
         tally.decided(name, follow.decision, follow.signals, follow.short)
 
-    return Scaling(Scaler(engine, Host(core.usage, Gauge().read, tell), decided), decisions)
+    return Scaling(Scaler(engine, Host(core.usage, Gauge().read, tell), decided, tell), decisions)
 
 
 def _api_server(control: Control) -> ApiServer:

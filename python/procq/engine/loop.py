@@ -232,6 +232,12 @@ class Engine:
         self._save_at = self.now + SAVE_EVERY if self._save_at is None else self._save_at
         self._on_work()
 
+    def learn(self, learnt: Mapping[str, Plain]) -> None:
+        """Keeps what scaling has learnt of each queue, for the control planes that come after this one."""
+        if learnt != self.learnt:
+            self.learnt = learnt
+            self._save_at = self.now + SAVE_EVERY if self._save_at is None else self._save_at
+
     def send(self, command: Command) -> None:
         """Sends a command that is none of the planner's with the next step: a line to announce, readiness, shutdown."""
         self._outbox.append(command)

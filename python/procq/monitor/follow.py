@@ -7,16 +7,18 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
+from procq.intent import DesiredQueue
 from procq.model import Queue
 from procq.plain import Plain
+from procq.plan.crew import places, slots_for, unusable
 from procq.rules import ScaleRule
 from procq.scaling.crew import Crew
-from procq.scaling.place import Place, parse
+from procq.scaling.place import BadPlace, Place, parse
 from procq.scaling.policy import Decision, Policy, Poll, Signals
 from procq.scaling.reading import Reading
 from procq.scaling.schedule import Bounds
 from procq.scaling.sources.health import State, Watch
-from procq.scaling.sources.port import SourceError
+from procq.scaling.sources.port import Kind, SourceError
 from procq.scaling.standing import Standing
 from procq.scaling.tuning import TICK, WAIT
 from procq.state import QueueState
@@ -49,6 +51,8 @@ class Follow:
     refused: bool = False
     """Whether it got less than it wanted the last time."""
     short: str = ""
+    _lost: SourceError | None = None
+    _unusable: set[int] = field(default_factory=set)
     heard_at: float | None = None
 
     @classmethod
@@ -69,17 +73,25 @@ class Follow:
             self._point_at_source(now)
 
     def _point_at_source(self, now: float) -> None:
-        self.poll = self.reading = None
+        self.poll = self.reading = self.place = self.watch = None
+        self.asked, self.asked_at, self.heard_at, self._lost = False, None, now, None
         source = self.queue.source
-        self.place = None if source is None else parse(source.url, self.queue.name)
-        self.watch = None if self.place is None else Watch(self.place.server, now)
+        if source is None:
+            return
+        try:
+            self.place = parse(source.url, self.queue.name)
+            self.watch = Watch(self.place.server, now)
+        except BadPlace as bad:
+            # A package that brought the preset was there when the manifest was read, and is gone.
+            self.watch = Watch(self.queue.name, now)
+            self._lost = SourceError(Kind.MISSING_LIBRARY, str(bad))
 
     def due_at(self, now: float) -> float:
         """When the source is to be asked next, which may be now; infinite while its answer is awaited."""
-        if self.watch is None or self.asked:
+        if self.watch is None or self.asked or self._lost is not None:
             return inf
         every = None if self.queue.source is None else self.queue.source.every
-        if self.asked_at is not None and every is not None:
+        if self.asked_at is not None and every is not None and not self.watch.doubts:
             return max(self.watch.next_poll(now), self.asked_at + every)
         if self.asked_at is None or self.stale:
             return self.watch.next_poll(now)
@@ -108,32 +120,43 @@ class Follow:
         if isinstance(said, SourceError):
             self.watch.failed(said, now)
             return
-        taken = self.watch.succeeded(said, now)
+        try:
+            taken = self.watch.succeeded(said, now)
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            # Sources of others may say anything.
+            self.watch.failed(SourceError(Kind.GARBAGE, f"the source says {said!r:.80}, which is no reading"), now)
+            return
         if taken is None:
             return
         self.reading, self.heard_at = taken, now
-        started = self.crew.look(observed, now).started
-        self.poll = Poll(now, taken.waiting, started, taken.running, taken.oldest)
+        self.poll = Poll(now, taken.waiting, self.crew.started(observed), taken.running, taken.oldest)
 
     @property
     def trouble(self) -> str:
         """Why the source says nothing, where that is so for more than a moment."""
+        if self._lost is not None:
+            return str(self._lost)
         error = None if self.watch is None or not self.stale else self.watch.error
         return "" if error is None else str(error)
 
     @property
     def stale(self) -> bool:
         """Whether the source fails at present."""
-        return self.watch is not None and self.watch.state is not State.FRESH
+        return self._lost is not None or (self.watch is not None and self.watch.state is not State.FRESH)
 
     def decide(
-        self, observed: QueueState, now: float, bounds: Bounds, quiet: Collection[int] = (), most: int | None = None
+        self, desired: DesiredQueue, observed: QueueState, now: float, bounds: Bounds, quiet: Collection[int] = ()
     ) -> Decision:
-        """How many workers there should be, as far as this queue alone is concerned."""
-        least, most = self._range(bounds, most)
+        """How many workers there should be, as far as this queue alone is concerned.
+
+        Slots in which nobody works whatever is wanted do not count: see `slots`.
+        """
+        least, most = self._range(bounds)
+        self._unusable = unusable(desired, observed)
+        held = desired.workers - sum(slot <= desired.workers for slot in self._unusable)
         running = None if self.reading is None else self.reading.running
         waits = self.reading is not None and self.reading.waiting > 0
-        seen = self.crew.look(observed, now, running, quiet, waits)
+        seen = self.crew.look(observed, now, set(places(desired, observed)) - self._unusable, running, quiet, waits)
         poll = self.poll
         if self.watch is None and self.queue.scale is not None:
             # Only what workers say decides.
@@ -159,27 +182,30 @@ class Follow:
             concurrency=seen.concurrency,
         )
         self.bounds, self.decided_at = bounds, now
-        self.decision = self._decided(self.signals, bounds)
+        self.decision = self._decided(self.signals, bounds, held)
         return self.decision
 
-    def _decided(self, signals: Signals, bounds: Bounds) -> Decision:
+    def _decided(self, signals: Signals, bounds: Bounds, held: int) -> Decision:
         if self.watch is None and self.queue.scale is None:
             because = bounds.because or "the range of the manifest"
             return Decision(signals.least, signals.least, f"at least {signals.least}: {because}", (), "schedule", ())
         decision = self.policy.decide(signals)
         fallback = (self.queue.scale or _RULE).fallback
         silent = signals.now - (self.heard_at or signals.now)
+        if self.watch is not None and (self.stale or signals.poll is None):
+            # Whatever becomes of its workers meanwhile: because of the source it has no fewer than before.
+            kept = min(max(decision.target, held), signals.most)
+            decision = replace(decision, target=kept, wanted=max(decision.wanted, kept))
         if not self.stale or fallback is None or silent < FALL_BACK_AFTER:
             return decision
         target = min(max(fallback, signals.least), signals.most)
         reason = f"the source has not answered for {silent / 60:.0f} minutes: the fallback of {fallback}"
         return replace(decision, target=target, wanted=fallback, reason=reason, winner="fallback")
 
-    def _range(self, bounds: Bounds, most: int | None) -> tuple[int, int]:
+    def _range(self, bounds: Bounds) -> tuple[int, int]:
         """What the manifest and its schedule allow; a ceiling counts more than a floor."""
         assert self.queue.most is not None
-        ceilings = (self.queue.most, bounds.most, most)
-        top = min(each for each in ceilings if each is not None)
+        top = self.queue.most if bounds.most is None else min(self.queue.most, bounds.most)
         return min(top, max(self.queue.workers, bounds.least or 0)), top
 
     def standing(self, now: float) -> Standing:
@@ -208,3 +234,14 @@ class Follow:
         assert decision is not None and self.signals is not None
         self.refused = workers < decision.wanted
         self.short = short
+
+    def slots(self, workers: int) -> int:
+        """How many slots it takes to have so many workers."""
+        assert self.queue.most is not None
+        return slots_for(workers, self._unusable, self.queue.most)
+
+    def set_aside(self, why: str, workers: int) -> None:
+        """A person has said how many there are, or that none are to work: that is what decides."""
+        assert self.decision is not None
+        self.refused, self.short = False, ""
+        self.decision = replace(self.decision, reason=why, winner="by hand", limits=(), wanted=workers)

@@ -10,12 +10,13 @@ from typing import Any
 from procq.engine.view import StateView
 from procq.intent import Intent, wanted_workers
 from procq.meter import Read
-from procq.model import Manifest, Queue
+from procq.model import Queue
 from procq.monitor.follow import Follow
 from procq.monitor.quiet import Users
 from procq.rules import Guard
 from procq.scaling.guard import OPEN, Brake, Level, Pressure, shrink
 from procq.scaling.sharing import Waits, Wish, at_once, share
+from procq.state import EMPTY_QUEUE, Dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,12 @@ class Host:
         """The slots of a queue whose workers seem to do nothing."""
         return self._users.quiet(name)
 
-    def grant(self, intent: Intent, follows: Mapping[str, Follow], now: float) -> dict[str, Granted]:
+    def grant(self, view: StateView, intent: Intent, follows: Mapping[str, Follow], now: float) -> dict[str, Granted]:
         """How many workers each of the queues gets of what was decided for it."""
-        manifest = intent.manifest
         wishes = [self._wish(follow) for follow in follows.values()]
         waits = self._waits.look(wishes, now)
         wishes = [replace(wish, waiting_since=waits.get(wish.queue)) for wish in wishes]
-        budget = self._budget(manifest, intent, follows)
+        budget = self._budget(view, intent, follows)
         grants = share(wishes, now=now, **budget)
         counts = at_once(wishes, grants, **budget)
         shorts = {name: grant.short for name, grant in grants.items()}
@@ -80,13 +80,17 @@ class Host:
             }
         return {name: Granted(counts[name], shorts[name]) for name in counts}
 
-    def _budget(self, manifest: Manifest, intent: Intent, follows: Mapping[str, Follow]) -> dict[str, Any]:
-        """What is left for queues that scale: others have what the manifest or somebody says."""
-        workers, cpus, memory = 0, 0.0, 0
-        for name, queue in manifest.queues.items():
-            if name not in follows:
-                wanted, cost = wanted_workers(intent, queue), self._cost(queue)
-                workers, cpus, memory = workers + wanted, cpus + wanted * cost[0], memory + wanted * cost[1]
+    def _budget(self, view: StateView, intent: Intent, follows: Mapping[str, Follow]) -> dict[str, Any]:
+        """What is left for queues that scale: others have what the manifest or somebody says, and who still leaves."""
+        manifest, workers, cpus, memory = intent.manifest, 0, 0.0, 0
+        for name in dict.fromkeys((*manifest.queues, *view.observed.queues)):
+            if name in follows:
+                continue
+            queue, there = manifest.queues.get(name), view.observed.queues.get(name, EMPTY_QUEUE)
+            alive = sum(not isinstance(state, Dead) for state in there.workers.values())
+            wanted = max(alive, 0 if queue is None else wanted_workers(intent, queue))
+            cost = (0.0, 0) if queue is None else self._cost(queue)
+            workers, cpus, memory = workers + wanted, cpus + wanted * cost[0], memory + wanted * cost[1]
         return {
             "workers": None if manifest.budget is None else max(0, manifest.budget - workers),
             "cpus": None if manifest.cpus is None else max(0.0, manifest.cpus - cpus),

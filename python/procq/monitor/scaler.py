@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
 from procq.engine.loop import Engine
 from procq.engine.view import StateView
 from procq.events import Event, IntentChanged, Snapshot
-from procq.intent import wanted_workers
-from procq.model import Queue
+from procq.intent import DesiredQueue, Intent, desired_queue, wanted_workers
 from procq.monitor.follow import Follow
 from procq.monitor.host import Host
 from procq.scaling.place import Place
-from procq.scaling.policy import Decision
 from procq.scaling.reading import Reading
 from procq.scaling.schedule import Calendar
 from procq.scaling.sources.pool import Pool
@@ -32,8 +30,9 @@ TICK: Final = 1.0
 """Seconds from one decision to the next."""
 _ANSWERS_WITHIN: Final = 0.25
 """Seconds for which a decision waits for answers of sources: most of them come within some milliseconds."""
-_LEARN_EVERY: Final = 10.0
+_LEARN_EVERY: Final = 60.0
 """Seconds between saving what policies have learnt."""
+_MOST_TOLD: Final = 50
 
 
 class Sources(Protocol):
@@ -54,13 +53,18 @@ Decided = Callable[[str, int, int, Follow, float], None]
 
 
 class Scaler:
-    """Decides for all queues that scale. `wall` is the time of day, in seconds since the epoch."""
+    """Decides for all queues that scale.
+
+    `decided` is told of each decision, `tell` of what should not happen, once each. `wall` is the time of day, in
+    seconds since the epoch.
+    """
 
     def __init__(
         self,
         engine: Engine,
         host: Host,
         decided: Decided = lambda name, before, after, follow, now: None,
+        tell: Callable[[str], None] = lambda text: None,
         *,
         sources: Sources | None = None,
         wall: Callable[[], float] = time.time,
@@ -68,6 +72,8 @@ class Scaler:
         self._engine = engine
         self._host = host
         self._decided = decided
+        self._tell = tell
+        self._told: set[str] = set()
         self._sources = sources
         self._wall = wall
         self._calendar = Calendar()
@@ -93,7 +99,11 @@ class Scaler:
                     continue
                 at = self._engine.now + TICK
                 if self._engine.complete and not self._engine.shutting_down:
-                    await self.tick()
+                    try:
+                        await self.tick()
+                    except Exception as error:
+                        # Workers go on as they are; the control plane must not end because of it.
+                        self._trouble("scaling", error)
                 await self._sleep(min(at, self._next_question()))
         finally:
             unsubscribe()
@@ -105,17 +115,23 @@ class Scaler:
     async def tick(self) -> None:
         """Asks whom it is time to ask, and decides for all."""
         await self._ask()
-        if self._changed:
-            self._take_up()
         if self._engine.intent is not None:
             await self._host.look(self._engine.snapshot(), self._silent(), self._engine.now)
+        if self._changed:
+            self._take_up()
         view, now = self._engine.snapshot(), self._engine.now
         if view.intent is None or self._engine.shutting_down:
             return
-        self._decide(view, now)
+        self._decide(view, view.intent, now)
         if now >= self._learn_at:
             self._learn_at = now + _LEARN_EVERY
-            self._engine.learnt = {name: dict(follow.policy.save()) for name, follow in self._follows.items()}
+            self._engine.learn({name: dict(follow.policy.save()) for name, follow in self._follows.items()})
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        text = f"{what}: {type(error).__name__}: {error}; its number of workers stays as it is"
+        if text not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(text)
+            self._tell(text)
 
     async def _sleep(self, until: float) -> None:
         """Until the next tick, or until what is wanted has changed."""
@@ -156,7 +172,8 @@ class Scaler:
             await asyncio.wait(asked, timeout=_ANSWERS_WITHIN)
         for task in [task for task in self._answers if task.done()]:
             self._answers.discard(task)
-            task.result()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._trouble("a source", error) if isinstance(error, Exception) else None
 
     def _due(self, now: float) -> Iterator[tuple[str, Follow]]:
         for name, follow in self._follows.items():
@@ -190,17 +207,27 @@ class Scaler:
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
-    def _decide(self, view: StateView, now: float) -> None:
-        assert view.intent is not None
-        wall, decided = self._wall(), {}
+    def _decide(self, view: StateView, intent: Intent, now: float) -> None:
+        decided: list[str] = []
+        targets: dict[str, int] = {}
+        wall = self._wall()
         for name, follow in self._follows.items():
-            adjustment = view.intent.adjustment(name)
-            observed = view.observed.queues.get(name, EMPTY_QUEUE)
-            bounds = self._calendar.bounds(follow.queue.schedule, wall)
-            decision = follow.decide(observed, now, bounds, self._host.quiet(name))
-            if adjustment.workers is None and not adjustment.stopped and not adjustment.paused:
-                decided[name] = decision
-        self._put_in_force(view, decided, now)
+            desired = desired_queue(intent, name)
+            assert desired is not None
+            try:
+                bounds = self._calendar.bounds(follow.queue.schedule, wall)
+                observed = view.observed.queues.get(name, EMPTY_QUEUE)
+                follow.decide(desired, observed, now, bounds, self._host.quiet(name))
+            except Exception as error:
+                self._trouble(name, error)
+                continue
+            by_hand = _by_hand(desired)
+            if by_hand:
+                follow.set_aside(by_hand, desired.workers)
+                targets[name] = _reserved(desired, follow, intent)
+            else:
+                decided.append(name)
+        self._put_in_force(view, intent, decided, targets, now)
 
     def _silent(self) -> list[str]:
         """Queues of whose workers nobody says whether they are busy."""
@@ -212,23 +239,49 @@ class Scaler:
             and (follow.reading is None or follow.reading.running is None)
         ]
 
-    def _put_in_force(self, view: StateView, decided: Mapping[str, Decision], now: float) -> None:
-        assert view.intent is not None
-        follows = {name: self._follows[name] for name in decided}
-        grants = self._host.grant(view.intent, follows, now)
-        targets, reasons = {}, {}
-        before = {name: self._wanted(view, name) for name in decided}
-        for name, decision in decided.items():
-            follow, grant = follows[name], grants[name]
-            follow.granted(grant.workers, grant.short)
-            targets[name] = grant.workers
-            reasons[name] = decision.reason if not grant.short else f"{decision.reason}; {grant.short}"
-        self._engine.rescale(targets, reasons)
-        after = self._engine.snapshot()
+    def _put_in_force(
+        self, view: StateView, intent: Intent, decided: Sequence[str], targets: dict[str, int], now: float
+    ) -> None:
+        """What was decided, as far as the machine bears it; and `targets` of queues of which a person has said more."""
+        grants = self._host.grant(view, intent, {name: self._follows[name] for name in decided}, now)
+        before = {name: _wanted(intent, name) for name in (*decided, *targets)}
+        reasons = {}
         for name in decided:
-            self._decided(name, before[name], self._wanted(after, name), follows[name], now)
+            follow, grant = self._follows[name], grants[name]
+            follow.granted(grant.workers, grant.short)
+            targets[name] = follow.slots(grant.workers)
+            reasons[name] = _reason(follow)
+        self._engine.rescale(targets, reasons)
+        after = self._engine.intent or intent
+        for name, workers in before.items():
+            self._decided(name, workers, _wanted(after, name), self._follows[name], now)
 
-    def _wanted(self, view: StateView, name: str) -> int:
-        assert view.intent is not None
-        queue: Queue = view.intent.manifest.queues[name]
-        return wanted_workers(view.intent, queue)
+
+def _by_hand(desired: DesiredQueue) -> str:
+    """What a person has said of a queue that decides instead of the policy; "" where nobody has."""
+    name, adjustment = desired.queue.name, desired.adjustment
+    if adjustment.stopped:
+        return f"stopped by hand: `procq start {name}` ends that"
+    if adjustment.workers is not None:
+        return f"set to {adjustment.workers} by hand: `procq scale {name}=auto` ends that"
+    return f"paused by hand: `procq resume {name}` ends that" if adjustment.paused else ""
+
+
+def _reserved(desired: DesiredQueue, follow: Follow, intent: Intent) -> int:
+    """What is kept for a queue of which a person has said more: of a stopped one nothing beyond its least."""
+    assert follow.decision is not None and follow.signals is not None
+    if desired.adjustment.stopped:
+        return follow.signals.least
+    if desired.adjustment.paused:
+        return intent.targets.get(desired.queue.name, desired.workers)
+    return follow.decision.target
+
+
+def _reason(follow: Follow) -> str:
+    assert follow.decision is not None
+    return "; ".join(filter(None, (follow.decision.reason, *follow.decision.limits, follow.short)))
+
+
+def _wanted(intent: Intent, name: str) -> int:
+    queue = intent.manifest.queues.get(name)
+    return 0 if queue is None else wanted_workers(intent, queue)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from procq.intent import DesiredQueue
-from procq.state import Draining, Ended, QueueState, Report, Running, Starting, Stopping, WorkerState
+from procq.state import Draining, Ended, Finished, QueueState, Report, Running, Starting, Stopping, WorkerState
 
 
 def speaks(state: WorkerState | None, report: Report | None) -> bool:
@@ -39,6 +39,21 @@ def places(desired: DesiredQueue, observed: QueueState) -> Sequence[int]:
 def is_wanted(desired: DesiredQueue | None, observed: QueueState, slot: int) -> bool:
     """Whether a worker is to be in this slot."""
     return desired is not None and slot in places(desired, observed)
+
+
+def unusable(desired: DesiredQueue, observed: QueueState) -> set[int]:
+    """Slots in which nobody will work whatever the queue wants: stopped or paused by hand, or rested for good."""
+    adjustment = desired.adjustment
+    rests = {slot for slot, state in observed.workers.items() if isinstance(state, Finished)}
+    return {*adjustment.stopped_slots, *adjustment.paused_slots, *rests}
+
+
+def slots_for(workers: int, without: Iterable[int], most: int) -> int:
+    """How many slots it takes to have so many workers, when nobody works in those of `without`; at most `most`."""
+    slots = workers
+    for slot in sorted(without) if workers else ():
+        slots += slot <= slots
+    return min(slots, most)
 
 
 def extras(desired: DesiredQueue, crew: Sequence[int], number: int) -> list[int]:

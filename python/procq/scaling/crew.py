@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from procq.jobs import total
-from procq.state import Backoff, Draining, Ended, QueueState, Report, Running, Starting, Stopping, WorkerState
+from procq.state import Draining, Ended, QueueState, Report, Running, Starting, Stopping, WorkerState
 
 _SPEAKS_WITHIN: Final = 60.0
 """Seconds after which a worker that says nothing where others speak counts all the same."""
@@ -35,6 +35,8 @@ class Seen:
 
 @dataclass(slots=True)
 class _Tally:
+    now: float
+    speaks: bool
     idle: int = 0
     busy: int = 0
     draining: int = 0
@@ -49,38 +51,52 @@ class Crew:
     """The workers of one queue. It remembers which boots were told, and that numbers of jobs only grow."""
 
     def __init__(self) -> None:
-        self._told: dict[int, int] = {}
+        self._told: dict[int, int] | None = None
         self._lost = 0
         self._started = 0
         self._concurrency = 1.0
+
+    def started(self, queue: QueueState) -> int:
+        """Jobs that were begun by now: those that a worker was at when it was lost were begun, too."""
+        finished = total([queue.past, *(report.work for report in queue.reports.values())]).jobs or 0
+        started = finished + sum(report.busy or 0 for report in queue.reports.values())
+        if started + self._lost < self._started:
+            self._lost = self._started - started
+        self._started = started + self._lost
+        return self._started
 
     def look(
         self,
         queue: QueueState,
         now: float,
+        wanted: Collection[int],
         running: int | None = None,
         quiet: Collection[int] = (),
         waits: bool = False,
     ) -> Seen:
         """The workers at `now`.
 
-        Of workers that say nothing so many are busy as jobs are `running` by the broker's account; without one, all
-        but those in the slots of `quiet`. `waits`: jobs wait, so that a worker has as many as it takes.
+        Those in the slots that are `wanted` count; one that leaves there makes room for another, and counts as that.
+        Others leave for good, or stand in while workers are replaced. Of workers that say nothing so many are busy as
+        jobs are `running` by the broker's account; without one, all but those in the slots of `quiet`. `waits`: jobs
+        wait, so that a worker has as many as it takes.
         """
         speaks = any(report.busy is not None for report in queue.reports.values()) or bool(queue.past.jobs)
-        found = _Tally()
+        self._remember(queue)
+        found = _Tally(now, speaks)
         for slot, state in queue.workers.items():
-            self._count(slot, state, queue.reports.get(slot), speaks, now, found)
-        self._told = {slot: told for slot, told in self._told.items() if slot in queue.workers}
+            if slot in wanted:
+                self._count(slot, state, queue.reports.get(slot), found)
+            else:
+                _leaves(state, queue.reports.get(slot), found)
         if found.silent:
             _spread(found, running if not speaks else None, quiet)
         if waits and speaks and found.busy:
             self._concurrency += _SLOWLY * (found.at_work / found.busy - self._concurrency)
         done = total([queue.past, *(report.work for report in queue.reports.values())])
-        finished = done.jobs or 0
         return Seen(
-            started=self._grown(finished + sum(report.busy or 0 for report in queue.reports.values())),
-            finished=finished,
+            started=self.started(queue),
+            finished=done.jobs or 0,
             job_seconds=done.seconds or 0.0,
             idle=found.idle,
             busy=found.busy,
@@ -93,54 +109,62 @@ class Crew:
             concurrency=max(1.0, self._concurrency),
         )
 
-    def _count(
-        self, slot: int, state: WorkerState, report: Report | None, speaks: bool, now: float, found: _Tally
-    ) -> None:
+    def _remember(self, queue: QueueState) -> None:
+        if self._told is None:
+            # Who was there before us has booted some time; in how long, nobody knows.
+            self._told = {slot: state.generation for slot, state in queue.workers.items() if isinstance(state, Running)}
+        else:
+            self._told = {slot: told for slot, told in self._told.items() if slot in queue.workers}
+
+    def _count(self, slot: int, state: WorkerState, report: Report | None, found: _Tally) -> None:
         match state:
             case Starting(at=at):
-                found.starting.append(max(0.0, now - at))
-            case Ended() | Backoff():
+                found.starting.append(max(0.0, found.now - at))
+            case Stopping() | Draining() | Ended():
                 # Another one takes the slot by itself: to start one more for it would be one too many.
                 found.starting.append(0.0)
-            case Stopping() | Draining():
-                found.draining += 1
             case Running():
-                self._running(slot, state, report, speaks, now, found)
+                known = report is not None and report.generation == state.generation
+                self._running(slot, state, report if known else None, found)
 
-    def _running(
-        self, slot: int, state: Running, report: Report | None, speaks: bool, now: float, found: _Tally
-    ) -> None:
-        if report is not None and report.generation != state.generation:
-            report = None
-        if state.parked is not None or state.doomed is not None:
-            found.draining += 1
+    def _running(self, slot: int, state: Running, report: Report | None, found: _Tally) -> None:
+        if state.parked is not None:
+            # Another one takes its place, when it has done what it is at.
+            found.starting.append(0.0)
             found.at_work += (report.busy or 0) if report is not None else 0
             return
-        unheard = speaks and report is None and now - state.at < _SPEAKS_WITHIN
+        age = max(0.0, found.now - state.at)
+        unheard = found.speaks and report is None and age < _SPEAKS_WITHIN
         if state.ready is None or unheard:
-            found.starting.append(max(0.0, now - state.at))
+            found.starting.append(age)
             return
-        if self._told.get(slot) != state.generation:
-            self._told[slot] = state.generation
-            # What is ready at once where others have to say something first is ready when it says something.
-            at_once = state.ready == state.at and speaks
-            found.boots.append(max(0.0, (now if at_once else state.ready) - state.at))
+        self._boot(slot, state, found)
         if report is None or report.busy is None:
             found.silent.append(slot)
         elif report.busy:
             found.busy += 1
             found.at_work += report.busy
             # Of several jobs only the one is known that takes longest: the others are about halfway to it.
-            found.elapsed += 0.0 if report.since is None else max(0.0, now - report.since) * (report.busy + 1) / 2
+            found.elapsed += 0.0 if report.since is None else max(0.0, found.now - report.since) * (report.busy + 1) / 2
         else:
             found.idle += 1
 
-    def _grown(self, started: int) -> int:
-        """Jobs begun: those that a worker was at when it was lost were begun, too."""
-        if started + self._lost < self._started:
-            self._lost = self._started - started
-        self._started = started + self._lost
-        return self._started
+    def _boot(self, slot: int, state: Running, found: _Tally) -> None:
+        assert self._told is not None
+        if self._told.get(slot) == state.generation or state.ready is None:
+            return
+        self._told[slot] = state.generation
+        # What is ready at once where others have to say something first is ready when it says something.
+        at_once = state.ready == state.at and found.speaks
+        found.boots.append(max(0.0, (found.now if at_once else state.ready) - state.at))
+
+
+def _leaves(state: WorkerState, report: Report | None, found: _Tally) -> None:
+    """Somebody whose slot is not wanted: he costs until he is gone, and finishes what he is at."""
+    if isinstance(state, Starting | Running | Stopping | Draining):
+        found.draining += 1
+    if isinstance(state, Running) and report is not None and report.generation == state.generation:
+        found.at_work += report.busy or 0
 
 
 def _spread(found: _Tally, running: int | None, quiet: Collection[int]) -> None:

@@ -57,6 +57,11 @@ class Watch:
         """Why the last poll has failed; None when it has not."""
 
     @property
+    def doubts(self) -> bool:
+        """Whether the last reading was unlikely, and is to be asked for again."""
+        return self._doubtful != 0
+
+    @property
     def state(self) -> State:
         """How far it can be believed."""
         if self.failures >= _OPEN_AFTER:
