@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from procq.rules import ScaleRule
@@ -50,11 +50,17 @@ class Procq:
     def __init__(self, rules: Sequence[ScaleRule], share: Share | None = None, tuning: Tuning = TUNING) -> None:
         self._policies = [Policy(rule, tuning) for rule in rules]
         self._share = share
+        self._cut = [False] * len(rules)
 
     def targets(self, signals: Sequence[Signals]) -> Sequence[int]:
         """As the policies decide, cut to the budget."""
-        targets = [policy.decide(each).target for policy, each in zip(self._policies, signals, strict=True)]
-        return targets if self._share is None else self._share(signals, targets)
+        if self._share is None:
+            return [policy.decide(each).target for policy, each in zip(self._policies, signals, strict=True)]
+        told = [replace(each, refused=each.refused or cut) for each, cut in zip(signals, self._cut, strict=True)]
+        wanted = [policy.decide(each).target for policy, each in zip(self._policies, told, strict=True)]
+        given = self._share(signals, wanted)
+        self._cut = [less < more for less, more in zip(given, wanted, strict=True)]
+        return given
 
 
 @dataclass(frozen=True, slots=True)

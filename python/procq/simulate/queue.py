@@ -313,7 +313,7 @@ class Queue:
             waits=array("d", sorted(self._waits)),
             left=left,
             worker_seconds=self._paid + there * now,
-            work=self._work + self._jobs * now - self._began,
+            work=(self._work + self._jobs * now - self._began) / self.load.concurrency,
             spawns=self._spawns,
             reversals=self._reversals,
             interrupted=self._interrupted,

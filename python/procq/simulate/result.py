@@ -23,8 +23,8 @@ class Moment:
 class Result:
     """`waits` are those of the jobs that were started, rising; `left` how many still waited at the end, all late ones.
 
-    `worker_seconds` are from asking for a worker until it is gone. `work` are the seconds that jobs took.
-    `reversals` is how often more workers were followed by fewer or the other way round.
+    `worker_seconds` are from asking for a worker until it is gone. `work` is what jobs took of workers that always have
+    as many as they take at a time. `reversals` is how often more workers were followed by fewer or the other way round.
     """
 
     wait: float
