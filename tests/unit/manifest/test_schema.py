@@ -22,6 +22,7 @@ from procq.model import Manifest, Queue
 from procq.plan.diff import compare
 from procq.scaling.page import sources
 from procq.state import Observed, QueueState, Running, Settings
+from procq.telemetry.page import metrics
 from tests.unit.manifest.mutations import mutated
 from tests.unit.manifest.test_faults import CASES
 
@@ -31,6 +32,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 GENERATED: dict[str, Callable[[], str]] = {
     "reference.md": manifest.reference,
     "sources.md": sources,
+    "metrics.md": metrics,
     "procq.schema.json": lambda: json.dumps(manifest.schema_json(), indent=2, ensure_ascii=False) + "\n",
 }
 
