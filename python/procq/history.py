@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from procq.describe import describe
 from procq.endings import ExitStatus, SpawnFailure, ending
-from procq.events import Attached, Event, Exited, Forgotten, Snapshot, SpawnFailed, SpawnRequested
+from procq.events import Attached, Event, Exited, Forgotten, Retired, Snapshot, SpawnFailed, SpawnRequested
 from procq.journal.record import Entry, Past
 from procq.lives import UNKNOWN, Life
 from procq.model import WorkerId
@@ -79,7 +79,8 @@ class History:
         known = {
             entry.event.id
             for entry in self._unkept
-            if entry.generation is not None and past.ends.get(entry.event.worker or "", 0) >= entry.generation
+            if entry.generation is not None
+            and past.ends.get((entry.event.worker, entry.event.kind), 0) >= entry.generation
         }
         base = max(self.base or int(self._clock() * _IDS), past.newest + 1)
         if known or base != self.base:
@@ -127,7 +128,7 @@ class History:
                 self._ends.pop(worker, None)
         described = describe(event, life)
         if described is not None:
-            end = event.generation if isinstance(event, Exited | SpawnFailed) else None
+            end = event.generation if isinstance(event, Exited | SpawnFailed | Retired) else None
             self._note(described.kind, described.text, described.worker, described.queue, life.report, end)
 
     def _learn(self, worker: WorkerId, state: WorkerState) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from procq.daemon.options import Options
 from procq.history import History
 from procq.journal.record import FILE
-from procq.journal.telling import pages_of
 from procq.journal.writer import Journal
 from procq.paths import locate
 
@@ -34,7 +33,7 @@ class Keeping:
     async def begin(self, history: History) -> None:
         """Has events kept from now on, those too that came before. To be awaited before anybody reads them."""
         if self.journal is not None:
-            history.attach(await self.journal.past(history.keeper), self.journal.event, pages_of(self.path))
+            history.attach(await self.journal.past(history.keeper), self.journal.event, self.journal.page)
 
     async def close(self) -> None:
         """Writes what is not written yet, if that does not take long."""

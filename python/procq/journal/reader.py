@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from procq.journal.record import JournalUnreadable, Record, Sample
-from procq.journal.store import SCHEMA, is_broken
+from procq.journal.store import PAGE, SCHEMA, event_page, is_broken
 from procq.wire import EventView
 
 _WAIT: Final = 2.0
@@ -21,14 +21,11 @@ _DECISIONS: Final = (
 _SAMPLES: Final = (
     "SELECT at, queue, waiting, workers, busy, wait FROM samples WHERE queue = ? AND at >= ? AND at < ? ORDER BY id"
 )
-_EVENTS: Final = "SELECT id, at, kind, text, queue, worker, jobs, jobs_failed, job FROM events WHERE id > ? AND id < ?"
 _ALL_DECISIONS: Final = (
     "SELECT at, queue, before, target, wanted, reason, winner, inputs, terms, limits, id FROM decisions "
     "WHERE id > ? ORDER BY id LIMIT ?"
 )
 _ALL_SAMPLES: Final = "SELECT at, queue, waiting, workers, busy, wait, id FROM samples WHERE id > ? ORDER BY id LIMIT ?"
-PAGE: Final = 2_000
-"""Rows that are read at once."""
 LARGEST_ID: Final = 2**63 - 1
 
 
@@ -40,8 +37,7 @@ def events(path: Path, after: int = 0, before: int = LARGEST_ID, *, newest: bool
     with _reading(path) as connection:
         if connection is None or not _rows(connection, "SELECT 1 FROM sqlite_master WHERE name = ?", ("events",)):
             return []
-        order = f"{_EVENTS} ORDER BY id {'DESC' if newest else 'ASC'} LIMIT ?"
-        return [EventView(*row) for row in _rows(connection, order, (after, min(before, LARGEST_ID), PAGE))]
+        return event_page(connection, after, before, newest)
 
 
 def every_decision(path: Path) -> Iterator[Record]:

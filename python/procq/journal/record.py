@@ -52,7 +52,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event. `keeper` is the procq that it happened to; `generation` that of the worker whose end it is."""
+    """An event. `keeper` is the procq that it happened to; `generation` that of the worker, where it is
+    about its end: the keeper may tell that again.
+    """
 
     event: EventView
     keeper: int = 0
@@ -63,12 +65,12 @@ class Entry:
 class Past:
     """What a journal knows when a control plane begins.
 
-    `newest` is the last id in use, 0 without one. Of the procq that runs: `ends` has the newest generation of each
-    worker whose end was told, `saved` since when its manifest has been in force, in seconds since the epoch.
+    `newest` is the last id in use, 0 without one. Of the procq that runs: `ends` has, by worker and kind of event, the
+    newest generation whose end was told, `saved` since when its manifest has been in force, in seconds since the epoch.
     """
 
     newest: int = 0
-    ends: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[tuple[str | None, str], int] = field(default_factory=dict)
     saved: float | None = None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from procq.journal.record import Bounds, Entry, Past, Record, Sample
+from procq.wire import EventView
 
 Row = Record | Sample | Entry
 SCHEMA: Final = 2
@@ -40,13 +41,15 @@ _TABLES: Final = (
 _DECISION: Final = "INSERT INTO decisions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SAMPLE: Final = "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?)"
 _EVENT: Final = "INSERT OR IGNORE INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PAGE: Final = "SELECT id, at, kind, text, queue, worker, jobs, jobs_failed, job FROM events WHERE id > ? AND id < ?"
+PAGE: Final = 2_000
+"""Rows that are read at once."""
 _KINDS: Final = {"events": ("n", 150), "decisions": ("id", 500), "samples": ("id", 60)}
 """The key of each table, and about how many bytes a row of it takes."""
 _LARGEST: Final = 2**63 - 1
 """Of SQLite's whole numbers: what workers say of themselves may be larger."""
 _ENDS: Final = (
-    "SELECT worker, max(generation) FROM events WHERE keeper = ? AND generation IS NOT NULL AND worker IS NOT NULL"
-    " GROUP BY worker"
+    "SELECT worker, kind, max(generation) FROM events WHERE keeper = ? AND generation IS NOT NULL GROUP BY worker, kind"
 )
 _SAVED: Final = (
     "SELECT coalesce("
@@ -114,13 +117,18 @@ class Store:
                     self._connection.executemany(insert, rows)
                     self._trim(table, getattr(self._bounds, table), now - self._bounds.age)
 
+    def page(self, after: int, before: int, newest: bool) -> list[EventView]:
+        """As `procq.journal.reader.events`."""
+        return event_page(self._connection, after, before, newest)
+
     def past(self, keeper: int) -> Past:
         """What is known of before, and of `keeper`; 0: nothing can be known of it."""
         newest = self._number("SELECT ifnull(max(id), 0) FROM events")
         if not keeper:
             return Past(newest)
         (saved,) = self._connection.execute(_SAVED, (keeper,)).fetchone()
-        return Past(newest, dict(self._connection.execute(_ENDS, (keeper,)).fetchall()), saved)
+        told = self._connection.execute(_ENDS, (keeper,)).fetchall()
+        return Past(newest, {(worker, kind): generation for worker, kind, generation in told}, saved)
 
     def _open(self) -> None:
         create(self._path)
@@ -212,6 +220,13 @@ def _taken(ends: tuple[int, int, str]) -> int:
     """About how many bytes the rows between these keys take."""
     first, last, table = ends
     return (last - first + 1) * _KINDS[table][1]
+
+
+def event_page(connection: sqlite3.Connection, after: int, before: int, newest: bool) -> list[EventView]:
+    """A page of the events between two ids: the oldest, or the newest, the newest first. Raises sqlite3.Error."""
+    # All at once: a reader that takes its time would hold up the writer's housekeeping.
+    query = f"{_PAGE} ORDER BY id {'DESC' if newest else 'ASC'} LIMIT {PAGE}"
+    return [EventView(*row) for row in connection.execute(query, (after, min(before, _LARGEST))).fetchall()]
 
 
 class LogTooLong(sqlite3.OperationalError):

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from procq.journal.record import Bounds, Entry, Past, Record, Sample
+from procq.journal.record import Bounds, Entry, JournalUnreadable, Past, Record, Sample
+from procq.wire import EventView
 
 if TYPE_CHECKING:
     from procq.journal.store import Row, Store
 
+T = TypeVar("T")
 SAMPLE_EVERY: Final = 10.0
 """Seconds between two samples of a queue, at least."""
 SAME_EVERY: Final = 60.0
 """Seconds between two samples that say the same."""
 _GATHER: Final = 1.0
 """Seconds for which rows come together before they are written."""
-_SOON: Final = 0.1
+_AT_ONCE: Final = 0.002
 """The same for events: who is killed takes along what is not written yet."""
-_AT_ONCE: Final = 0.005
-"""And for the first events after a while."""
+_SOON: Final = 0.1
+"""And for events where it has been written so often in the last second:"""
+_OFTEN: Final = 20
+_PATIENCE: Final = 5.0
+"""Seconds to wait for an answer."""
 _BATCH: Final = 1_000
 _PENDING: Final = 10_000
 """Rows that wait to be written; where the disk is slower than that, the oldest are lost."""
@@ -73,31 +79,28 @@ class Journal:
 
     def event(self, entry: Entry) -> None:
         """Takes note of an event, which is written sooner than the rest."""
-        self._put(entry)
-        self._writer.hurry()
+        self._put(entry, soon=True)
 
     async def past(self, keeper: int, timeout: float = 1.0) -> Past:
         """What the journal knows of before. Nothing where it cannot say so within `timeout` seconds."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Past] = loop.create_future()
-
-        def settle(past: Past) -> None:
-            if not answer.done():
-                answer.set_result(past)
-
-        def tell(past: Past) -> None:
-            # The loop may be gone meanwhile.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, past)
-
-        self._writer.ask(keeper, tell)
+        answer = self._writer.ask(lambda store: store.past(keeper))
         try:
             async with asyncio.timeout(timeout):
-                return await answer
-        except TimeoutError:
+                return await asyncio.wrap_future(answer)
+        except (TimeoutError, JournalUnreadable):
             return Past()
         finally:
             self._say()
+
+    def page(self, after: int, before: int, *, newest: bool = False) -> list[EventView]:
+        """As `procq.journal.reader.events`, and for any thread but that of the loop: it waits.
+
+        Another connection of this process would leave a descriptor behind for as long as this one lives.
+        """
+        try:
+            return self._writer.ask(lambda store: store.page(after, before, newest)).result(_PATIENCE)
+        except TimeoutError:
+            raise JournalUnreadable("The journal does not answer.") from None
 
     def sample(
         self, at: float, queue: str, waiting: float | None, workers: int, busy: int | None, wait: float | None
@@ -120,12 +123,12 @@ class Journal:
         await self._writer.stop(timeout)
         self._say()
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: Row, *, soon: bool = False) -> None:
         if self._closed:
             return
         self._overflowed += len(self._pending) == _PENDING
         self._pending.append(row)
-        self._writer.wake()
+        self._writer.wake(soon=soon)
         self._say()
 
     def _say(self) -> None:
@@ -148,74 +151,95 @@ class _Writer:
     ) -> None:
         self._path, self._bounds, self._pending, self._clock, self._gather = path, bounds, pending, clock, gather
         self._thread: threading.Thread | None = None
-        self._rows, self._stop, self._hurry = threading.Event(), threading.Event(), threading.Event()
-        self._asked: tuple[int, Callable[[Past], None]] | None = None
-        self._wrote = 0.0
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._noticed = self._hurried = False
+        self._asked: deque[Callable[[], None]] = deque()
+        self._written: deque[float] = deque([-math.inf], maxlen=_OFTEN)
         self._store: Store | None = None
         self._failures = 0
         self.lost = 0
         self.news: deque[str] = deque(maxlen=_TOLD)
 
-    def wake(self) -> None:
-        """There are rows."""
+    def wake(self, *, soon: bool = False) -> None:
+        """There are rows; `soon`: some that are to be written soon."""
+        # The thread is not woken for each of them, only to find that they may wait.
+        if not self._noticed or (soon and not self._hurried):
+            self._noticed, self._hurried = True, self._hurried or soon
+            self._call()
+
+    def ask(self, question: Callable[[Store], T]) -> Future[T]:
+        """What the thread answers to that, about the open file. It may fail with JournalUnreadable."""
+        answer: Future[T] = Future()
+
+        def act() -> None:
+            try:
+                self._store = self._store or self._open()
+                found = question(self._store)
+            except Exception as error:  # as for writing
+                self._fail(error)
+                answer.set_exception(JournalUnreadable(f"The journal {self._path} cannot be read: {error}."))
+            else:
+                answer.set_result(found)
+
+        # A caller that has given up meanwhile is not told.
+        self._asked.append(lambda: act() if answer.set_running_or_notify_cancel() else None)
+        if self._stop.is_set():
+            answer.cancel()
+        else:
+            self._call()
+        return answer
+
+    def _call(self) -> None:
         if self._thread is None:
             # A daemon: a disk that hangs keeps no process from ending.
             self._thread = threading.Thread(target=self._run, name="procq-journal", daemon=True)
             self._thread.start()
-        self._rows.set()
-
-    def hurry(self) -> None:
-        """Some of the rows are to be written soon."""
-        self._hurry.set()
-
-    def ask(self, keeper: int, tell: Callable[[Past], None]) -> None:
-        """Has `tell` called from the thread, with what is known of before."""
-        self._asked = keeper, tell
-        self.wake()
+        self._wake.set()
 
     async def stop(self, timeout: float) -> None:
         """Waits until it has written the rest."""
         self._stop.set()
-        self._hurry.set()
-        self._rows.set()
+        self._wake.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, timeout)
 
     def _run(self) -> None:
+        due: float | None = None
         while not self._stop.is_set():
-            self._rows.wait()
-            self._answer()
-            self._rest()
-            self._rows.clear()
-            while self._pending:
-                if not self._write():
-                    # To be tried again, whether there are new rows until then or not.
-                    self._rows.set()
-                    break
+            self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
+            self._wake.clear()
+            while self._asked:
+                self._asked.popleft()()
+            due = self._due(due)
+            if due is not None and (due <= time.monotonic() or self._stop.is_set()):
+                due = self._write_all()
+        self._write_all()
         self.lost += len(self._pending)
         self._close()
 
-    def _rest(self) -> None:
-        """Lets rows come together."""
+    def _due(self, due: float | None) -> float | None:
+        """When rows that wait are to be written, where it has been `due` so far. Rows come together until then."""
+        if not self._pending:
+            self._noticed = self._hurried = False
+            # Looked at again, as a row that has come just before that has woken nobody.
+            if not self._pending:
+                return None
         if self._failures:
-            self._stop.wait(_AGAIN[min(self._failures, len(_AGAIN)) - 1])
-        elif self._hurry.wait(self._gather):
-            self._stop.wait(min(self._gather, _SOON if time.monotonic() - self._wrote < _GATHER else _AT_ONCE))
-        self._hurry.clear()
+            return due if due is not None else time.monotonic() + _AGAIN[min(self._failures, len(_AGAIN)) - 1]
+        now, wait = time.monotonic(), self._gather
+        if self._hurried:
+            busy = len(self._written) == _OFTEN and now - self._written[0] < 1.0
+            wait = min(wait, _SOON if busy else _AT_ONCE)
+        return min(now + wait, math.inf if due is None else due)
 
-    def _answer(self) -> None:
-        """Says what is known of before, if somebody has asked."""
-        asked, self._asked = self._asked, None
-        if asked is None:
-            return
-        keeper, tell = asked
-        past = Past()
-        try:
-            self._store = self._store or self._open()
-            past = self._store.past(keeper)
-        except Exception as error:
-            self._fail(error)
-        tell(past)
+    def _write_all(self) -> float | None:
+        """Writes what waits. When it is to be tried again, where that is so."""
+        self._noticed = self._hurried = False
+        while self._pending:
+            if not self._write():
+                # Whether there are new rows until then or not.
+                return time.monotonic() + _AGAIN[min(self._failures, len(_AGAIN)) - 1]
+        return None
 
     def _fail(self, error: Exception) -> None:
         self._failures += 1
@@ -231,7 +255,8 @@ class _Writer:
             self.lost += len(batch)
             self._fail(error)
             return False
-        self._failures, self._wrote = 0, time.monotonic()
+        self._failures = 0
+        self._written.append(time.monotonic())
         if self._store.aside is not None:
             self.news.append(f"the journal could not be read and begins anew; the old one is {self._store.aside}")
             self._store.aside = None
