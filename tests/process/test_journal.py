@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -10,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from procq import wire
-from tests.process.support import processes
 from tests.process.support.fixtures import Procqs
 from tests.process.support.project import Procq
-from tests.process.support.waiting import until
+from tests.process.support.waiting import throughout, until
 
 pytestmark = pytest.mark.process
 
@@ -108,7 +108,7 @@ def test_a_reader_that_follows_goes_on_with_the_next_control_plane(procqs: Procq
     procq = procqs(TWO).start(3)
     last = told(procq)[-1].id
     procq.kill_control_plane()
-    following = procq.client.events(last, query={"target": ["a"]})
+    following = procq.client.events(last, query={"target": ["a"], "kind": ["exited"]})
     kill_worker(procq, "b.1")
     kill_worker(procq, "a.2")
     assert next(following).worker == "a.2"
@@ -140,22 +140,55 @@ def _trouble(procq: Procq) -> str:
 
 def test_nothing_is_written_while_nothing_happens(procqs: Procqs) -> None:
     procq = procqs(TWO).start(3)
-    thread = until(lambda: _thread(procq.control_plane()), "the thread that writes")
-    assert thread is not None
-    before = told(procq)
-    log, woken = journal(procq).with_name("journal.sqlite-wal"), _switches(thread)
+    log, before = journal(procq).with_name("journal.sqlite-wal"), told(procq)
     written = log.stat()
     throughout(2.0, lambda: log.stat() == written, "silence")
-    assert _switches(thread) == woken
     assert told(procq) == before
 
 
-def _thread(pid: int) -> Path | None:
-    """The one that holds the journal: what it has written is the only one."""
-    held = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
-    return Path(f"/proc/{pid}") if any(each.endswith("journal.sqlite") for each in held) else None
+def test_events_are_chosen_and_shown_also_by_a_file_of_the_flight_recorder(procqs: Procqs) -> None:
+    procq = procqs(TWO).start(3)
+    kill_worker(procq, "a.1")
+    procq.kill_control_plane()
+    kill_worker(procq, "b.1")
+    shown = procq.command("events", "a*", "--kind", "crashed,started", "--since", "1h", "--json").splitlines()
+    chosen = [wire.from_json(wire.EventView, line) for line in shown]
+    assert [(event.worker, event.kind) for event in chosen if event.worker == "a.1"] == [
+        ("a.1", "started"),
+        ("a.1", "exited"),
+        ("a.1", "started"),
+    ]
+    assert {event.queue for event in chosen} == {"a"}
+    assert procq.command("events", "-n", "1", "--kind", "exited", "--json").count("b.1") >= 1
+    assert "no queue and no worker" in procq.command("events", "c", code=1)
+    assert "no kind of event" in procq.command("events", "--kind", "exitd", code=64)
+    assert procq.command("events", "--until", "1h") == ""
+    for name in ("flight", "flight.gz"):
+        procq.command("events", "--dump", name)
+        assert (procq.folder / name).stat().st_mode & 0o777 == 0o600
+        again = procq.command("events", "--from", name, "a*", "--kind", "crashed,started", "--json").splitlines()
+        assert again == shown
+    assert len((procq.folder / "flight").read_bytes()) > 3 * len((procq.folder / "flight.gz").read_bytes())
 
 
-def _switches(process: Path) -> int:
-    """How often the journal's thread has run: the newest thread but those of pools is not told apart, so all are."""
-    return 0
+def test_no_secret_is_in_a_file_of_the_flight_recorder(procqs: Procqs) -> None:
+    """One in the environment of procq, one in that of a worker, one in the address of a source that fails."""
+    procq = procqs(
+        "queues:\n"
+        "  a:\n    command: sleep 1000\n    env:\n      TOKEN: canary-of-a-worker\n"
+        "  b:\n    command: no-such-program\n"
+        "  c:\n    command: sleep 1000\n    workers: 1..3\n"
+        "    source: redis-list+redis://user:canary-of-a-source@127.0.0.1:9/0?key=jobs\n"
+    )
+    procq.environment["SECRET"] = "canary-of-procq"
+    procq.start(2)
+    until(lambda: procq.queue("c").source_trouble, "the source to fail")
+    procq.save(procq.manifest.read_text().replace("sleep 1000", "sleep 1001") + "  d: [\n")
+    until(lambda: procq.status().manifest_error, "the manifest to be refused")
+    procq.command("events", "--dump", "flight")
+    text = (procq.folder / "flight").read_text()
+    assert {json.loads(line)["record"] for line in text.splitlines()} >= {"head", "status", "event"}
+    assert "reload_failed" in text and "start_failed" in text
+    assert "canary" not in text
+    for file in journal(procq).parent.glob("journal.sqlite*"):
+        assert b"canary" not in file.read_bytes()

@@ -20,9 +20,14 @@ _SIGNS = {
 _SUBJECT = 14
 
 
-def event_line(event: EventView, style: Style) -> str:
-    """`10:42:01  emails.2        ✗ exit code 1 after 12 s`."""
-    when = strftime("%H:%M:%S", localtime(event.at))
+def event_line(event: EventView, style: Style, now: float | None = None) -> str:
+    """`10:42:01  emails.2        ✗ exit code 1 after 12 s`.
+
+    With its date, where that is not the one of `now`, in seconds since the epoch.
+    """
+    at = localtime(event.at)
+    is_today = now is None or event.at > now or localtime(now)[:3] == at[:3]
+    when = strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", at)
     sign, colour = _SIGNS.get(event.kind, ("·", "dim"))
     subject = event.worker or event.queue or "procq"
     return f"{style(when, 'dim')}  {plain(subject):<{_SUBJECT}}  {style(sign, colour)} {plain(event.text)}"
