@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import time
 
@@ -25,10 +26,14 @@ _PAUSE = 0.005
 
 
 async def run(options: Options) -> None:
-    """Works until the keeper hangs up."""
+    """Works until the keeper hangs up, or asks it to leave."""
     link = Link(options.link_fd, "control")
     keeper = LocalKeeper(link, os.environb)
-    await ControlPlane(Engine(keeper, time.monotonic), keeper, options).run()
+    running = asyncio.create_task(ControlPlane(Engine(keeper, time.monotonic), keeper, options).run())
+    # Once no worker is left the keeper asks us to leave: what is to be written or sent last is finished first.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
     await _hand_over(link)
     # The keeper is gone, or wants another control plane. Nothing here is worth a moment's delay.
     os._exit(0)

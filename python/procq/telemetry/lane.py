@@ -39,7 +39,7 @@ class Lane(Generic[T]):
         self._changed = changed
         self._waiting: deque[T] = deque()
         self._news = threading.Condition()
-        self._hurried = self._failing = False
+        self._hurried = self._failing = self._sending = False
         self._overflowed = self._undelivered = 0
         # A daemon: whatever it waits for, it never keeps a control plane from leaving.
         threading.Thread(target=self._run, name=f"otlp-{name}", daemon=True).start()
@@ -70,6 +70,12 @@ class Lane(Generic[T]):
             self._hurried = True
             self._news.notify()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, and nothing is on its way."""
+        with self._news:
+            return not self._waiting and not self._sending
+
     def _run(self) -> None:
         while True:
             batch = self._next()
@@ -86,8 +92,10 @@ class Lane(Generic[T]):
 
     def _next(self) -> list[T]:
         with self._news:
+            self._sending = False
             self._news.wait_for(lambda: self._waiting)
             self._news.wait_for(
                 lambda: self._hurried or len(self._waiting) >= self._batching.batch, self._batching.delay
             )
+            self._sending = True
             return [self._waiting.popleft() for _ in range(min(self._batching.batch, len(self._waiting)))]

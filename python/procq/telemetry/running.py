@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,9 @@ _NEWEST: Final = Batching(0.0, queue=1, batch=1)
 _TOGETHER: Final = 0.2
 """Seconds in which what happens is read from the history at once."""
 _LONG: Final = 3_600.0
+_LAST: Final = 0.5
+"""Seconds for the last records: the keeper waits a second for a control plane that is to leave, and kills."""
+_LOOK: Final = 0.01
 
 
 class Telemetry:
@@ -53,7 +57,8 @@ class Telemetry:
         self._tell = tell
         self._early: deque[Span] = deque(maxlen=config.spans.queue)
         self._lanes: Lanes = {}
-        self._ending = asyncio.Event()
+        self._measures: Measures | None = None
+        self._broken = self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tracing = Signal.TRACES in config.exporters
         self._tracker = Tracker(self._ended, lambda: engine.now, SystemRandom().getrandbits, self._replacing)
@@ -86,7 +91,7 @@ class Telemetry:
             text = f"traces are not sent any more: procq failed to follow events ({type(error).__name__}: {error})"
             asyncio.get_running_loop().call_soon(self._tell, text)
         if any(isinstance(event, ShuttingDown | HandOverAsked) for event in events):
-            self._ending.set()
+            self._ending = True
             for lane in self._all():
                 lane.hurry()
 
@@ -124,7 +129,7 @@ class Telemetry:
             self._lanes = await asyncio.to_thread(self._built, project, instance, began)
         except ImportError as error:
             self._tell(
-                f"telemetry is asked for by OTEL_* variables and not sent: the Python package of {error.name} is "
+                f"telemetry is asked for by OTEL_* variables and not sent: the Python package {error.name} is "
                 "missing where procq is installed. `pip install 'procq[otlp]'` there, and restart procq"
             )
         if not self._lanes:
@@ -138,7 +143,17 @@ class Telemetry:
             if Signal.LOGS in self._lanes:
                 tasks.create_task(self._follow_history())
             if Signal.METRICS in self._lanes:
-                tasks.create_task(self._measure(measures))
+                self._measures = measures
+                tasks.create_task(self._measure())
+
+    async def close(self) -> None:
+        """Gives what is not sent yet a moment: a receiver that hangs delays nobody by more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                if self._measures is not None:
+                    await self._read()
+                while not all(lane.idle for lane in self._all()):
+                    await asyncio.sleep(_LOOK)
 
     def _built(self, project: str, instance: int, began: float) -> Lanes:
         from procq.telemetry.otlp import Answers, Words
@@ -188,36 +203,29 @@ class Telemetry:
                     lane.put(told)
                 last = event.id
             await self._history.until_news(last, _LONG)
-            if not self._ending.is_set():
+            if not self._ending:
                 await asyncio.sleep(_TOGETHER)
 
-    async def _measure(self, measures: Measures) -> None:
-        broken = False
+    async def _measure(self) -> None:
         while True:
-            ending = await self._paused()
-            try:
-                families = [*await measures(), self._lost()]
-                broken = False
-            except Exception as error:
-                if not broken:
-                    self._tell(f"telemetry: numbers cannot be read: {type(error).__name__}: {error}")
-                broken = True
-                continue
-            from procq.telemetry.otlp import Reading
+            await asyncio.sleep(self._config.interval)
+            await self._read()
 
-            for lane in self._lanes[Signal.METRICS]:
-                lane.put(Reading(families, time.time()))
-            if ending:
-                return
+    async def _read(self) -> None:
+        """Hands over all numbers as they are now."""
+        from procq.telemetry.otlp import Reading
 
-    async def _paused(self) -> bool:
-        """Waits for the next time; whether it is the last one."""
+        assert self._measures is not None
         try:
-            async with asyncio.timeout(self._config.interval):
-                await self._ending.wait()
-        except TimeoutError:
-            return False
-        return True
+            families = [*await self._measures(), self._lost()]
+        except Exception as error:
+            if not self._broken:
+                self._tell(f"telemetry: numbers cannot be read: {type(error).__name__}: {error}")
+            self._broken = True
+            return
+        self._broken = False
+        for lane in self._lanes[Signal.METRICS]:
+            lane.put(Reading(families, time.time()))
 
     def _lost(self) -> Family:
         points = []
