@@ -9,6 +9,7 @@ from typing import Final
 
 from procq import service
 from procq.model import Queue, User, WorkerId
+from procq.telemetry.offer import offered
 
 _MOST: Final = 2_048
 """Queues whose environment is remembered: a program may add and remove queues for ever."""
@@ -52,6 +53,7 @@ class Environments:
         if queue.user is not None:
             variables.pop(b"XDG_RUNTIME_DIR", None)  # of whoever started procq, and closed to everybody else
         variables.update((os.fsencode(k), os.fsencode(v)) for k, v in queue.env.items())
+        variables |= offered(variables, queue.name, project)
         variables |= {
             b"PROCQ_QUEUE": os.fsencode(queue.name),
             b"PROCQ_PROJECT": os.fsencode(project),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from procq.telemetry.config import Batching, Exporter, Signal, read, wanted
+from procq.telemetry.offer import offered
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
 
@@ -94,3 +95,22 @@ def test_numbers_that_are_none_are_told(text: str) -> None:
     config = read({**ENDPOINT, "OTEL_METRIC_EXPORT_INTERVAL": text})
     assert config.interval == 60.0
     assert "60000 is used" in config.troubles[0]
+
+
+def words(environ: dict[str, str], queue: str = "emails", project: str = "my shop") -> dict[str, str]:
+    found = offered({name.encode(): value.encode() for name, value in environ.items()}, queue, project)
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def test_workers_are_offered_a_name_where_telemetry_is_asked_for() -> None:
+    assert words({"PATH": "/bin", "OTEL_RESOURCE_ATTRIBUTES": "a=b"}) == {}
+    place = "procq.project=my%20shop,procq.queue=emails"
+    assert words(ENDPOINT) == {"OTEL_SERVICE_NAME": "emails", "OTEL_RESOURCE_ATTRIBUTES": place}
+
+
+def test_what_workers_say_themselves_stands() -> None:
+    theirs = "team=mail,procq.queue=other,"
+    told = words({**ENDPOINT, "OTEL_SERVICE_NAME": "shop", "OTEL_RESOURCE_ATTRIBUTES": theirs})
+    assert told == {"OTEL_RESOURCE_ATTRIBUTES": "team=mail,procq.queue=other,procq.project=my%20shop"}
+    named = words({**ENDPOINT, "OTEL_RESOURCE_ATTRIBUTES": "service.name=shop"})
+    assert "OTEL_SERVICE_NAME" not in named
