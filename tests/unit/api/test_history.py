@@ -6,11 +6,13 @@ import asyncio
 
 from procq.describe import describe
 from procq.endings import ExitStatus, SpawnFailure
-from procq.events import Executing, Exited, Reported, Retired, SpawnFailed, SpawnRequested, StopRequested
+from procq.events import Attached, Executing, Exited, Reported, Retired, SpawnFailed, SpawnRequested, StopRequested
 from procq.history import History
+from procq.journal.record import Entry, Past
 from procq.lives import Life, Lives
 from procq.model import LogPolicy, StopPolicy
 from procq.state import Jobs, Report, Resting, Settings
+from procq.wire import EventView
 from tests.queues import EMAILS_1
 
 SETTINGS = Settings(StopPolicy(), LogPolicy())
@@ -108,3 +110,57 @@ def test_an_end_tells_what_the_worker_had_done_and_was_at() -> None:
     assert first.text == "SIGKILL, sender unknown after 12 s; 57 jobs (2 failed), interrupted at 17 send for 3 s"
     assert (first.jobs, first.jobs_failed, first.job) == (57, 2, "17 send")
     assert (second.text, second.jobs, second.job) == ("exit code 1 after 1 s", None, None)
+
+
+# --- the journal behind it -------------------------------------------------------------------------------------------
+
+
+def nothing_older(after: int, before: int, *, newest: bool = False) -> list[EventView]:
+    return []
+
+
+def test_events_wait_for_the_journal_and_go_there_from_then_on() -> None:
+    kept: list[Entry] = []
+    remembered = History(clock=lambda: 1000.0, keep=True, length=5)
+    remembered.record(Attached(1, 77, 0, False))
+    for n in range(20):
+        remembered.note("test", str(n))
+    remembered.attach(Past(newest=12), kept.append, nothing_older)
+    assert [entry.event.text for entry in kept] == [str(n) for n in range(20)]
+    assert [entry.event.id for entry in kept] == list(range(1_000_000_000, 1_000_000_020))
+    remembered.note("test", "later")
+    assert kept[-1].event == remembered.since(0)[-1]
+    assert {entry.keeper for entry in kept} == {77}
+    # One that has had no control plane before knows nothing of itself.
+    assert remembered.keeper == 0
+
+
+def test_ids_go_on_above_those_of_before_whatever_the_clock_says() -> None:
+    kept: list[Entry] = []
+    remembered = History(clock=lambda: 1.0, keep=True)
+    for n in range(3):
+        remembered.note("test", str(n))
+    remembered.attach(Past(newest=5_000_000), kept.append, nothing_older)
+    remembered.note("test", "3")
+    assert [entry.event.id for entry in kept] == list(range(5_000_001, 5_000_005))
+    assert [entry.event for entry in kept] == remembered.since(0)
+    assert remembered.since(5_000_002) == remembered.since(0)[2:]
+
+
+def test_an_end_that_was_told_before_is_not_told_again() -> None:
+    kept: list[Entry] = []
+    remembered = History(keep=True)
+    remembered.record(Attached(2, 2**64 - 1, 0, False))
+    for generation in (4, 5):
+        remembered.record(Exited(EMAILS_1, generation, ExitStatus(1), 22.0))
+    past = Past(7, {("emails.1", "exited"): 4}, saved=900.0)
+    remembered.attach(past, kept.append, nothing_older)
+    assert [(entry.event.kind, entry.generation) for entry in kept] == [("control_plane", None), ("exited", 5)]
+    assert [event.id for event in remembered.since(0)] == [entry.event.id for entry in kept]
+    assert (remembered.keeper, remembered.saved) == (2**63 - 1, 900.0)
+
+
+def test_where_nobody_keeps_them_nothing_waits() -> None:
+    remembered = History()
+    remembered.note("test", "1")
+    assert not remembered._unkept
