@@ -192,3 +192,20 @@ def test_no_secret_is_in_a_file_of_the_flight_recorder(procqs: Procqs) -> None:
     assert "canary" not in text
     for file in journal(procq).parent.glob("journal.sqlite*"):
         assert b"canary" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(("option", "frames"), [("-v", False), ("--debug", True)])
+def test_spawns_signals_and_decisions_are_told_where_that_is_wanted(procqs: Procqs, option: str, frames: bool) -> None:
+    procq = procqs(TWO)
+    procq.environment["SECRET"] = "canary"
+    procq.command("up", "-d", option)
+    procq.wait_running(3)
+    procq.command("stop", "b.1")
+    procq.command("down")
+    said = Path(procq.project.log_file).read_text()
+    assert "procq         · spawn a.1 (" in said
+    assert "executes, pid" in said
+    assert "procq         · stop b.1 (" in said
+    assert ("→ SpawnWorker worker=a.1" in said) == frames
+    assert ("← Executing worker=a.1" in said) == frames
+    assert "canary" not in said

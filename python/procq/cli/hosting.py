@@ -19,11 +19,17 @@ _MOST_OUTPUT = 10 << 20
 
 
 def hosting(
-    project: Project, instance: str | None, *, color: bool, ready_fd: int | None = None, tier: int | None = None
+    project: Project,
+    instance: str | None,
+    *,
+    color: bool,
+    ready_fd: int | None = None,
+    tier: int | None = None,
+    verbose: int = 0,
 ) -> core.Hosting:
     """Everything the keeper needs to know. It writes a byte to `ready_fd` once the queues run.
 
-    `tier` is what a person asked for, and an error where it cannot be had.
+    `tier` is what a person asked for, and an error where it cannot be had; `verbose` as in `Options`.
     """
     manager = service.own()
     options = Options(
@@ -33,6 +39,7 @@ def hosting(
         prefix_width=PREFIX_WIDTH,
         color=color,
         service=manager is not None,
+        verbose=verbose,
     )
     return core.Hosting(
         run_dir=project.run_dir,

@@ -19,6 +19,7 @@ Exit code: 0 done; with --wait 1 where a worker failed or time was up; with --dr
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from procq.cli import background
 from procq.cli.hosting import become, hosting
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how workers are held together: 1 marks, 2 control groups as well, 3 in a PID namespace of their own; "
         "an error where it cannot be had (default: 2 where it can, $PROCQ_TIER)",
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell spawns, signals and decisions too")
+    parser.add_argument("--debug", action="store_true", help="as -v, and each message to and from the keeper")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: one JSON document instead of text")
 
@@ -64,12 +67,10 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     project.prepare()
     refuse_second(project)
     tier = None if options.tier is None else int(options.tier)
+    chosen = partial(hosting, project, options.name, tier=tier, verbose=2 if options.debug else int(options.verbose))
     if not (options.detach or options.wait):
-        become(hosting(project, options.name, color=terminal.color, tier=tier))
-    background.start(
-        project,
-        lambda ready_fd: become(hosting(project, options.name, color=False, ready_fd=ready_fd, tier=tier)),
-    )
+        become(chosen(color=terminal.color))
+    background.start(project, lambda ready_fd: become(chosen(color=False, ready_fd=ready_fd)))
     terminal.line(f"{terminal.style(_name(project), 'bold')} runs   `procq status` shows it, `procq down` stops it")
     terminal.line(terminal.style(f"its output is in {project.log_file}", "dim"))
     return _wait(project, patience, terminal, "started") if options.wait else ExitCode.DONE

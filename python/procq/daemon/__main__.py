@@ -13,6 +13,7 @@ from procq.core import Link
 from procq.daemon.options import Options, parse
 from procq.daemon.plane import ControlPlane
 from procq.daemon.probe import probe
+from procq.engine.driver import Source
 from procq.engine.local import LocalKeeper
 from procq.engine.loop import Engine
 
@@ -28,8 +29,8 @@ _PAUSE = 0.005
 async def run(options: Options) -> None:
     """Works until the keeper hangs up, or asks it to leave."""
     link = Link(options.link_fd, "control")
-    keeper = LocalKeeper(link, os.environb)
-    running = asyncio.create_task(ControlPlane(Engine(keeper, time.monotonic), keeper, options).run())
+    engine, keeper = _engine(options, LocalKeeper(link, os.environb))
+    running = asyncio.create_task(ControlPlane(engine, keeper, options).run())
     # Once no worker is left the keeper asks us to leave: what is to be written or sent last is finished first.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
@@ -37,6 +38,14 @@ async def run(options: Options) -> None:
     await _hand_over(link)
     # The keeper is gone, or wants another control plane. Nothing here is worth a moment's delay.
     os._exit(0)
+
+
+def _engine(options: Options, keeper: LocalKeeper) -> tuple[Engine, Source]:
+    if not options.verbose:
+        return Engine(keeper, time.monotonic), keeper
+    from procq.daemon.tracing import overheard
+
+    return overheard(keeper, options)
 
 
 async def _hand_over(link: Link) -> None:

@@ -15,7 +15,8 @@ class Options:
     `instance` is what `--name` said, "" without; `since` is when procq was started, on the monotonic clock; `service`
     whether a service manager wants to hear how procq is. With `probe_fd` it only says whether it could take over from
     the intent that stands in that file. `tier` of containment is in force, 0 where the keeper did not say; `keeper_pid`
-    is its number outside of its namespace.
+    is its number outside of its namespace. `verbose`: 1 tells spawns, signals and decisions in the terminal,
+    2 each message to and from the keeper too.
     """
 
     manifest: Path
@@ -29,6 +30,7 @@ class Options:
     probe_fd: int = -1
     tier: int = 0
     keeper_pid: int = 0
+    verbose: int = 0
 
     def arguments(self) -> list[str]:
         """The inverse of `parse`, without what the keeper adds itself."""
@@ -39,6 +41,7 @@ class Options:
             f"--prefix-width={self.prefix_width}",
             *(["--color"] if self.color else []),
             *(["--service"] if self.service else []),
+            *([f"--verbose={self.verbose}"] if self.verbose else []),
         ]
 
 
@@ -56,5 +59,6 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--service", action="store_true")
     parser.add_argument("--tier", type=int, default=0)
     parser.add_argument("--keeper-pid", type=int, default=0)
+    parser.add_argument("--verbose", type=int, default=0)
     # The keeper may be of another version, and know options that are none any more.
     return Options(**vars(parser.parse_known_args(arguments)[0]))
