@@ -160,8 +160,9 @@ def test_sums_and_histograms_are_right_to_the_unit(procqs: Procqs, receiver: Rec
         assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
         assert 0 < point.sum < 5
         assert point.start_time_unix_nano < point.time_unix_nano
-    starts = {attributes(p)["queue"]: p for p in receiver.newest("procq.worker.start.duration")}
-    assert not starts or starts["a"].count == 3
+    spawns = {attributes(point)["queue"]: point.count for point in receiver.newest("procq.queue.spawn.duration")}
+    assert spawns == {"a": 3, "b": 2}
+    assert sum(point.as_int for point in receiver.newest("procq.queue.exits")) == 1
 
 
 @pytest.mark.parametrize("trouble", ["refuses", "hangs", "500"])
@@ -207,6 +208,19 @@ def _is_used_again(procq: Procq, receiver: Receiver) -> None:
     procq.save(SLEEPERS.format(workers=3))
     until(lambda: names(trace_of(receiver, "procq.reload"))["worker.start"] == 2, "a trace that is whole")
     until(lambda: lost("not_delivered") > 0, "what was lost to be counted")
+
+
+def test_another_control_plane_goes_on_as_the_same_service(procqs: Procqs, receiver: Receiver) -> None:
+    procq = started(sending(procqs, SLEEPERS.format(workers=2), receiver.url), 2)
+    until(lambda: names(receiver.spans())["worker.start"] == 2, "the start to arrive")
+    procq.kill_control_plane()
+    until(lambda: names(receiver.spans())["takeover"] == 1, "the other one")
+    procq.save(SLEEPERS.format(workers=3))
+    until(lambda: names(trace_of(receiver, "procq.reload"))["worker.start"] == 1, "what it does")
+    assert names(receiver.spans())["worker.start"] == 3, "no worker was touched"
+    resources = [attributes(each.resource) for message in receiver.traces for each in message.resource_spans]
+    assert len({resource["service.instance.id"] for resource in resources}) == 1
+    assert len({resource["process.pid"] for resource in resources}) == 2
 
 
 def test_the_end_is_told_and_waits_for_nobody(procqs: Procqs, receiver: Receiver) -> None:

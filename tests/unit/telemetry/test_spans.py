@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from procq.endings import ExitStatus
-from procq.events import Event, Exited, IntentChanged, Rescaled, ShuttingDown, Snapshot, StopSignalled
+from procq.events import Event, Exited, IntentChanged, ShuttingDown, Snapshot, StopSignalled
 from procq.intent import desired_queue, restart
 from procq.model import After, Manifest, Queue, Readiness, RestartPolicy, WorkerId
 from procq.plan.rollout import is_outdated
+from procq.rules import ScaleRule, Source
 from procq.telemetry.spans import Context, Span, Spans
 from procq.telemetry.tracker import Tracker
 from procq.testing import NOT_FOUND, Casting, Rig, Script, everyone
@@ -212,16 +213,26 @@ def test_what_is_below_one_that_was_left_out_is_left_out_too() -> None:
     assert ended == []
 
 
-def test_scaling_is_a_cause_of_what_follows_in_its_queue() -> None:
-    traced = Traced(manifest(slow(), slow("web")))
+def scaled(name: str = "emails") -> Queue:
+    return replace(slow(name), most=5, source=Source("redis-list://127.0.0.1/0"), scale=ScaleRule(wait=5.0))
+
+
+def test_a_decision_of_scaling_is_one_trace_with_what_follows_in_its_queue() -> None:
+    traced = Traced(manifest(scaled(), scaled("web")))
     traced.rig.advance(10)
-    tracker = traced.tracker
-    assert tracker is not None
-    tracker.happened([Rescaled("emails", 1, 3, traced.rig.clock.now, "24 jobs wait")])
-    (scaled,) = traced.named("procq.scale")
-    assert (scaled.attributes["procq.before"], scaled.attributes["procq.after"]) == (1, 3)
-    assert tracker.context(None, "emails") == scaled.context
-    assert tracker.context(None, "web") not in (None, scaled.context)
+    traced.spans.clear()
+    for workers, follows in ((3, "start"), (1, "stop")):
+        traced.rig.engine.rescale({"emails": workers}, {"emails": "24 jobs wait"})
+        traced.rig.advance(30)
+        scale = traced.named("procq.scale")[-1]
+        below = [span for span in traced.spans if span.parent == scale.context]
+        assert [span.name for span in below] == [f"procq.worker.{follows}"] * 2
+        assert scale.attributes["procq.after"] == workers
+        assert scale.attributes["procq.reason"] == "24 jobs wait"
+    assert traced.tracker is not None
+    assert traced.tracker.context(None, "emails") == scale.context
+    assert traced.tracker.context(None, "web") not in (None, scale.context)
+    whole(traced.spans)
 
 
 def test_everything_is_stopped_under_the_shutdown() -> None:

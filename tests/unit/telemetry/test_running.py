@@ -1,0 +1,73 @@
+"""Telemetry on an engine whose keeper is pretended: a fault of its own, and nothing to send to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from procq.history import History
+from procq.telemetry.family import Family
+from procq.telemetry.running import Telemetry
+from procq.telemetry.tracker import Tracker
+from procq.testing import Rig
+from tests.queues import manifest, queue
+
+OTLP = {"OTEL_TRACES_EXPORTER": "console"}
+
+
+async def nothing() -> Sequence[Family]:
+    return []
+
+
+def test_nobody_asks() -> None:
+    rig = Rig(manifest(queue()))
+    assert Telemetry.of({}, rig.engine, History(), print) is None
+
+
+def test_a_fault_of_its_own_ends_traces_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of procq")
+
+    async def story() -> list[str]:
+        told: list[str] = []
+        rig = Rig(manifest(queue()))
+        telemetry = Telemetry.of(OTLP, rig.engine, History(), told.append)
+        assert telemetry is not None
+        monkeypatch.setattr(Tracker, "happened", broken)
+        for workers in (2, 3):
+            rig.adopt(manifest(queue(workers=workers)))
+            rig.advance(1)
+        await asyncio.sleep(0)
+        assert len(rig.keeper.alive()) == 3
+        telemetry.refused("procq.yaml", 1.0)
+        return told
+
+    (told,) = asyncio.run(story())
+    assert told.startswith("traces are not sent any more: procq failed to follow events (ZeroDivisionError")
+
+
+def test_what_cannot_be_obeyed_is_told_and_that_is_all() -> None:
+    async def story() -> list[str]:
+        told: list[str] = []
+        rig = Rig(manifest(queue()))
+        telemetry = Telemetry.of({"OTEL_TRACES_EXPORTER": "zipkin"}, rig.engine, History(), told.append)
+        assert telemetry is not None
+        await telemetry.run(nothing, "shop", 0.0)
+        await telemetry.close()
+        return told
+
+    assert asyncio.run(story()) == [
+        "OTEL_TRACES_EXPORTER asks for 'zipkin', which procq has not: otlp, console or none"
+    ]
+
+
+def test_what_happens_before_it_can_be_sent_is_kept_within_bounds() -> None:
+    rig = Rig(manifest(queue()))
+    telemetry = Telemetry.of({**OTLP, "OTEL_BSP_MAX_QUEUE_SIZE": "5"}, rig.engine, History(), print)
+    assert telemetry is not None
+    for workers in range(2, 20):
+        rig.adopt(manifest(queue(workers=workers)))
+        rig.advance(1)
+    assert len(telemetry._early) == 5
