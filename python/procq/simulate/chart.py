@@ -62,7 +62,7 @@ def _panel(
 def summary(result: Result) -> str:
     """The result in one line."""
     return (
-        f"{result.attained:.1%} of {result.jobs:,} jobs in time, {result.ratio:.2f} worker hours for each hour of work, "
+        f"{result.attained:.1%} of {result.jobs:,} jobs in time, {result.ratio:.2f} hours for each hour of work, "
         f"{result.spawns:,} workers started"
     )
 

@@ -58,7 +58,7 @@ class Procq:
             return [policy.decide(each).target for policy, each in zip(self._policies, signals, strict=True)]
         told = [replace(each, refused=each.refused or cut) for each, cut in zip(signals, self._cut, strict=True)]
         wanted = [policy.decide(each).target for policy, each in zip(self._policies, told, strict=True)]
-        given = self._share(signals, wanted)
+        given = self._share(told, wanted)
         self._cut = [less < more for less, more in zip(given, wanted, strict=True)]
         return given
 

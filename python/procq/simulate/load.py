@@ -14,7 +14,7 @@ from typing import Final
 
 from procq.errors import UsageError
 
-_EVENTS_AT_MOST: Final = 5_000_000
+_JOBS_AT_MOST: Final = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,8 @@ def from_counts(name: str, counts: Sequence[float], interval: float, job_time: f
 
     This is also how a history of counted starts is replayed.
     """
-    if sum(counts) > _EVENTS_AT_MOST:
-        raise UsageError(
-            f"{name} has more than {_EVENTS_AT_MOST:,} jobs.", "Take a part of it: a day is enough to tell."
-        )
+    if sum(counts) > _JOBS_AT_MOST:
+        raise UsageError(f"{name} has more than {_JOBS_AT_MOST:,} jobs.", "Take a part of it: a day is enough to tell.")
     dice = random.Random(f"{name}:{seed}")
     arrivals: array[float] = array("d")
     for index, count in enumerate(counts):
