@@ -112,7 +112,8 @@ class Policy:
         if len(found) == 1:
             return best
         terms = tuple(replace(term, name=f"{each.name}.{term.name}") for each in found for term in each.terms)
-        return replace(best, terms=terms)
+        wakes = [each.wake_at for each in found if each.wake_at is not None]
+        return replace(best, terms=terms, wake_at=min(wakes, default=None))
 
     def _lowest(self, signals: Signals) -> int:
         """What must not be gone below, whatever the objectives say."""

@@ -160,7 +160,12 @@ class WaitObjective:
         if more or (floor is not None and min(cap, floor) > live):
             up, name = _up(live + more, 0 if floor is None else min(cap, floor))
             return Proposal(
-                "wait", up, wording.up(lack, up - live, waiting, name), (*terms, _lacking(lack, more)), name
+                "wait",
+                up,
+                wording.up(lack, up - live, waiting, name),
+                (*terms, _lacking(lack, more)),
+                name,
+                signals.now + TICK,
             )
         return self._keep(signals, cap, floor, took, terms, waiting)
 
@@ -173,6 +178,7 @@ class WaitObjective:
         needed, level = min(cap, live), min(live, max(signals.busy, kept.level) + starting)
         target, winner = max((needed, "demand"), (level, "retention"), (min(live, stays), "floor"))
         wake = kept.until if winner == "retention" and level > needed else None
+        wake = signals.now + TICK if waiting else wake
         reason = wording.keep(signals, target, winner, kept.seconds, waiting)
         text = f"{wording.workers(level)} were needed within the last {wording.seconds(kept.seconds)}"
         return Proposal("wait", target, reason, (*terms, Term("kept", level, text)), winner, wake)

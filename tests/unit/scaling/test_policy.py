@@ -325,3 +325,9 @@ def test_counts_that_begin_again_do_no_harm() -> None:
     policy.decide(later(1001.0, 5))
     decision = policy.decide(told(1002.0, 5))
     assert 0 < decision.target <= 5
+
+
+def test_while_jobs_wait_time_alone_changes_the_answer() -> None:
+    policy = taught(wait=30.0)
+    assert policy.decide(later(1001.0, 0)).wake_at is None
+    assert policy.decide(later(1002.0, 3, busy=1)).wake_at == 1003.0
