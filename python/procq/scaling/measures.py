@@ -75,6 +75,6 @@ def _proposal(name: str, needed: int, text: str, signals: Signals, levels: Level
         return Proposal(name, needed, f"{text}: {f'{more} more' if more else 'as it is'}", terms, name)
     target = min(live, max(needed, kept))
     if target > needed:
-        reason = f"{wording.workers(target)} were needed within the last {wording.seconds(keep)}"
+        reason = wording.needed(target, keep)
         return Proposal(name, target, reason, terms, "retention", levels.until(keep, signals.now))
     return Proposal(name, target, f"{text}: {live - target} fewer", terms, name)

@@ -180,8 +180,8 @@ class WaitObjective:
         wake = kept.until if winner == "retention" and level > needed else None
         wake = signals.now + TICK if waiting else wake
         reason = wording.keep(signals, target, winner, kept.seconds, waiting)
-        text = f"{wording.workers(level)} were needed within the last {wording.seconds(kept.seconds)}"
-        return Proposal("wait", target, reason, (*terms, Term("kept", level, text)), winner, wake)
+        term = Term("kept", level, wording.needed(level, kept.seconds))
+        return Proposal("wait", target, reason, (*terms, term), winner, wake)
 
     def _kept(self, signals: Signals, floor: int | None, boot: float) -> tuple[Kept, int]:
         """What is kept of levels, and of the floor where there is one."""

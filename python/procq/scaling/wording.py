@@ -47,14 +47,23 @@ def keep(signals: Signals, target: int, winner: str, kept_for: float, waiting: f
             return f"{_wait(waiting)}, and a worker that is started later is in time for more of them"
         return "no job waits and no worker is there"
     if fewer > 0:
-        return f"no more than {workers(target)} were needed in the last {seconds(kept_for)}: {fewer} fewer"
+        return f"no more than {target} {_were(target)} needed in the last {seconds(kept_for)}: {fewer} fewer"
     if waiting:
         return f"{_wait(waiting)}, and {workers(live)} will start {'it' if math.ceil(waiting) == 1 else 'them'} in time"
     if winner == "floor":
-        return f"{workers(target)} are kept for bursts like those before"
+        return f"{workers(target)} {'is' if target == 1 else 'are'} kept for bursts like those before"
     if signals.idle and winner == "retention":
-        return f"{workers(target)} were needed within the last {seconds(kept_for)}"
-    return f"{workers(live)} have work, and no job waits too long"
+        return needed(target, kept_for)
+    return f"{workers(live)} {'has' if live == 1 else 'have'} work, and no job waits too long"
+
+
+def needed(number: int, within: float) -> str:
+    """Why so many workers stay."""
+    return f"{workers(number)} {_were(number)} needed within the last {seconds(within)}"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _wait(waiting: float) -> str:
