@@ -61,15 +61,16 @@ class Decisions:
         latest = self._latest.get(name)
         if latest is None:
             return []
-        found = [each for each in self._recent.get(name, ()) if each.at < latest.at]
+        recent = list(self._recent.get(name, ()))
+        found = [each for each in recent if each is not latest]
         if len(found) < limit:
-            oldest = min((each.at for each in self._recent.get(name, ())), default=latest.at)
-            older = await asyncio.to_thread(self._older, name, oldest, limit)
-            found += older
+            # Not by their times: the clock may have been put back.
+            known = {(each.at, each.before, each.target) for each in recent}
+            found += await asyncio.to_thread(self._older, name, known, limit)
         return [latest, *found[:limit]]
 
-    def _older(self, name: str, before: float, limit: int) -> list[DecisionView]:
-        """What the journal has from before `before`; nothing where it cannot be read, which whoever writes it tells."""
+    def _older(self, name: str, known: set[tuple[float, int, int]], limit: int) -> list[DecisionView]:
+        """What the journal has besides; nothing where it cannot be read, which whoever writes it tells."""
         # Nobody pays for SQLite who never asks.
         from procq.journal.reader import last
 
@@ -77,7 +78,8 @@ class Decisions:
             records = last(self._path, name, limit + _RECENT)
         except JournalUnreadable:
             return []
-        return list(islice((decision_view(record) for record in records if record.at < before), limit))
+        others = (each for each in records if (each.at, each.before, each.target) not in known)
+        return list(islice(map(decision_view, others), limit))
 
 
 def _inputs(follow: Follow, now: float) -> Iterator[TermView]:

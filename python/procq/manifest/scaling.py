@@ -97,12 +97,12 @@ def check(fields: Fields) -> None:
             message = f"{name} stands here, and the number of workers is fixed at {least}"
             found.problem(message, f"write a range in which it may move, as in `workers: {min(least, 1)}..{least + 4}`")
             return
-    _check_objectives(fields)
+    _check_objectives(fields, least)
     for period in fields.sections(keys.SCHEDULE):
         _check_period(period, most)
 
 
-def _check_objectives(fields: Fields) -> None:
+def _check_objectives(fields: Fields, least: int) -> None:
     section = fields.section(keys.SCALE)
     if fields.found("source") is not None:
         return
@@ -110,6 +110,10 @@ def _check_objectives(fields: Fields) -> None:
         found = section.found(key.name)
         if found is not None:
             found.problem(f"scale.{key.name} needs the length of the queue", "add `source: …` to the queue")
+    busy = section.found(keys.UTILIZATION.name)
+    if busy is not None and not least:
+        message = "without workers nobody is busy, and so none would ever be started"
+        busy.problem(message, "add `source: …` to the queue, or let `workers` begin with 1")
     scale = fields.found("scale")
     if scale is not None and not any(section.found(key.name) is not None for key in _OBJECTIVES):
         scale.problem("nothing says by what this queue is scaled", "add `source: …` to the queue")

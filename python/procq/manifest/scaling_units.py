@@ -54,7 +54,7 @@ def _duration(least: float, shown: str, most: float, most_shown: str) -> Callabl
     return read
 
 
-every = _duration(0.1, "100ms", 3600, "1h")
+every = _duration(1, "1s", 3600, "1h")
 wait = _duration(0.1, "100ms", _LONGEST_OBJECTIVE, "1d")
 job_time = _duration(0.001, "1ms", _LONGEST_OBJECTIVE, "1d")
 lasts = _duration(60, "1m", 366 * 86_400, "366d")

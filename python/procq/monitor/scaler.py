@@ -86,6 +86,10 @@ class Scaler:
         """How the queues that scale stand."""
         return {name: follow.standing(now) for name, follow in self._follows.items()}
 
+    def lead(self, name: str) -> float:
+        """Seconds from now until a worker of the queue that is started could take a job. Raises KeyError."""
+        return self._follows[name].within()
+
     async def run(self) -> None:
         """Runs until it is cancelled."""
         unsubscribe = self._engine.subscribe(self._happened)

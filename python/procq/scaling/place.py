@@ -153,7 +153,9 @@ def _such_as(preset: Preset) -> str:
 def _command(url: str, queue: str) -> Place:
     if not url[5:].strip():
         raise BadPlace(f"there is no command: {_such_as(PRESETS['exec'])}", (0, len(url)))
-    return Place("exec", f"exec:{url[5:]}", queue, {}, url)
+    # What follows the program may be anything, a password among it.
+    program, *words = url[5:].split(maxsplit=1)
+    return Place("exec", f"exec:{url[5:]}", queue, {}, f"exec:{program} …" if words else f"exec:{program}")
 
 
 def _plugged(url: Url, scheme: str, queue: str) -> Place:

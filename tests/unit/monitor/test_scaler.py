@@ -6,22 +6,26 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from procq import intent
 from procq.events import Rescaled
 from procq.meter import Used
-from procq.model import Queue
+from procq.model import After, Manifest, Queue, Readiness, Share, UpdatePolicy, WorkerId
+from procq.monitor.follow import Follow
 from procq.monitor.host import Host
 from procq.monitor.scaler import Scaler
 from procq.rules import Period, ScaleRule, Source
 from procq.scaling.guard import Pressure
 from procq.scaling.place import Place
+from procq.scaling.policy import Decision
 from procq.scaling.reading import Reading
 from procq.scaling.sources.port import Kind, SourceError
-from procq.state import Running
+from procq.state import Dead, Running
 from procq.testing.rig import Rig
+from procq.testing.script import Casting, Script, everyone
 from tests.queues import manifest, queue
 from tests.unit.monitor.virtual import Heard, nothing, play
 
@@ -62,8 +66,9 @@ class Broker:
 
 
 class Trial:
-    def __init__(self, *queues: Queue, wall: float = EIGHT - 3600) -> None:
-        self.rig = Rig(manifest(*queues))
+    def __init__(self, *queues: Queue, wall: float = EIGHT - 3600, casting: Casting | None = None) -> None:
+        self.rig = Rig(manifest(*queues), casting)
+        self.told: list[str] = []
         self.broker = Broker()
         self.heard = Heard(self.rig)
         self.began = wall - self.rig.clock.now
@@ -71,7 +76,9 @@ class Trial:
 
     def _scaler(self) -> Scaler:
         engine, clock = self.rig.engine, self.rig.clock
-        return Scaler(engine, Host(self._idle, Pressure), sources=self.broker, wall=lambda: self.began + clock.now)
+        self.host = Host(self._idle, Pressure)
+        wall = lambda: self.began + clock.now  # noqa: E731
+        return Scaler(engine, self.host, tell=self.told.append, sources=self.broker, wall=wall)
 
     @staticmethod
     def _idle(roots: Sequence[tuple[int, int]]) -> list[Used]:
@@ -86,6 +93,15 @@ class Trial:
 
     def trouble(self) -> str:
         return self.scaler.standings(self.rig.clock.now)["emails"].trouble
+
+    def slots(self, name: str = "emails") -> set[int]:
+        workers = self.rig.engine.snapshot().observed.queues[name].workers
+        return {slot for slot, state in workers.items() if isinstance(state, Running)}
+
+    def there(self) -> int:
+        """All that live, those that leave included."""
+        queues = self.rig.engine.snapshot().observed.queues.values()
+        return sum(not isinstance(state, Dead) for each in queues for state in each.workers.values())
 
     @property
     def known(self) -> set[str]:
@@ -249,3 +265,128 @@ def test_all_together_keep_within_the_budget() -> None:
     trial.play(*(((1.0), look) for _ in range(30)))
     assert most[-1] == (4, 4, 2)
     assert max(map(sum, most)) <= 10
+
+
+# --- while workers are replaced, or cannot work ---------------------------------------------------------------------
+
+
+def busy_with(workers: int, queue: Queue, wanted: Manifest | None = None) -> Trial:
+    """A trial in which so many workers are there, and all of them at a job by the broker's account."""
+    trial = Trial(queue)
+    if wanted is not None:
+        trial.rig.adopt(wanted)
+    trial.broker.says["emails"] = Reading(0, workers)
+    trial.rig.engine.rescale({"emails": workers}, {})
+    trial.rig.advance(10.0)
+    return trial
+
+
+@pytest.mark.parametrize("rolling", [True, False])
+@pytest.mark.parametrize("said", [None, SourceError(Kind.REFUSED, "nobody is there")])
+def test_workers_that_are_replaced_are_not_too_many(rolling: bool, said: SourceError | None) -> None:
+    trial, least = busy_with(8, scaled()), []
+    engine = trial.rig.engine
+
+    def replace_all() -> None:
+        engine.change(lambda i: intent.restart(i, ["emails"], engine.last_generation, rolling), "test")
+
+    def look() -> None:
+        assert engine.intent is not None
+        least.append(intent.wanted_in_all(engine.intent))
+
+    fail = said or Reading(0, 8)
+    trial.play(
+        (10.0, lambda: trial.broker.says.update(emails=fail)),
+        (20.0, replace_all),
+        *((1.0, look) for _ in range(60)),
+        (0.0, lambda: least.append(trial.alive())),
+    )
+    assert set(least) == {8}
+    assert trial.told == []
+
+
+def test_those_who_stand_in_during_a_roll_out_drive_nothing_up() -> None:
+    slow = replace(scaled(most=40), ready=Readiness(After(3.0)), update=UpdatePolicy(surge=Share(50, percent=True)))
+    trial, most = busy_with(6, slow), []
+    other = replace(slow, command="other", argv=("other",))
+
+    def look() -> None:
+        assert trial.rig.engine.intent is not None
+        most.append(intent.wanted_in_all(trial.rig.engine.intent))
+
+    trial.play((10.0, lambda: trial.rig.adopt(manifest(other))), *((1.0, look) for _ in range(60)))
+    assert set(most) == {6}
+
+
+def test_slots_in_which_nobody_works_are_made_good() -> None:
+    trial, seen = Trial(scaled()), []
+    engine = trial.rig.engine
+    engine.change(lambda i: intent.stop(i, [WorkerId("emails", 1)]), "test")
+    trial.broker.says["emails"] = Reading(1, 0)
+    trial.play((20.0, lambda: seen.append(trial.slots())))
+    assert seen == [{2}]
+
+
+def test_a_queue_that_was_given_back_does_not_remember_what_it_wanted_long_ago() -> None:
+    trial, seen = busy_with(9, scaled()), []
+    engine = trial.rig.engine
+    trial.play(
+        (10.0, lambda: engine.change(lambda i: intent.scale(i, "emails", intent.ScaleTo(1)), "test")),
+        (0.0, lambda: trial.broker.says.update(emails=Reading(0, 0))),
+        (600.0, lambda: engine.change(lambda i: intent.scale(i, "emails", intent.Auto()), "test")),
+        (0.1, lambda: seen.append(trial.alive())),
+    )
+    assert seen[0] <= 1
+
+
+def test_who_still_leaves_counts_against_the_budget_of_others() -> None:
+    wanted = replace(manifest(scaled(), scaled("thumbs")), budget=10)
+    trial, most = Trial(scaled(), scaled("thumbs"), casting=everyone(Script(leave_after=30.0))), []
+    trial.rig.adopt(wanted)
+    trial.broker.says["emails"] = Reading(0, 10)
+    trial.rig.engine.rescale({"emails": 10}, {})
+    trial.play(
+        (10.0, lambda: trial.rig.engine.change(lambda i: intent.scale(i, "emails", intent.ScaleTo(0)), "test")),
+        (0.0, lambda: trial.broker.says.update(thumbs=Reading(50, 0))),
+        *((1.0, lambda: most.append(trial.there())) for _ in range(20)),
+    )
+    assert max(most) <= 10
+
+
+def test_boots_are_learnt_and_those_of_earlier_days_are_not() -> None:
+    slow = replace(scaled(), ready=Readiness(After(4.0)))
+    trial = Trial(slow)
+    trial.play((10.0, lambda: trial.broker.says.update(emails=Reading(6, 0))), (30.0, nothing))
+    assert trial.scaler.lead("emails") == pytest.approx(1.0 + 4.0, abs=0.5)
+
+
+def test_a_queue_that_is_removed_between_question_and_decision_ends_nothing() -> None:
+    trial = Trial(scaled(), scaled("thumbs"))
+    look = trial.host.look
+
+    async def and_remove(*arguments: Any) -> None:
+        await look(*arguments)
+        trial.rig.adopt(manifest(scaled("thumbs")))
+
+    trial.broker.says["thumbs"] = Reading(2, 0)
+    trial.host.look = and_remove  # type: ignore[method-assign]
+    trial.play((20.0, nothing))
+    assert trial.alive("thumbs") == 2
+    assert trial.told == []
+
+
+def test_the_fault_of_one_queue_is_told_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = Follow.decide
+
+    def breaks(self: Follow, *arguments: Any) -> Decision:
+        if self.queue.name == "emails":
+            raise ZeroDivisionError
+        return decide(self, *arguments)
+
+    trial = Trial(scaled(), scaled("thumbs"))
+    trial.broker.says["thumbs"] = Reading(2, 0)
+    monkeypatch.setattr(Follow, "decide", breaks)
+    trial.play((20.0, nothing))
+    assert trial.alive("thumbs") == 2
+    assert len(trial.told) == 1
+    assert "emails: ZeroDivisionError" in trial.told[0]

@@ -176,7 +176,7 @@ def _queue_notes(queue: QueueView) -> list[str]:
     if queue.override is not None:
         notes.append(
             f"{name} is overridden to {queue.override} (manifest says {said}): "
-            f"`procq scale {name}=auto` or `procq scale {name} --save`"
+            f"`procq scale {name}=auto`" + ("" if queue.manifest_most else f" or `procq scale {name} --save`")
         )
     if queue.paused:
         notes.append(f"{name} is paused and takes no jobs: `procq resume {name}`")

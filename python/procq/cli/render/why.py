@@ -43,6 +43,8 @@ def _changes(decisions: Sequence[DecisionView], now: float) -> Iterator[tuple[st
 
 
 def _number(value: float) -> str:
+    if value < 0:
+        return "–"
     if value == round(value):
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
