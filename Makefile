@@ -73,8 +73,8 @@ vm: build  ## the trials that need another kernel, systemd and cgroups, in a vir
 	$(BIN)/python -m tests.vm.run --suite $(SUITE)
 
 adapters: PROFILE = release
-adapters: build .venv-libraries/.done .venv-arq/.done  ## workers of Celery, RQ and others on their brokers, a thousand jobs each
-	$(BIN)/pytest tests/adapters -m adapters --timeout 600 -n $(JOBS)
+adapters: build .venv-libraries/.done .venv-arq/.done .venv-bullmq/.done  ## workers and sources of other libraries, with their own brokers and jobs
+	$(BIN)/pytest tests/adapters tests/sources -m adapters --timeout 600 -n $(JOBS)
 
 chaos: PROFILE = release
 chaos: build  ## random deaths, edits and commands under a checker (MINUTES=60, SEED=… to repeat one)
@@ -90,7 +90,7 @@ lock: tools  ## write requirements-dev.lock anew from pyproject.toml
 	scripts/lock $(LOCK)
 
 clean:  ## remove everything that was built
-	rm -rf .venv .venv-libraries .venv-arq target dist python/procq/*.so .*_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-libraries .venv-arq .venv-bullmq target dist python/procq/*.so .*_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 tools:
@@ -106,6 +106,10 @@ tools:
 .venv-%/.done: tests/adapters/%.lock | tools
 	@python=$$(scripts/prerequisites) && "$$python" -m venv $(@D)
 	$(@D)/bin/pip install --quiet --requirement $<
+	@touch $@
+
+.venv-bullmq/.done:
+	@npm install --silent --no-audit --no-fund --prefix $(@D) bullmq@6.7.0 ioredis@5
 	@touch $@
 
 .venv/.dev: .venv/.demo

@@ -18,6 +18,8 @@ VERBS: dict[str, str] = {
     "plan": "show what saving the manifest would change",
     "upgrade": "replace the running procq by the installed one, without restarting a worker",
     "why": "why a queue has as many workers as it has",
+    "simulate": "replay a load through the rules of scaling, without running anything",
+    "tune": "find the cheapest scaling that meets an objective",
     "events": "what happened: starts, exits, changes",
     "schema": "the JSON Schema of the manifest, for editors",
     "unit": "a systemd unit that runs the manifest",
