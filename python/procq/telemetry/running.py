@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final
+from uuid import NAMESPACE_DNS, uuid5
 
 from procq.engine.loop import Engine
 from procq.events import Event, HandOverAsked, ShuttingDown
@@ -246,7 +247,8 @@ def _own(project: str, instance: int) -> dict[str, str | int]:
 
     return {
         "service.version": core.VERSION,
-        "service.instance.id": f"{instance:x}",
+        # The same for all control planes of one keeper.
+        "service.instance.id": str(uuid5(NAMESPACE_DNS, f"{instance:x}.{socket.gethostname()}")),
         "procq.project": project,
         "host.name": socket.gethostname(),
         "os.type": platform.system().lower(),
