@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from procq import wire
+from procq.journal.reader import events
 from tests.process.support.fixtures import Procqs
 from tests.process.support.project import Procq
 from tests.process.support.waiting import throughout, until
@@ -36,6 +37,13 @@ def without_deaths(events: list[wire.EventView]) -> list[wire.EventView]:
     return [event for event in events if event.kind not in ("control_plane", "configured")]
 
 
+def kill_control_plane(procq: Procq) -> None:
+    """SIGKILL once the last event is written, which takes some milliseconds: those of the last moment are lost."""
+    last = told(procq)[-1].id
+    until(lambda: [event.id for event in events(journal(procq), newest=True)[:1]] == [last], "the journal to have it")
+    procq.kill_control_plane()
+
+
 def kill_worker(procq: Procq, worker: str) -> None:
     """SIGKILL; returns once another one runs."""
     before = procq.workers()
@@ -48,7 +56,7 @@ def test_what_happened_before_a_control_plane_died_is_told_once_and_in_order(pro
     kill_worker(procq, "a.1")
     for _ in range(3):
         before = told(procq)
-        procq.kill_control_plane()
+        kill_control_plane(procq)
         after = told(procq)
         assert after[: len(before)] == before
         assert after[len(before)].kind == "control_plane"
@@ -67,7 +75,7 @@ def test_an_end_that_is_still_there_is_told_once(procqs: Procqs) -> None:
     until(lambda: any(event.kind == "gave_up" for event in told(procq)), "it to give up")
     before = told(procq)
     for _ in range(2):
-        procq.kill_control_plane()
+        kill_control_plane(procq)
     assert without_deaths(told(procq)) == without_deaths(before)
     assert [event.text for event in before if event.kind == "exited"] == [
         next(event.text for event in before if event.kind == "exited")
@@ -93,13 +101,13 @@ def test_since_when_the_manifest_is_in_force_outlives_a_control_plane(procqs: Pr
     procq = procqs(TWO).start(3)
     began = procq.status().in_force_since
     assert began is not None
-    procq.kill_control_plane()
+    kill_control_plane(procq)
     since = procq.status().in_force_since
     assert since is not None and abs(since - began) < 2
     procq.save(TWO.replace("2", "3"))
     procq.wait_running(4)
     saved = procq.status().in_force_since
-    procq.kill_control_plane()
+    kill_control_plane(procq)
     since = procq.status().in_force_since
     assert saved is not None and since is not None and began < since and abs(since - saved) < 2
 
@@ -107,7 +115,7 @@ def test_since_when_the_manifest_is_in_force_outlives_a_control_plane(procqs: Pr
 def test_a_reader_that_follows_goes_on_with_the_next_control_plane(procqs: Procqs) -> None:
     procq = procqs(TWO).start(3)
     last = told(procq)[-1].id
-    procq.kill_control_plane()
+    kill_control_plane(procq)
     following = procq.client.events(last, query={"target": ["a"], "kind": ["exited"]})
     kill_worker(procq, "b.1")
     kill_worker(procq, "a.2")
@@ -128,7 +136,7 @@ def test_a_journal_that_is_no_good_costs_nothing(procqs: Procqs, spoil: str) -> 
     assert Counter(event.kind for event in told(procq))["started"] == 4
     if spoil == "garbage":
         assert journal(procq).with_name("journal.sqlite.broken").exists()
-        procq.kill_control_plane()
+        kill_control_plane(procq)
         assert Counter(event.kind for event in told(procq))["started"] == 4
     else:
         assert "the journal cannot be written" in (until(lambda: _trouble(procq), "it to be told") or "")
@@ -149,7 +157,7 @@ def test_nothing_is_written_while_nothing_happens(procqs: Procqs) -> None:
 def test_events_are_chosen_and_shown_also_by_a_file_of_the_flight_recorder(procqs: Procqs) -> None:
     procq = procqs(TWO).start(3)
     kill_worker(procq, "a.1")
-    procq.kill_control_plane()
+    kill_control_plane(procq)
     kill_worker(procq, "b.1")
     shown = procq.command("events", "a*", "--kind", "crashed,started", "--since", "1h", "--json").splitlines()
     chosen = [wire.from_json(wire.EventView, line) for line in shown]
