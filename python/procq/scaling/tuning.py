@@ -55,12 +55,12 @@ class Tuning:
     """
 
     goal: float = 0.975
-    cold: float = 0.985
+    cold: float = 0.993
     late: float = 0.9
     early: float = 0.3
     gain: float = 0.003
     stretch: float = 32.0
-    enough: float = 0.995
+    enough: float = 0.998
 
 
 TUNING: Final = Tuning()

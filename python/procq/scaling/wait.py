@@ -25,6 +25,10 @@ from procq.scaling.tuning import KEEPING, TICK, TUNING, Tuning
 
 _POINTS: Final = 64
 """The ring divides the objective into so many spans, or into polls."""
+_CAUTIOUS: Final = 0.7
+"""The eagerness to begin with, at most, where boots are in time."""
+_IN_TIME: Final = 1.15
+"""The part of the objective that the first boots may seem to take, which are reckoned longer than they were."""
 _LATER: Final = 0.6
 """The part of the objective that jobs at work could have waited."""
 _SHARE: Final = 0.5
@@ -120,7 +124,9 @@ class WaitObjective:
         """The first boot is known: the longer it is beside the objective, the more eager to begin with."""
         if not self._settled:
             self._settled = True
-            self.eagerness = min(1.0, (boot + TICK) / self.goal)
+            share = (boot + TICK) / self.goal
+            # What is started in time needs no great caution; what cannot be needs all of it.
+            self.eagerness = min(_CAUTIOUS if share < _IN_TIME else 1.0, share)
 
     def observe(self, signals: Signals, started: int, at_most: bool) -> None:
         """Feedback: how long those jobs have waited that were started since the last decision.
