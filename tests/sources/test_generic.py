@@ -80,7 +80,8 @@ def test_commands_that_say_nothing(command: str, kind: Kind, says: str) -> None:
     error = fails(f"exec:{command}")
     assert error.kind is kind
     assert says in str(error)
-    assert command in str(error)
+    # What it was given may hold a secret.
+    assert f"exec:{command.split()[0]}" in str(error)
 
 
 def alive(pid: int) -> bool:

@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 _QUEUE = {"$ref": "#/$defs/queue"}
-_BOOLEANS = {"yes", "no", "true", "false"}
+_BOOLEANS = {"yes", "no", "true", "false", "on", "off"}
 
 
 def schema_json() -> Schema:

@@ -39,7 +39,7 @@ from procq.scaling.presets import SERVERS
             Place("http", "", "mine", {"pointer": "/a"}, "http://h:8080/x?queue=7&pointer=/a"),
             "http://h:8080/x?queue=7",
         ),
-        ("exec:bin/count a?b", Place("exec", "", "mine", {}, "exec:bin/count a?b"), "exec:bin/count a?b"),
+        ("exec:bin/count a?b", Place("exec", "", "mine", {}, "exec:bin/count …"), "exec:bin/count a?b"),
         ("file:/srv/in", Place("file", "", "mine", {}, "file:/srv/in"), "file:///srv/in"),
         (
             "prometheus://h/p?query=up",
