@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -96,3 +98,20 @@ def test_a_control_plane_that_is_killed_costs_nobody(demo: Running) -> None:
     until(lambda: queue(demo).jobs == 3, "jobs that came after it", PATIENCE)
     after = demo.workers("resize")
     assert {worker: after[worker] for worker in before} == before
+
+
+def test_what_was_lived_through_can_be_replayed(demo: Running) -> None:
+    until(lambda: queue(demo).jobs_waiting == 0, "an answer of the source", PATIENCE)
+    words = "simulate", "--load", "history:resize", "--job-time", "500ms", "--wait", "10s", "--json"
+    numbers = itertools.count(1)
+
+    def replayed() -> bool:
+        number = next(numbers)
+        send(demo, number, number, 0.1)
+        try:
+            found: int = json.loads(demo.command(*words))["jobs"]
+        except AssertionError:  # the journal has no history yet: it keeps a sample in ten seconds
+            return False
+        return found >= 5
+
+    until(replayed, "samples in the journal", PATIENCE)

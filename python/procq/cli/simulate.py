@@ -2,6 +2,8 @@
 
   procq simulate --load flash                       a load that is made up
   procq simulate --load jobs.csv --job-time 2s      your own: a column of times, or one of times and one of counts
+  procq simulate --load history:emails --job-time 2s --since 3d
+                                                    what a queue here has lived through, by its journal
   procq simulate --load step --wait 10s --boot 20s  other circumstances
   procq simulate --load step --chart step.svg       draws it into a file as well
 
@@ -18,20 +20,23 @@ import argparse
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from procq.cli.times import duration_of
+from procq.cli.times import duration_of, moment_of
 from procq.errors import ExitCode, ProcqError, UsageError
 from procq.rules import Style
 from procq.text import count, duration
 
 if TYPE_CHECKING:
     from procq.cli.terminal import Terminal
+    from procq.simulate.load import Load
     from procq.simulate.result import Result
     from procq.simulate.trial import Trial
 
 _POINTS = 600
+_HISTORY = "history:"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_circumstances(parser: argparse.ArgumentParser) -> None:
     """Defines the options that say what is scaled, and in which circumstances."""
-    parser.add_argument("--load", required=True, metavar="NAME|FILE.csv", help="what comes: a made-up load, or a file")
+    parser.add_argument(
+        "--load", required=True, metavar="LOAD", help="what comes: a made-up load, FILE.csv, or history:QUEUE"
+    )
+    parser.add_argument("--since", default="1d", metavar="TIME", help="of a history: how far back, or since when (1d)")
     parser.add_argument(
         "--wait", metavar="TIME", help="95%% of the jobs are to begin within this (30s, or as the load has it)"
     )
@@ -74,13 +82,33 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def trial_of(options: argparse.Namespace, style: Style) -> Trial:
     """What the options ask for. Raises UsageError where they make no sense."""
-    from procq.simulate.trial import Trial, load_of
+    from procq.simulate.trial import Trial, load_of, within
 
     wait = None if options.wait is None else _positive(options.wait, "--wait")
     job_time = None if options.job_time is None else _positive(options.job_time, "--job-time")
     least, most = (0, None) if options.workers is None else _range(options.workers)
-    load = load_of(options.load, wait, most, job_time, options.seed)
+    if options.load.startswith(_HISTORY):
+        load = within(_history(options, job_time), wait, most)
+    else:
+        load = load_of(options.load, wait, most, job_time, options.seed)
     return Trial(load, style, least, _positive(options.boot, "--boot"), options.seed)
+
+
+def _history(options: argparse.Namespace, job_time: float | None) -> Load:
+    """What a queue of this project has lived through, by its journal."""
+    from procq.cli.project import project_of
+    from procq.journal.reader import samples
+    from procq.journal.record import FILE
+    from procq.simulate.history import from_samples
+
+    if job_time is None:
+        raise UsageError(
+            "Say what a job takes: --job-time 2s.", "The journal has when jobs came, and not how long each took."
+        )
+    now, queue = time.time(), options.load.removeprefix(_HISTORY)
+    since = moment_of(options.since, "--since", now)
+    seen = samples(Path(project_of(options).state_dir) / FILE, queue, since, now)
+    return from_samples(queue, seen, job_time, options.seed)
 
 
 def _positive(text: str, option: str) -> float:

@@ -54,7 +54,9 @@ class Decisions:
         if before != after:
             self._journal.add(_record(view))
         waiting = None if follow.reading is None else follow.reading.waiting
-        self._journal.sample(at, name, waiting, signals.live, signals.busy, follow.standing(now).oldest)
+        started = signals.started if signals.speaks or not signals.live else None
+        oldest = follow.standing(now).oldest
+        self._journal.sample(at, name, waiting, signals.live, signals.busy, oldest, started)
 
     async def of(self, name: str, limit: int) -> Sequence[DecisionView]:
         """The one that holds now, and the newest `limit` changes before it."""

@@ -19,13 +19,16 @@ _DECISIONS: Final = (
     "WHERE queue = ? ORDER BY id DESC LIMIT ?"
 )
 _SAMPLES: Final = (
-    "SELECT at, queue, waiting, workers, busy, wait FROM samples WHERE queue = ? AND at >= ? AND at < ? ORDER BY id"
+    "SELECT at, queue, waiting, workers, busy, wait, {started} FROM samples "
+    "WHERE queue = ? AND at >= ? AND at < ? ORDER BY id"
 )
 _ALL_DECISIONS: Final = (
     "SELECT at, queue, before, target, wanted, reason, winner, inputs, terms, limits, id FROM decisions "
     "WHERE id > ? ORDER BY id LIMIT ?"
 )
-_ALL_SAMPLES: Final = "SELECT at, queue, waiting, workers, busy, wait, id FROM samples WHERE id > ? ORDER BY id LIMIT ?"
+_ALL_SAMPLES: Final = (
+    "SELECT at, queue, waiting, workers, busy, wait, {started}, id FROM samples WHERE id > ? ORDER BY id LIMIT ?"
+)
 LARGEST_ID: Final = 2**63 - 1
 
 
@@ -55,7 +58,7 @@ def _every(path: Path, query: str) -> Iterator[Sequence[Any]]:
     after = 0
     while True:
         with _reading(path) as connection:
-            page = _rows(connection, query, (after, PAGE))
+            page = _rows(connection, _with_started(connection, query), (after, PAGE))
         if not page:
             return
         after = page[-1][-1]
@@ -77,7 +80,13 @@ def samples(path: Path, queue: str, since: float, until: float) -> list[Sample]:
     Where nothing changes there is one a minute (`procq.journal.writer.SAME_EVERY`). Raises JournalUnreadable.
     """
     with _reading(path) as connection:
-        return [Sample(*row) for row in _rows(connection, _SAMPLES, (queue, since, until))]
+        return [Sample(*row) for row in _rows(connection, _with_started(connection, _SAMPLES), (queue, since, until))]
+
+
+def _with_started(connection: sqlite3.Connection | None, query: str) -> str:
+    """A query for a file that may be of version 1, in which nobody counted that."""
+    old = connection is not None and _rows(connection, "PRAGMA user_version", ())[0][0] == 1
+    return query.format(started="NULL" if old else "started")
 
 
 @contextmanager

@@ -40,7 +40,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a queue was like at a moment, in seconds since the epoch; None: unknown. Jobs waited for `wait` seconds."""
+    """What a queue was like at a moment, in seconds since the epoch; None: unknown.
+
+    Jobs waited for `wait` seconds; `started` are all that its workers had begun by then, as far as they say.
+    """
 
     at: float
     queue: str
@@ -48,6 +51,7 @@ class Sample:
     workers: int
     busy: int | None
     wait: float | None
+    started: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,11 @@ _TABLES: Final = (
     "CREATE INDEX decisions_of ON decisions (queue, id)",
     # No index: each batch would write a page for each queue. Reading it all takes a tenth of a second.
     "CREATE TABLE samples (id INTEGER PRIMARY KEY, at REAL NOT NULL, queue TEXT NOT NULL, waiting REAL,"
-    " workers INTEGER NOT NULL, busy INTEGER, wait REAL)",
+    " workers INTEGER NOT NULL, busy INTEGER, wait REAL, started INTEGER)",
 )
+_SINCE_1: Final = (*_EVENTS, "ALTER TABLE samples ADD COLUMN started INTEGER")
 _DECISION: Final = "INSERT INTO decisions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SAMPLE: Final = "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+_SAMPLE: Final = "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT: Final = "INSERT OR IGNORE INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAGE: Final = "SELECT id, at, kind, text, queue, worker, jobs, jobs_failed, job FROM events WHERE id > ? AND id < ?"
 PAGE: Final = 2_000
@@ -103,7 +104,7 @@ class Store:
         self._shorten_log()
         decisions = [_row(each) for each in batch if isinstance(each, Record)]
         samples = [
-            (each.at, each.queue, each.waiting, each.workers, each.busy, each.wait)
+            (each.at, each.queue, each.waiting, each.workers, each.busy, each.wait, each.started)
             for each in batch
             if isinstance(each, Sample)
         ]
@@ -150,7 +151,7 @@ class Store:
         self._page = self._number("PRAGMA page_size")
         if version != SCHEMA:
             with self._transaction():
-                for table in _EVENTS if version else _TABLES:
+                for table in _SINCE_1 if version else _TABLES:
                     run(table)
                 run(f"PRAGMA user_version = {SCHEMA}")
         if self._number("PRAGMA page_count") * self._page > self._bounds.size:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -103,13 +104,20 @@ class Journal:
             raise JournalUnreadable("The journal does not answer.") from None
 
     def sample(
-        self, at: float, queue: str, waiting: float | None, workers: int, busy: int | None, wait: float | None
+        self,
+        at: float,
+        queue: str,
+        waiting: float | None,
+        workers: int,
+        busy: int | None,
+        wait: float | None,
+        started: int | None = None,
     ) -> None:
         """Takes note of what a queue is like, unless the last time was less than `SAMPLE_EVERY` ago.
 
         Where nothing has changed since then, once in `SAME_EVERY`.
         """
-        last, sample = self._samples.get(queue), Sample(at, queue, waiting, workers, busy, wait)
+        last, sample = self._samples.get(queue), Sample(at, queue, waiting, workers, busy, wait, started)
         if last is not None and 0 <= at - last.at < (SAME_EVERY if _same(last, sample) else SAMPLE_EVERY):
             return
         if len(self._samples) >= _QUEUES:
@@ -140,7 +148,7 @@ class Journal:
 
 
 def _same(one: Sample, other: Sample) -> bool:
-    return (one.waiting, one.workers, one.busy, one.wait) == (other.waiting, other.workers, other.busy, other.wait)
+    return replace(one, at=0.0) == replace(other, at=0.0)
 
 
 class _Writer:

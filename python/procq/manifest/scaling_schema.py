@@ -29,7 +29,11 @@ SOURCE_URL = Value(
     pattern=r"[a-z][a-z0-9+.-]*:(.|\n)+",
 )
 SOURCE_EVERY = _seconds(
-    "every", units.every, "How often it is looked at, at least 1s.", "1s while there is work or no worker, else up to 5s", "10s"
+    "every",
+    units.every,
+    "How often it is looked at, at least 1s.",
+    "1s while there is work or no worker, else up to 5s",
+    "10s",
 )
 SOURCE = Section(
     "source", (SOURCE_URL, SOURCE_EVERY), "Where the length of the queue is read, to scale by it.", short="url"

@@ -73,6 +73,11 @@ def load_of(name: str, wait: float | None, most: int | None, job_time: float | N
             load = between(load, load.seconds - _WEEK, load.seconds)
     else:
         raise UsageError(f"There is no load {name!r}.", f"Name a CSV file, or one of: {', '.join(LOADS)}.")
+    return within(load, wait, most)
+
+
+def within(load: Load, wait: float | None, most: int | None) -> Load:
+    """The load with another objective, or another number of workers at most. What is None stays."""
     load = load if wait is None else replace(load, wait=wait)
     return load if most is None else replace(load, most=most)
 

@@ -127,6 +127,7 @@ def of_version_1(path: Path) -> None:
         store.write([record(1), sample(1)], 1000.0)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE events")
+        connection.execute("ALTER TABLE samples DROP COLUMN started")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
 

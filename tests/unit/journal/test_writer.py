@@ -186,7 +186,7 @@ def test_a_file_that_breaks_meanwhile_is_put_aside_too(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         # The writer must not know the pages from memory.
-        other.execute("INSERT INTO samples VALUES (NULL, 1, 'x', 1, 1, 1, 1)")
+        other.execute("INSERT INTO samples VALUES (NULL, 1, 'x', 1, 1, 1, 1, NULL)")
         other.commit()
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with path.open("r+b") as file:

@@ -369,7 +369,7 @@ def test_a_queue_that_is_removed_between_question_and_decision_ends_nothing() ->
         trial.rig.adopt(manifest(scaled("thumbs")))
 
     trial.broker.says["thumbs"] = Reading(2, 0)
-    trial.host.look = and_remove  # type: ignore[method-assign]
+    trial.host.look = and_remove  # type: ignore[method-assign, assignment]
     trial.play((20.0, nothing))
     assert trial.alive("thumbs") == 2
     assert trial.told == []
