@@ -165,6 +165,9 @@ class ControlPlane:
     async def _follow_load(self) -> None:
         # After the workers, and in a thread: most of it is only needed where a queue scales.
         self._scaling = await asyncio.to_thread(_scaling, self._engine, self._keeping, self._trouble, self._tally)
+        if self._engine.intent is not None and any(q.source for q in self._engine.intent.manifest.queues.values()):
+            # An upgrade takes away what is on the disk before this process ends.
+            await asyncio.to_thread(_preload_sources)
         await self._scaling.scaler.run()
 
     async def _watch(self, listening: asyncio.Event) -> None:
@@ -315,6 +318,12 @@ def _telemetry(engine: Engine, history: History, tell: Callable[[str], None]) ->
     from procq.telemetry.running import Telemetry
 
     return Telemetry.of(os.environ, engine, history, tell)
+
+
+def _preload_sources() -> None:
+    from procq.scaling.sources import preload
+
+    preload()
 
 
 def _scaling(engine: Engine, keeping: Keeping, tell: Callable[[str], None], tally: Tally) -> Scaling:

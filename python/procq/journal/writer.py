@@ -200,8 +200,13 @@ class _Writer:
     def _call(self) -> None:
         if self._thread is None:
             # A daemon: a disk that hangs keeps no process from ending.
-            self._thread = threading.Thread(target=self._run, name="procq-journal", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="procq-journal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self.news.append(f"the journal cannot be written, procq goes on without it: {error}")
+                return
+            self._thread = thread
         self._wake.set()
 
     async def stop(self, timeout: float) -> None:
