@@ -283,7 +283,7 @@ def busy_with(workers: int, queue: Queue, wanted: Manifest | None = None) -> Tri
 
 @pytest.mark.parametrize("rolling", [True, False])
 @pytest.mark.parametrize("said", [None, SourceError(Kind.REFUSED, "nobody is there")])
-def test_workers_that_are_replaced_are_not_too_many(rolling: bool, said: SourceError | None) -> None:
+def test_faults_57_workers_that_are_replaced_are_not_too_many(rolling: bool, said: SourceError | None) -> None:
     trial, least = busy_with(8, scaled()), []
     engine = trial.rig.engine
 

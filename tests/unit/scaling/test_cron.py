@@ -65,7 +65,7 @@ def compare(expression: str, name: str, change: int) -> None:
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_around_changes_of_the_clock(name: str) -> None:
+def test_faults_51_around_changes_of_the_clock(name: str) -> None:
     for number, change in enumerate(list(transitions(ZoneInfo(name)))[::3]):
         compare(list(CASES)[number % len(CASES)], name, change)
 
