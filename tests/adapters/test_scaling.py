@@ -21,9 +21,10 @@ MOST = 8
 SCALE = """\
     source: {source}
     scale:
-      wait: 3s
+      wait: 30s
       style: lazy
 """
+"""An objective far longer than any boot: else workers are kept for long, because the next burst would not wait."""
 
 
 @contextmanager
