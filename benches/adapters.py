@@ -24,7 +24,7 @@ from tests.servers.redis import redis_server
 
 ROOT = Path(__file__).resolve().parents[1]
 APPS = Path(__file__).parent / "noop"
-_PAIRS = 9
+_PAIRS = 7
 _AIM = 50e-6
 
 
