@@ -47,9 +47,9 @@ def keep(signals: Signals, target: int, winner: str, kept_for: float, waiting: f
             return f"{_wait(waiting)}, and a worker that is started later is in time for more of them"
         return "no job waits and no worker is there"
     if fewer > 0:
-        needed = f"no more than {target} {_were(target)}" if target else "none was"
+        most = f"no more than {target} {_were(target)}" if target else "none was"
         when = f"in the last {seconds(kept_for)}" if kept_for >= 1 else "any more"
-        return f"{needed} needed {when}: {fewer} fewer"
+        return f"{most} needed {when}: {fewer} fewer"
     if waiting:
         return f"{_wait(waiting)}, and {workers(live)} will start {'it' if math.ceil(waiting) == 1 else 'them'} in time"
     if winner == "floor":
