@@ -44,7 +44,6 @@ class Follow:
     decision: Decision | None = None
     signals: Signals | None = None
     bounds: Bounds | None = None
-    decided_at: float = 0.0
     asked: bool = False
     """Whether an answer of the source is awaited."""
     asked_at: float | None = None
@@ -181,7 +180,7 @@ class Follow:
             most=most,
             concurrency=seen.concurrency,
         )
-        self.bounds, self.decided_at = bounds, now
+        self.bounds = bounds
         self.decision = self._decided(self.signals, bounds, held)
         return self.decision
 

@@ -22,7 +22,7 @@ from procq.scaling.place import Place
 from procq.scaling.reading import Reading
 from procq.scaling.schedule import Calendar
 from procq.scaling.sources.pool import Pool
-from procq.scaling.sources.port import SourceError
+from procq.scaling.sources.port import Kind, SourceError
 from procq.scaling.standing import Standing
 from procq.state import EMPTY_QUEUE, QueueState
 
@@ -176,8 +176,7 @@ class Scaler:
             await asyncio.wait(asked, timeout=_ANSWERS_WITHIN)
         for task in [task for task in self._answers if task.done()]:
             self._answers.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self._trouble("a source", error) if isinstance(error, Exception) else None
+            task.result()
 
     def _due(self, now: float) -> Iterator[tuple[str, Follow]]:
         for name, follow in self._follows.items():
@@ -200,6 +199,9 @@ class Scaler:
             said = await self._sources.read(place, follow.within())
         except SourceError as error:
             said = error
+        except Exception as error:
+            # Whatever it is: the queue is asked again, as after any failure.
+            said = SourceError(Kind.OTHER, f"the source has failed: {type(error).__name__}: {error}")
         if follow.place is place:
             follow.heard(said, self._observed(name), self._engine.now)
         else:

@@ -37,7 +37,7 @@ class Broker:
     """What sources say: by queue, how many jobs wait and how many are at work; None hangs, an error is raised."""
 
     def __init__(self) -> None:
-        self.says: dict[str, Reading | SourceError | None] = {}
+        self.says: dict[str, Reading | Exception | None] = {}
         self.asked: list[str] = []
         self.kept: set[str] = set()
         self._hangs: asyncio.Event | None = None
@@ -49,7 +49,7 @@ class Broker:
             self._hangs = asyncio.Event()
             await self._hangs.wait()
             return await self.read(place, within)
-        if isinstance(said, SourceError):
+        if isinstance(said, Exception):
             raise said
         assert isinstance(said, Reading)
         return said
@@ -136,13 +136,14 @@ def test_nobody_is_asked_where_nothing_scales() -> None:
     assert trial.alive() == 2
 
 
-FAILURES: dict[str, tuple[Reading | SourceError | None, str]] = {
+FAILURES: dict[str, tuple[Reading | Exception | None, str]] = {
     "refused": (SourceError(Kind.REFUSED, "nobody is there"), "nobody is there"),
     "timeout": (SourceError(Kind.TIMEOUT, "no answer"), "no answer"),
     "auth": (SourceError(Kind.AUTH, "it wants a password"), "it wants a password"),
     "garbage": (SourceError(Kind.GARBAGE, "this is no number"), "this is no number"),
     "no number": (Reading(float("nan")), "the source says waiting = nan, which cannot be"),
     "negative": (Reading(-1), "the source says waiting = -1, which cannot be"),
+    "raises": (ZeroDivisionError("odd"), "the source has failed: ZeroDivisionError: odd"),
     "hangs": (None, ""),
 }
 
