@@ -19,6 +19,7 @@ from procq.pace import NO_PACE, Pace
 from procq.plan import rollout
 from procq.plan.crew import is_wanted, places
 from procq.plan.readiness import unready
+from procq.plan.restarted import unwanted
 from procq.plan.rollout import is_old, is_outdated, survey
 from procq.plan.waves import Known, waits_for
 from procq.plan.wording import duration
@@ -125,7 +126,7 @@ def queue_view(view: StateView, name: str, now: float, about: About) -> QueueVie
         stopping=states["stopping"] + states["unkillable"],
         waiting=states["waiting"],
         stopped=states["stopped"],
-        restarts=view.restarts.get(name, 0),
+        restarts=unwanted(view.restarts.get(name, {})),
         paused=desired is not None and desired.adjustment.paused,
         **_work(observed),
         **_pace(about.paces.get(name, NO_PACE)),

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.exposition import Page, parse
@@ -133,7 +134,8 @@ def test_the_socket_tells_of_jobs_workers_and_starts(procqs: Procqs, folder: Pat
         'procq_queue_spawn_duration_seconds_count{queue="b"}': 3,
         'procq_queue_boot_duration_seconds_count{queue="a"}': 2,
         'procq_queue_boot_duration_seconds_count{queue="b"}': None,
-        'procq_queue_restarts_total{queue="b"}': 0,
+        'procq_queue_restarts_total{queue="b",reason="killed"}': 0,
+        'procq_queue_restarts_total{queue="b",reason="asked"}': None,
     }
     assert {key: page.at(key) for key in expected} == expected
     resident = page.of("process_memory_usage_bytes", queue="a", slot="1")
@@ -150,7 +152,9 @@ def test_ends_restarts_and_reloads_are_counted(procqs: Procqs) -> None:
     subprocess.run(["kill", "-KILL", str(pid)], check=True)
     ended = 'procq_queue_exits_total{queue="a",cause="killed"}'
     until(lambda: by_socket(procq).at(ended) == 1, "its end")
-    until(lambda: by_socket(procq).of("procq_queue_restarts_total", queue="a") == 1, "another one")
+    again = 'procq_queue_restarts_total{queue="a",reason="killed"}'
+    until(lambda: by_socket(procq).at(again) == 1, "another one")
+    assert by_socket(procq).at('procq_queue_restarts_total{queue="a",reason="asked"}') == 1
     assert by_socket(procq).at('procq_queue_exits_total{queue="a",cause="asked"}') == 1
     procq.save("queues:\n  a:\n    workers: 2\n")
     until(lambda: by_socket(procq).of("procq_manifest_valid") == 0, "the error")
@@ -183,6 +187,41 @@ def test_counters_of_jobs_outlive_workers_and_control_planes(procqs: Procqs, fol
     page = until(lambda: page if (page := by_socket(procq)).at(done) == 4 else None, "the same number")
     assert page is not None and page.of("procq_control_plane_starts_total") == 2
     assert page.at('messaging_process_duration_seconds_count{queue="a"}') == 4
+
+
+def test_restarts_by_reason_outlive_control_planes(procqs: Procqs, tmp_path: Path) -> None:
+    """What the next one has taken up is the same to the unit, and goes on."""
+    (tmp_path / "code").write_text("7")
+    command = f"sh -c 'read code < {tmp_path}/code; [ $code = go ] && exec sleep 1000; exit $code'"
+    manifest = f"""queues:
+  a:
+    command: {command}
+    restart:
+      backoff: 10ms..50ms
+  b:
+    command: sleep 1000
+    limits:
+      age: 1s
+"""
+    procq = procqs(manifest).start()
+
+    def number(queue: str, reason: str) -> float:
+        return by_socket(procq).of("procq_queue_restarts_total", queue=queue, reason=reason) or 0
+
+    until(lambda: number("a", "failed") > 3 and number("b", "limit_age") >= 1, "restarts of both")
+    (tmp_path / "code").write_text("go")
+    procq.save(manifest.replace("age: 1s", "age: 1h"))
+    procq.wait_running(2)
+    psutil.Process(procq.workers()["a.1"].pid).kill()
+    until(lambda: number("a", "killed") == 1, "another one")
+    before = {each: number(*each) for each in (("a", "failed"), ("a", "killed"), ("b", "limit_age"))}
+    assert procq.queue("a").restarts == before["a", "failed"] + 1
+    assert procq.queue("b").restarts == 0, "nobody failed"
+    procq.command("upgrade")
+    until(lambda: by_socket(procq).of("procq_control_plane_starts_total") == 2, "another control plane")
+    assert {each: number(*each) for each in before} == before
+    psutil.Process(procq.workers()["a.1"].pid).kill()
+    until(lambda: number("a", "killed") == 2, "another one")
 
 
 # --- on a port ------------------------------------------------------------------------------------------------------

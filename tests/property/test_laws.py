@@ -22,6 +22,7 @@ from procq.plan import Configure, Forget, MarkReady, Reason, Spawn, Stop, plan, 
 from procq.plan.diff import Counts, Mark, compare
 from procq.plan.dooms import end_of_age
 from procq.plan.readiness import outlook
+from procq.plan.restarted import Restarted
 from procq.plan.rollout import Standing, batch, is_old, standing, surge, survey
 from procq.plan.slow_start import trial
 from procq.state import (
@@ -198,12 +199,12 @@ def test_an_intent_survives_its_codec(intent: Intent) -> None:
 def test_a_memory_survives_being_packed(intent: Intent, counted: dict[str, dict[int, Streak]]) -> None:
     """Of the times of failures so many as are needed to give up."""
     kept = {queue: slots for queue, slots in counted.items() if slots}
-    data = pack(Memory(intent, kept, {"emails": 3}))
+    data = pack(Memory(intent, kept, {"emails": {Restarted.KILLED: 3}}))
     for name, slots in kept.items():
         queue = intent.manifest.queues.get(name)
         most = queue.restart.give_up.failures if queue and queue.restart.give_up else 0
         kept[name] = {slot: replace(s, failures=s.failures[-most:] if most else ()) for slot, s in slots.items()}
-    assert unpack(b"".join(p.data for p in cut(data, 7))) == Memory(intent, kept, {"emails": 3})
+    assert unpack(b"".join(p.data for p in cut(data, 7))) == Memory(intent, kept, {"emails": {Restarted.KILLED: 3}})
 
 
 @settings(deadline=None, max_examples=30)

@@ -17,6 +17,7 @@ from procq.intent import Intent
 from procq.intent_codec import Unreadable
 from procq.model import Queue
 from procq.plain import Plain, mapping, text
+from procq.plan.restarted import Restarted, Restarts, unwanted
 from procq.state import Streak
 
 PART: Final = 512 * 1024
@@ -25,6 +26,7 @@ LIMIT: Final = 4 * 1024 * 1024
 _FOR_COUNTERS: Final = 1024 * 1024
 _MOST_TIMES: Final = 50_000
 """Times of failures that are saved: they take about half of what is left to counters."""
+_REASONS: Final = frozenset(Restarted)
 _UNPACKED_LIMIT: Final = 64 * 1024 * 1024
 _UNPACKED_INTENT: Final = 32 * 1024 * 1024
 
@@ -40,12 +42,12 @@ Streaks = Mapping[str, Mapping[int, Streak]]
 class Memory:
     """What a control plane hands to the next one.
 
-    Intent, failures in a row by queue and slot, restarts by queue, and what scaling has learnt of each queue.
+    Intent, failures in a row by queue and slot, restarts by queue and reason, what scaling has learnt of each queue.
     """
 
     intent: Intent
     streaks: Streaks = field(default_factory=dict)
-    restarts: Mapping[str, int] = field(default_factory=dict)
+    restarts: Mapping[str, Restarts] = field(default_factory=dict)
     learnt: Mapping[str, Plain] = field(default_factory=dict)
 
 
@@ -97,7 +99,9 @@ def _counters(memory: Memory) -> bytes:
     plain = {
         "streaks": streaks,
         "failures": _failures(memory),
-        "restarts": dict(memory.restarts),
+        # One number, as versions before this one have and read it; and of what it consists.
+        "restarts": {name: unwanted(counts) for name, counts in memory.restarts.items()},
+        "reasons": {name: dict(counts) for name, counts in memory.restarts.items()},
         "learnt": dict(memory.learnt),
     }
     return b"," + _json(plain)[1:]
@@ -134,13 +138,23 @@ def unpack(data: bytes) -> Memory:
             for slot, failed, *times in found:
                 known = streaks[name][int(slot)]
                 streaks[name][slot] = replace(known, failed=bool(failed), failures=tuple(map(float, times)))
-        restarts = {str(name): int(n) for name, n in plain["restarts"].items()}
+        reasons = plain.get("reasons", {})
+        restarts = {str(name): _restarts(int(n), reasons.get(name, {})) for name, n in plain["restarts"].items()}
         learnt = {text(name): mapping(each) for name, each in plain.get("learnt", {}).items()}
         return Memory(intent_codec.decode(plain["intent"]), streaks, restarts, learnt)
     except Unreadable:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
         raise Unreadable(f"the saved intent is damaged: {type(error).__name__}: {error}") from error
+
+
+def _restarts(number: int, reasons: Mapping[str, int]) -> dict[Restarted, int]:
+    """Those of one queue. Reasons of a later version, and what an earlier one has counted, are not known."""
+    known = {Restarted(reason): int(n) for reason, n in reasons.items() if reason in _REASONS}
+    unknown = number - unwanted(known)
+    if unknown > 0:
+        known[Restarted.UNKNOWN] = known.get(Restarted.UNKNOWN, 0) + unknown
+    return known
 
 
 def _inflate(data: bytes) -> bytes:

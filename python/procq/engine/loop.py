@@ -10,7 +10,7 @@ everything is being stopped.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -59,19 +59,17 @@ from procq.intent import DesiredQueue, Intent, NoIntent, adopt, desired_queue, r
 from procq.intent_codec import Unreadable
 from procq.model import Manifest, Spawned, WorkerId
 from procq.plain import Plain
-from procq.plan import Action, Configure, MarkReady, Reason, Retire, Spawn, plan_queue
+from procq.plan import Action, Configure, MarkReady, Retire, Spawn, plan_queue
 from procq.plan.diff import Difference, compare
+from procq.plan.restarted import Restarted, Restarts, restarted
 from procq.plan.waves import Known
-from procq.state import EMPTY_QUEUE, Observed, QueueState, Running, WorkerState
+from procq.state import EMPTY_QUEUE, Dead, Observed, QueueState, Running, WorkerState
 
 SAVE_EVERY: Final = 2.0
 """Seconds between saving mere counters; a change of the intent is saved at once."""
 _MOST_STRAYS: Final = 100
 
 Subscriber = Callable[[Sequence[Event]], None]
-
-_RESTARTS: Final = frozenset((Reason.ENDED, Reason.CRASHED, Reason.FAULTY))
-"""Why workers are started that take the place of one that nobody wanted to end."""
 
 
 class Engine:
@@ -93,7 +91,7 @@ class Engine:
         self._outbox: list[Command] = []
         self._news: list[Event] = []
         self._subscribers: list[Subscriber] = []
-        self._restarts: Counter[str] = Counter()
+        self._restarts: dict[str, Restarts] = {}
         self._strays: deque[Stray] = deque(maxlen=_MOST_STRAYS)
         self._epoch = self._instance = self._last_generation = 0
         self._complete = self._shutting_down = False
@@ -478,16 +476,22 @@ class Engine:
 
     def _record(self, action: Action, now: float, commands: list[Command], project: str) -> None:
         """Folds the request as an event, then queues its commands."""
+        old = self._slots(action.worker.queue).workers.get(action.worker.slot)
         if isinstance(action, Spawn):
             self._last_generation += 1
-            self._restarts[action.worker.queue] += action.reason in _RESTARTS
-        old = self._slots(action.worker.queue).workers.get(action.worker.slot)
+            if isinstance(old, Dead):
+                self._count(action.worker.queue, restarted(action.reason, old.end))
         if isinstance(action, Configure) and _is_ready(old) and not isinstance(action.settings.ready.check, Spawned):
             self._marks.append(MarkWorkerReady(action.worker, action.generation))
         event, follow = translate(action, now, self._last_generation, old, project)
         self._news.append(event)
         self._apply(event)
         commands.extend(follow)
+
+    def _count(self, name: str, reason: Restarted) -> None:
+        # Another object each time: snapshots keep the ones before.
+        counts = self._restarts.get(name, {})
+        self._restarts[name] = {**counts, reason: counts.get(reason, 0) + 1}
 
     def _publish(self) -> None:
         news, self._news = self._news, []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from procq.events import Stray
 from procq.intent import Intent
 from procq.model import WorkerId
+from procq.plan.restarted import Restarts
 from procq.plan.starts import NO_STARTS, Starts
 from procq.state import EMPTY_QUEUE, Observed, QueueState, Report, Streak, WorkerState
 
@@ -27,7 +28,7 @@ class StateView:
     instance: int = 0
     last_generation: int = 0
     strays: tuple[Stray, ...] = ()
-    restarts: Mapping[str, int] = field(default_factory=dict)
+    restarts: Mapping[str, Restarts] = field(default_factory=dict)
     starts: Starts = NO_STARTS
     held: frozenset[str] = frozenset()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from procq.intent import DesiredQueue
 from procq.pace import Pace
+from procq.plan.restarted import BY_ITSELF, Restarted
 from procq.scaling.standing import Standing
 from procq.state import Jobs, QueueState
 from procq.telemetry.family import Family, Kind, Point
@@ -47,7 +48,7 @@ class OneQueue:
     pace: Pace
     standing: Standing
     counts: QueueCounts
-    restarts: int
+    restarts: Mapping[Restarted, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,14 @@ def _durations(queue: OneQueue) -> Buckets | None:
     return Buckets(BOUNDS, counts, seconds)
 
 
+def _restarts(queue: OneQueue) -> Iterator[tuple[str, int]]:
+    """Ends that any worker may come to have a 0 before the first one, so that this one counts as an increase."""
+    for reason in Restarted:
+        number = queue.restarts.get(reason)
+        if number is not None or reason in BY_ITSELF:
+            yield reason.value, number or 0
+
+
 def _failing(queue: OneQueue) -> bool | None:
     return bool(queue.standing.trouble) if queue.standing.source is not None else None
 
@@ -270,9 +279,10 @@ _OF_WORKERS: Final = (
     _counter(
         "procq.queue.restarts",
         "{restart}",
-        "Workers started in the place of one that nobody wanted to end.",
-        _of_each(lambda queue: queue.restarts),
+        f"Workers started in the place of one that has ended, by reason: {', '.join(Restarted)}.",
+        _by("reason", _restarts),
         "queue",
+        "reason",
     ),
     _counter(
         "procq.queue.exits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from procq.plan.restarted import Restarted
 from procq.telemetry.catalogue import CATALOGUE, Measure
 from procq.telemetry.exposition import name_of
 from procq.telemetry.tally import Cause, Limit
@@ -71,6 +72,16 @@ def _row(measure: Measure) -> str:
 
 
 def _values() -> Iterator[str]:
+    yield "`reason` of a restart that nobody wanted; these together are what `procq status` counts:"
+    yield ""
+    yield from (f"- `{reason}`: {text}" for reason, text in _REASONS.items() if reason.unwanted)
+    yield ""
+    yield "`reason` of the others:"
+    yield ""
+    yield from (f"- `{reason}`: {text}" for reason, text in _REASONS.items() if not reason.unwanted)
+    yield ""
+    yield "The first four have a 0 before the first restart; the others have no series before that."
+    yield ""
     yield "`cause` of an end:"
     yield ""
     yield from (f"- `{cause}`: {text}" for cause, text in _CAUSES.items())
@@ -80,6 +91,26 @@ def _values() -> Iterator[str]:
     yield from (f"- `{limit}`: {text}" for limit, text in _LIMITS.items())
 
 
+_REASONS: Final = {
+    Restarted.COMPLETED: "the worker before it ended by itself, with code 0",
+    Restarted.FAILED: "by itself, with another code",
+    Restarted.KILLED: "by a signal that procq did not send",
+    Restarted.MEMORY: "because the kernel had no memory left for it",
+    Restarted.NOT_READY: "it was not ready in time",
+    Restarted.UNHEALTHY: "it failed its health check",
+    Restarted.WATCHDOG: "it was silent for longer than its watchdog allows",
+    Restarted.JOB_TIMEOUT: "a job of it took longer than `limits.job_timeout`",
+    Restarted.FAULT: "one of these four, found by a control plane that died before the worker had left",
+    Restarted.UNKNOWN: "counted by a version of procq that kept no reasons",
+    Restarted.NOT_STARTED: "its program was never executed",
+    Restarted.LIMIT_MEMORY: "it had reached `limits.memory`",
+    Restarted.LIMIT_CPU: "`limits.cpu`",
+    Restarted.LIMIT_PIDS: "`limits.pids`",
+    Restarted.LIMIT_JOBS: "`limits.jobs`",
+    Restarted.LIMIT_AGE: "`limits.age`",
+    Restarted.CHANGED: "the manifest has another command, directory or environment for it",
+    Restarted.ASKED: "somebody asked for it, or it had been stopped and is wanted again",
+}
 _CAUSES: Final = {
     Cause.ASKED: "it was told to leave: its queue wants fewer, or others, or none",
     Cause.LIMIT: "it was told to leave because it had reached a limit",

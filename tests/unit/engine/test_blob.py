@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,10 +14,12 @@ from procq.engine.blob import LIMIT, Assembly, Memory, Packer, Part, TooLarge, c
 from procq.intent import Intent
 from procq.intent_codec import Unreadable
 from procq.model import Queue
+from procq.plan.restarted import Restarted
 from procq.state import Streak
 from tests.queues import manifest, queue
 
-MEMORY = Memory(Intent(manifest(queue("emails", 3))), {"emails": {2: Streak(3, 1, 9)}}, {"emails": 4})
+RESTARTS = {Restarted.KILLED: 3, Restarted.UNHEALTHY: 1, Restarted.LIMIT_JOBS: 12}
+MEMORY = Memory(Intent(manifest(queue("emails", 3))), {"emails": {2: Streak(3, 1, 9)}}, {"emails": RESTARTS})
 
 
 def assembled(parts: list[Part]) -> bytes | None:
@@ -30,6 +35,20 @@ def test_round_trip_in_any_order() -> None:
     whole = assembled(parts)
     assert whole is not None
     assert unpack(whole) == MEMORY
+
+
+def told(restarts: object, **more: object) -> Mapping[Restarted, int]:
+    """What becomes of restarts that another version has saved."""
+    plain = json.loads(zlib.decompress(pack(Memory(MEMORY.intent))))
+    return unpack(zlib.compress(json.dumps({**plain, "restarts": restarts, **more}).encode())).restarts["emails"]
+
+
+def test_restarts_that_another_version_has_counted_are_not_lost() -> None:
+    assert told({"emails": 4}) == {Restarted.UNKNOWN: 4}
+    later = {"emails": {"killed": 1, "bored": 2, "limit_jobs": 9}}
+    assert told({"emails": 3}, reasons=later) == {Restarted.KILLED: 1, Restarted.LIMIT_JOBS: 9, Restarted.UNKNOWN: 2}
+    earlier = json.loads(zlib.decompress(pack(MEMORY)))["restarts"]
+    assert earlier == {"emails": 4}, "one number, of those that nobody wanted"
 
 
 def test_nothing_is_still_a_part() -> None:
@@ -73,7 +92,7 @@ def test_a_queue_that_changed_is_packed_as_it_is_now() -> None:
     packer = Packer()
     one, two = queue("emails", 1), queue("reports", 1)
     for queues in ((one, two), (one, queue("reports", 2)), (two,), (queue("emails", 5), two), (two, one)):
-        memory = Memory(Intent(manifest(*queues)), {"emails": {2: Streak(3, 1, 9)}}, {"emails": 4})
+        memory = Memory(Intent(manifest(*queues)), {"emails": {2: Streak(3, 1, 9)}}, {"emails": RESTARTS})
         assert unpack(packer.pack(memory)) == memory
         assert list(unpack(packer.pack(memory)).intent.manifest.queues) == [q.name for q in queues]
         assert packer.pack(memory) == pack(memory)

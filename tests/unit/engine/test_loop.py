@@ -37,6 +37,7 @@ from procq.events import (
 from procq.intent import NoIntent, ScaleTo, restart, scale, start
 from procq.model import WorkerId
 from procq.plan.diff import Counts
+from procq.plan.restarted import Restarted
 from procq.state import Backoff, Running, Starting
 from procq.testing import NOT_FOUND, TOO_MANY_PROCESSES, Rig, Script, VirtualClock, everyone
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
@@ -120,7 +121,7 @@ def test_a_crash_is_replaced_in_the_same_step() -> None:
     assert forget == ForgetWorker(EMAILS_1, 1)
     assert isinstance(spawn, SpawnWorker)
     assert (spawn.worker, spawn.generation) == (EMAILS_1, 2)
-    assert engine.snapshot().restarts == {"emails": 1}
+    assert engine.snapshot().restarts == {"emails": {Restarted.FAILED: 1}}
 
 
 def test_who_takes_the_place_of_an_unhealthy_one_is_a_restart() -> None:
@@ -130,7 +131,7 @@ def test_who_takes_the_place_of_an_unhealthy_one_is_a_restart() -> None:
     engine.step()
     engine.handle([Exited(EMAILS_1, 1, ExitStatus(0), clock.now), Gone(EMAILS_1, 1, 0, clock.now)])
     engine.step()
-    assert engine.snapshot().restarts == {"emails": 1}
+    assert engine.snapshot().restarts == {"emails": {Restarted.UNHEALTHY: 1}}
 
 
 def test_counters_are_saved_once_in_a_while() -> None:

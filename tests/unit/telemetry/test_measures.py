@@ -13,6 +13,7 @@ from procq.intent import Adjustment, Intent
 from procq.meter import Load
 from procq.model import WorkerId
 from procq.pace import Pace
+from procq.plan.restarted import Restarted
 from procq.rules import ScaleRule
 from procq.scaling.standing import Standing
 from procq.state import (
@@ -67,7 +68,8 @@ def view() -> StateView:
         "emails": QueueState(SLOTS, reports=REPORTS, past=PAST),
         "old": QueueState({1: Stopping(20, "f", 30, 1.0, 20.0, "why")}),
     }
-    return StateView(Observed(10.0, states), intent, True, 3, 77, 20, restarts={"emails": 6})
+    restarts = {"emails": {Restarted.KILLED: 6, Restarted.LIMIT_AGE: 2}}
+    return StateView(Observed(10.0, states), intent, True, 3, 77, 20, restarts=restarts)
 
 
 STANDING = Standing(
@@ -129,7 +131,10 @@ OF_EMAILS = {
     "procq_queue_workers_busy": 1,
     "procq_queue_busy_ratio": 0.625,
     "procq_queue_paused": 0,
-    "procq_queue_restarts_total": 6,
+    'procq_queue_restarts_total{reason="killed"}': 6,
+    'procq_queue_restarts_total{reason="limit_age"}': 2,
+    'procq_queue_restarts_total{reason="failed"}': 0,
+    'procq_queue_restarts_total{reason="asked"}': None,
     'procq_queue_exits_total{cause="failed"}': 5,
     'procq_queue_exits_total{cause="limit"}': 1,
     'procq_queue_spawn_duration_seconds_bucket{le="0.01"}': 3,
