@@ -25,8 +25,10 @@ from typing import Final
 
 from procq.worker.counting import Job, label_of
 from procq.worker.reporter import Reporter
+from procq.worker.tracing import JobSpan, Origin, Tracing
 
 __all__ = [
+    "Origin",
     "Running",
     "can_park",
     "done",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _reporter: Final = Reporter(os.environ)
+_tracing: Final = Tracing(os.environ)
 _newest: ContextVar[Running | None] = ContextVar("procq_newest_job", default=None)
 _LOOK: Final = 0.2
 """Seconds between two looks of a loop that is parked: a signal cannot wake it without risk."""
@@ -54,22 +57,28 @@ _LOOK: Final = 0.2
 class Running:
     """A job that was begun. As a context manager it is done at the end of the block, and failed by an exception."""
 
-    __slots__ = ("_job",)
+    __slots__ = ("_job", "_span")
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, span: JobSpan | None = None) -> None:
         self._job = job
+        self._span = span
 
     def done(self) -> None:
         """It is done. Only the first of `done`, `failed` and `retried` counts."""
-        _reporter.end(self._job)
+        self._end()
 
     def failed(self) -> None:
         """It has failed for good."""
-        _reporter.end(self._job, failed=True)
+        self._end(failed=True)
 
     def retried(self) -> None:
         """It has failed, and is to be tried again."""
-        _reporter.end(self._job, retried=True)
+        self._end(retried=True)
+
+    def _end(self, *, failed: bool = False, retried: bool = False, error: type[BaseException] | None = None) -> None:
+        _reporter.end(self._job, failed=failed, retried=retried)
+        if self._span is not None:
+            self._span.end(failed=failed, retried=retried, error=error)
 
     def __enter__(self) -> Running:
         return self
@@ -77,10 +86,7 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.done()
-        else:
-            self.failed()
+        self._end(failed=kind is not None, error=kind)
 
 
 def heard() -> bool:
@@ -93,8 +99,19 @@ def ready() -> None:
     _reporter.say("READY=1")
 
 
-def job(id: object, name: object = "") -> Running:
-    """A job begins. `id` and `name` are shown to people, on one line."""
+def job(id: object, name: object = "", origin: Origin | None = None) -> Running:
+    """A job begins. `id` and `name` are shown to people, on one line.
+
+    Where the process uses OpenTelemetry a span begins, which is current in this thread or task until the job ends;
+    `origin` is for that.
+    """
+    running = Running(_reporter.begin(label_of(id, name)), _tracing.begin(id, name, origin))
+    _newest.set(running)
+    return running
+
+
+def counted(id: object, name: object = "") -> Running:
+    """A job begins, without a span: for who tells of a job that another process does, and the span is made there."""
     running = Running(_reporter.begin(label_of(id, name)))
     _newest.set(running)
     return running

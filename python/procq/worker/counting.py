@@ -54,17 +54,16 @@ class Counts:
         self._longest = max(self._longest, place)
         return True
 
-    def busy(self, waiting: int) -> str:
-        """What it does now, and how many jobs it has taken that wait inside it."""
-        label = next(iter(self.running)).label if self.running else ""
-        return f"X_PROCQ_BUSY={len(self.running) + waiting}\nX_PROCQ_JOB={label}\nX_PROCQ_SCOPE=process\n"
-
-    def total(self, waiting: int) -> str:
-        """All of it."""
+    def total(self, waiting: int, now: float) -> str:
+        """All of it, at `now`; `waiting` are the jobs that it has taken and not begun."""
         took = ",".join(map(str, self._took[: self._longest + 1]))
+        oldest = next(iter(self.running), None)
+        label, since = ("", now) if oldest is None else (oldest.label, oldest.began)
         return (
             f"X_PROCQ_JOBS={self.jobs}\nX_PROCQ_FAILED={self.failed}\nX_PROCQ_RETRIED={self.retried}\n"
-            f"X_PROCQ_TOOK_USEC={int(self._seconds * 1e6)}\nX_PROCQ_TOOK={took}\n{self.busy(waiting)}"
+            f"X_PROCQ_TOOK_USEC={int(self._seconds * 1e6)}\nX_PROCQ_TOOK={took}\n"
+            f"X_PROCQ_BUSY={len(self.running) + waiting}\nX_PROCQ_JOB={label}\n"
+            f"X_PROCQ_JOB_USEC={int((now - since) * 1e6)}\nX_PROCQ_SCOPE=process\n"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -43,8 +44,7 @@ class Reporter:
         job = Job(label, time.monotonic())
         with self._lock:
             self._counts.begin(job)
-            if (link := self._connected()) is not None:
-                link.send(self._busy().encode())
+            self._tell()
         return job
 
     def end(self, job: Job, *, failed: bool = False, retried: bool = False) -> None:
@@ -68,7 +68,7 @@ class Reporter:
         with self._lock:
             if (link := self._connected()) is not None:
                 link.listen({"PARK": park, "RESUME": partial(self._resume, resume)})
-            self._tell()
+        self._say_all()
 
     def _resume(self, resume: Callable[[], None]) -> None:
         # A child that is forked from here on does not start parked.
@@ -80,22 +80,28 @@ class Reporter:
         with self._lock:
             if self._parked is not None and self._parked != yes:
                 self._parked = yes
-                self._tell()
+                self._say_all()
 
     def tell(self) -> None:
-        """Says everything: what is waiting has changed."""
+        """Says that what is waiting has changed."""
         with self._lock:
             self._tell()
 
     def _tell(self) -> None:
+        """Says all of it: now, or soon where jobs follow each other so closely that one word may tell of several."""
         if (link := self._connected()) is not None:
-            link.send(self._all())
+            if link.rests:
+                link.send(self._all())
+            else:
+                link.later()
+
+    def _say_all(self) -> None:
+        with self._lock:
+            if (link := self._connected()) is not None:
+                link.send(self._all())
 
     def _all(self) -> bytes:
-        return f"{self._counts.total(self._also_busy())}{self._parked_line()}".encode()
-
-    def _busy(self) -> str:
-        return self._counts.busy(self._also_busy())
+        return f"{self._counts.total(self._also_busy(), time.monotonic())}{self._parked_line()}".encode()
 
     def _also_busy(self) -> int:
         return 0 if self._waiting is None else self._waiting()
@@ -106,11 +112,18 @@ class Reporter:
     def _connected(self) -> Link | None:
         if self._link is None and self._address:
             try:
-                self._link = Link(self._address, self.tell)
+                self._link = Link(self._address, self._say_all)
+                self._at_the_end_too()
             except OSError:
                 # Nobody is there any more, or it is another machine's: nobody will be.
                 self._address = ""
         return self._link
+
+    def _at_the_end_too(self) -> None:
+        """Processes of these packages end without what is registered with `atexit`."""
+        for package in ("multiprocessing", "billiard"):
+            if (util := sys.modules.get(f"{package}.util")) is not None:
+                util.Finalize(None, self._at_exit, exitpriority=0)
 
     def _at_exit(self) -> None:
         """The last word must not be lost because the one before it was still on its way."""

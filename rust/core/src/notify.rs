@@ -33,6 +33,8 @@ pub struct Said {
     pub busy: Option<u64>,
     /// `X_PROCQ_JOB`: which one, by its id and name; of several the one that has taken longest. Empty where there is none.
     pub job: Option<String>,
+    /// `X_PROCQ_JOB_USEC`: microseconds for which it has been at that job.
+    pub job_usec: Option<u64>,
     /// `X_PROCQ_TOOK_USEC`: microseconds that all finished jobs took together.
     pub took_usec: Option<u64>,
     /// `X_PROCQ_TOOK`: how many of them took how long, see [`BUCKETS`]; zeros at the end may be left out.
@@ -76,6 +78,7 @@ impl Said {
             b"X_PROCQ_BUSY" => self.busy = number(value).or(self.busy),
             b"X_PROCQ_RETRIED" => self.retried = number(value).or(self.retried),
             b"X_PROCQ_JOB" => self.job = Some(line_of(value, LONGEST_JOB)),
+            b"X_PROCQ_JOB_USEC" => self.job_usec = number(value).or(self.job_usec),
             b"X_PROCQ_TOOK_USEC" => self.took_usec = number(value).or(self.took_usec),
             b"X_PROCQ_TOOK" => self.took = numbers(value).or(self.took.take()),
             b"X_PROCQ_PARKED" => self.parked = switch(value).or(self.parked),
@@ -138,7 +141,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "READY=1\nSTOPPING=1\nWATCHDOG=1\nWATCHDOG_USEC=7\nEXTEND_TIMEOUT_USEC=8\nSTATUS=two words = 3\nERRNO=2\n\
                     MAINPID=1\nBARRIER=1\nFDSTORE=1\nX_PROCQ_JOBS=12\nX_PROCQ_FAILED=3\nX_PROCQ_BUSY=1\nX_PROCQ_JOB=a-7 send mail\n\
-                    X_PROCQ_RETRIED=2\nX_PROCQ_TOOK_USEC=99\nX_PROCQ_TOOK=0,10,2\nX_PROCQ_PARKED=1\nX_PROCQ_SCOPE=process\n";
+                    X_PROCQ_RETRIED=2\nX_PROCQ_JOB_USEC=6\nX_PROCQ_TOOK_USEC=99\nX_PROCQ_TOOK=0,10,2\nX_PROCQ_PARKED=1\nX_PROCQ_SCOPE=process\n";
         let expected = Said {
             ready: true,
             watchdog: Some(Beat::Alive),
@@ -149,6 +152,7 @@ mod tests {
             failed: Some(3),
             busy: Some(1),
             job: Some("a-7 send mail".into()),
+            job_usec: Some(6),
             retried: Some(2),
             took_usec: Some(99),
             took: Some(vec![0, 10, 2]),

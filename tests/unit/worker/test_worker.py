@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -67,7 +68,10 @@ def nothing() -> None:
 def test_a_job_is_told_of_at_its_start_and_at_its_end(listener: Listener) -> None:
     reporter = Reporter(listener.environ)
     job = reporter.begin("7 mail")
-    assert listener.hear() == {"X_PROCQ_BUSY": "1", "X_PROCQ_JOB": "7 mail", "X_PROCQ_SCOPE": "process"}
+    said = listener.hear()
+    told = {name: said[f"X_PROCQ_{name}"] for name in ("JOBS", "BUSY", "JOB", "SCOPE")}
+    assert told == {"JOBS": "0", "BUSY": "1", "JOB": "7 mail", "SCOPE": "process"}
+    assert 0 <= int(said["X_PROCQ_JOB_USEC"]) < 5_000_000
     reporter.end(job, failed=True)
     said = listener.hear()
     numbers = {name: said[f"X_PROCQ_{name}"] for name in ("JOBS", "FAILED", "RETRIED", "BUSY", "JOB", "SCOPE")}
@@ -101,19 +105,42 @@ def test_what_finds_no_room_is_said_as_soon_as_there_is_some(listener: Listener)
     until(lambda: listener.gathered(said)[-1].get("X_PROCQ_JOBS") == "2000", "the right total")
 
 
-LAST_WORD = """
-import sys
+def test_of_jobs_that_follow_each_other_closely_a_few_words_tell_all(listener: Listener) -> None:
+    reporter = Reporter(listener.environ)
+    said: list[dict[str, str]] = []
+    for number in range(2_000):
+        job = reporter.begin(f"{number} mail")
+        listener.gathered(said)
+        reporter.end(job)
+    reporter.begin("last")
+    until(lambda: listener.gathered(said)[-1]["X_PROCQ_JOB"] == "last", "the last job")
+    assert said[-1]["X_PROCQ_JOBS"] == "2000" and len(said) < 1_000
+
+
+JOBS = """
+import multiprocessing, sys
 from procq import worker
-for number in range(200):
-    with worker.job(number):
-        pass
-print("done", flush=True)
+
+def work():
+    for number in range(200):
+        with worker.job(number):
+            pass
+    print("done", flush=True)
+
+if __name__ == "__main__" and sys.argv[1:]:
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+    process.start()
+    process.join()
+elif __name__ == "__main__":
+    work()
 """
 
 
-def test_the_last_word_of_a_process_is_not_lost(listener: Listener) -> None:
+@pytest.mark.parametrize("method", ["", "fork", "spawn"])
+def test_the_last_word_of_a_process_is_not_lost(listener: Listener, method: str, tmp_path: Path) -> None:
     environ = {**os.environ, **listener.environ, "PYTHONPATH": str(PACKAGE)}
-    command = [sys.executable, "-c", LAST_WORD]
+    (tmp_path / "jobs.py").write_text(JOBS)
+    command = [sys.executable, str(tmp_path / "jobs.py"), *([method] if method else [])]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         # By then the socket is full, and the process about to end.
@@ -153,18 +180,14 @@ def test_who_starts_parked_says_so_first_and_its_children_do_not_once_it_goes_on
     listener.say("RESUME")
     until(lambda: resumed, "the word to be heard")
     assert in_a_child(lambda: reporter.listen(lambda: reporter.parked(True), nothing, None)) == 0
-    assert [said["X_PROCQ_PARKED"] for said in listener.all()] == ["0"]
+    assert {said["X_PROCQ_PARKED"] for said in listener.all()} == {"0"}
 
 
-def in_a_child(act: Callable[[], object]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            act()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def in_a_child(act: Callable[[], object]) -> int | None:
+    process = multiprocessing.get_context("fork").Process(target=act)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def test_a_child_counts_for_itself(listener: Listener) -> None:
@@ -173,14 +196,19 @@ def test_a_child_counts_for_itself(listener: Listener) -> None:
     open_job = reporter.begin("2")
     listener.all()
 
+    mine = listener.sender
+
     def child() -> None:
         reporter.end(open_job)
         reporter.end(reporter.begin("3"))
 
     assert in_a_child(child) == 0
-    mine = listener.sender
     said = listener.all()
-    assert [each.get("X_PROCQ_JOBS") for each in said] == [None, "1"] and listener.sender != mine
+    assert (
+        [each["X_PROCQ_JOB"] for each in said] == ["3", ""]
+        and said[-1]["X_PROCQ_JOBS"] == "1"
+        and listener.sender != mine
+    )
     reporter.end(open_job)
     assert listener.hear()["X_PROCQ_JOBS"] == "2"
 
@@ -190,7 +218,7 @@ def test_durations_are_counted_by_a_series_of_bounds() -> None:
     for took in (0.0, 0.001, 0.0011, 0.3, 5_000.0, 10_001.0):
         counts.begin(job := Job("x", 0.0))
         assert counts.end(job, took)
-    line = next(line for line in counts.total(0).splitlines() if line.startswith("X_PROCQ_TOOK="))
+    line = next(line for line in counts.total(0, 0.0).splitlines() if line.startswith("X_PROCQ_TOOK="))
     found = [int(number) for number in line.partition("=")[2].split(",")]
     assert len(BOUNDS) + 1 == len(found) == 23
     assert {place: number for place, number in enumerate(found) if number} == {0: 2, 1: 1, 8: 1, 20: 1, 22: 1}

@@ -15,6 +15,8 @@ const PAUSE: u64 = 250_000_000;
 const PAUSE_EACH: u64 = 5_000_000;
 /// The same where somebody waits for what a parked worker does.
 const SOON: u64 = 20_000_000;
+/// Nanoseconds by which two messages about one job may differ on when it began: messages take their time.
+const SAME_START: u64 = 20_000_000;
 /// Processes of one worker that are known to count for themselves.
 const MOST_PARTS: usize = 256;
 
@@ -60,7 +62,11 @@ impl Work {
         let works = !self.job.is_empty() || self.busy.is_some_and(|busy| busy > 0);
         // Of jobs without a name one more that is done means another one now: messages between may have been lost.
         let same = same_job && (!self.job.is_empty() || jobs == self.jobs);
-        self.since = since.filter(|_| same).or(Some(now)).filter(|_| works);
+        let told = said.job_usec.filter(|_| !self.job.is_empty());
+        let began = told.map(|usec| now.saturating_sub(usec.saturating_mul(1_000)));
+        // A job that began later than the one that was known is another one of that name.
+        let goes_on = |since: &u64| same && began.is_none_or(|began| began <= since.saturating_add(SAME_START));
+        self.since = since.filter(goes_on).or(began).or(Some(now)).filter(|_| works);
         news || !same_job || (busy, since) != (self.busy, self.since)
     }
 
@@ -414,6 +420,20 @@ mod tests {
         assert_eq!((report.total().since, &*report.total().job), (Some(1), "7 slow"));
         report.take(&said("X_PROCQ_BUSY=0"), 1, true, 11);
         assert_eq!((report.total().since, &*report.total().job), (None, ""));
+    }
+
+    #[test]
+    fn a_job_of_the_same_name_that_began_later_is_another_one() {
+        let mut report = Report::default();
+        let at = |jobs: u64, usec: u64| {
+            said(&format!("X_PROCQ_JOBS={jobs}\nX_PROCQ_BUSY=1\nX_PROCQ_JOB=import\nX_PROCQ_JOB_USEC={usec}"))
+        };
+        report.take(&at(0, 2_000), 1, true, 100 * MILLISECOND);
+        assert_eq!(report.total().since, Some(98 * MILLISECOND));
+        report.take(&at(0, 501_000), 1, true, 600 * MILLISECOND);
+        assert_eq!(report.total().since, Some(98 * MILLISECOND), "a message that was a millisecond faster");
+        report.take(&at(1, 4_000), 1, true, 700 * MILLISECOND);
+        assert_eq!(report.total().since, Some(696 * MILLISECOND), "its end and the next beginning came in one message");
     }
 
     #[test]
