@@ -84,17 +84,17 @@ def shortfall(
 
     Before `boot` seconds a new worker cannot help, so a deadline that is nearer counts as that. Where no more workers
     would be needed a tick later, they are not started yet, so that jobs still to come share them: until `gathers`
-    seconds before it would be too late.
+    seconds before it would be too late. What is late already waits for nobody.
     """
     worst, jobs, within = 0, 0.0, 0.0
     for middle, line in buckets:
-        left = middle + limit - now
+        due = middle + limit - now
         # What is late already is not worth a worker each: it is cleared in half the time, before those behind it.
-        left = max(min(left, _MANY) if left >= 0 else limit / 2, boot)
+        left = max(min(due, _MANY) if due >= 0 else limit / 2, boot)
         lacking = line - crew.starts(left)
         if lacking <= _ENOUGH or (workers := crew.more(lacking, left, boot)) <= worst:
             continue
-        if left - TICK > boot + gathers and crew.more(lacking, left - TICK, boot) <= workers:
+        if due >= 0 and left - TICK > boot + gathers and crew.more(lacking, left - TICK, boot) <= workers:
             continue
         worst, jobs, within = workers, line, left
     return Shortfall(worst, jobs, within, crew.when(jobs)) if worst else ENOUGH

@@ -121,6 +121,13 @@ def test_what_is_late_already_is_not_worth_a_worker_each() -> None:
     assert 1 < fresh.decide(late).target < 10
 
 
+def test_jobs_that_are_late_already_wait_for_no_others() -> None:
+    policy = taught(boot=0.3, took=5.0, wait=300.0)
+    targets = [policy.decide(later(1000.0 + tick, 300, took=5.0, refused=True)).target for tick in range(600)]
+    assert targets[0] == 0, "there is time enough to wait for others"
+    assert min(targets[300:]) > 0
+
+
 def test_jobs_that_are_due_soon_find_workers_ready() -> None:
     policy = taught(boot=10.0, wait=15.0, style=Style.EAGER)
     policy.decide(later(1001.0, 0))
