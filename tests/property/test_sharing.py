@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from types import MappingProxyType
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from procq.rules import Claim
 from procq.scaling.sharing import Grant, Wish, at_once, share
 
 NOW = 10_000.0
+NOBODY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Host:
     cpus: float | None
     memory: int | None
 
-    def share(self, wishes: Sequence[Wish], draining: Mapping[str, int]) -> dict[str, Grant]:
-        return share(wishes, workers=self.workers, cpus=self.cpus, memory=self.memory, now=NOW, draining=draining)
+    def share(self, wishes: Sequence[Wish]) -> dict[str, Grant]:
+        return share(wishes, workers=self.workers, cpus=self.cpus, memory=self.memory, now=NOW)
 
     def room(self) -> tuple[float, float, float]:
         return tuple(inf if each is None else each for each in (self.workers, self.cpus, self.memory))  # type: ignore[return-value]
@@ -60,7 +62,9 @@ def base(wish: Wish) -> int:
     return min(wish.wanted, max(wish.least, min(wish.busy, wish.held)))
 
 
-def used(wishes: Sequence[Wish], counts: Mapping[str, int], draining: Mapping[str, int]) -> tuple[float, float, float]:
+def used(
+    wishes: Sequence[Wish], counts: Mapping[str, int], draining: Mapping[str, int] = NOBODY
+) -> tuple[float, float, float]:
     here = {wish.queue for wish in wishes}
     all_counts = {wish.queue: counts.get(wish.queue, 0) + draining.get(wish.queue, 0) for wish in wishes}
     return (
@@ -74,47 +78,41 @@ def workers(grants: Mapping[str, Grant]) -> dict[str, int]:
     return {queue: grant.workers for queue, grant in grants.items()}
 
 
-@given(HOSTS, crowds(), DRAINING)
-def test_the_budget_holds_but_for_what_cannot_be_denied(
-    host: Host, wishes: list[Wish], draining: dict[str, int]
-) -> None:
-    counts = workers(host.share(wishes, draining))
-    bases = used(wishes, {wish.queue: base(wish) for wish in wishes}, draining)
-    for taken, undeniable, room in zip(used(wishes, counts, draining), bases, host.room(), strict=True):
+@given(HOSTS, crowds())
+def test_the_budget_holds_but_for_what_cannot_be_denied(host: Host, wishes: list[Wish]) -> None:
+    counts = workers(host.share(wishes))
+    bases = used(wishes, {wish.queue: base(wish) for wish in wishes})
+    for taken, undeniable, room in zip(used(wishes, counts), bases, host.room(), strict=True):
         assert taken <= max(room, undeniable) + 1e-6
     for each in wishes:
         assert base(each) <= counts[each.queue] <= each.wanted
 
 
-@given(HOSTS, crowds(), DRAINING)
-def test_nothing_is_left_over_that_fits_somebody_who_is_short(
-    host: Host, wishes: list[Wish], draining: dict[str, int]
-) -> None:
-    grants = host.share(wishes, draining)
+@given(HOSTS, crowds())
+def test_nothing_is_left_over_that_fits_somebody_who_is_short(host: Host, wishes: list[Wish]) -> None:
+    grants = host.share(wishes)
     counts = workers(grants)
-    taken = used(wishes, counts, draining)
+    taken = used(wishes, counts)
     for each in wishes:
         if counts[each.queue] == each.wanted:
             continue
-        more = used(wishes, counts | {each.queue: counts[each.queue] + 1}, draining)
+        more = used(wishes, counts | {each.queue: counts[each.queue] + 1})
         assert any(m > room + 1e-9 and m > t for m, t, room in zip(more, taken, host.room(), strict=True))
         assert grants[each.queue].short.startswith(f"wants {each.wanted}, has {counts[each.queue]}: ")
 
 
-@given(HOSTS, crowds(aged=False), DRAINING, st.integers(-1, 2))
-def test_what_lower_priorities_want_is_nothing_to_higher_ones(
-    host: Host, wishes: list[Wish], draining: dict[str, int], priority: int
-) -> None:
+@given(HOSTS, crowds(aged=False), st.integers(-1, 2))
+def test_what_lower_priorities_want_is_nothing_to_higher_ones(host: Host, wishes: list[Wish], priority: int) -> None:
     modest = [replace(each, wanted=base(each)) if each.claim.priority < priority else each for each in wishes]
-    all_want, few_want = workers(host.share(wishes, draining)), workers(host.share(modest, draining))
+    all_want, few_want = workers(host.share(wishes)), workers(host.share(modest))
     for each in wishes:
         if each.claim.priority >= priority:
             assert all_want[each.queue] == few_want[each.queue]
 
 
-@given(st.integers(0, 60), crowds(aged=False), DRAINING)
-def test_by_weight_within_one_worker(budget: int, wishes: list[Wish], draining: dict[str, int]) -> None:
-    counts = workers(Host(budget, None, None).share(wishes, draining))
+@given(st.integers(0, 60), crowds(aged=False))
+def test_by_weight_within_one_worker(budget: int, wishes: list[Wish]) -> None:
+    counts = workers(Host(budget, None, None).share(wishes))
     for short in wishes:
         for other in wishes:
             equal = short.claim.priority == other.claim.priority
@@ -123,36 +121,32 @@ def test_by_weight_within_one_worker(budget: int, wishes: list[Wish], draining: 
                 assert ahead / other.claim.weight <= behind / short.claim.weight + 1e-9
 
 
-@given(st.integers(0, 60), st.integers(0, 20), crowds(), DRAINING)
-def test_with_more_workers_in_the_budget_nobody_gets_fewer(
-    budget: int, more: int, wishes: list[Wish], draining: dict[str, int]
-) -> None:
-    before = workers(Host(budget, None, None).share(wishes, draining))
-    after = workers(Host(budget + more, None, None).share(wishes, draining))
+@given(st.integers(0, 60), st.integers(0, 20), crowds())
+def test_with_more_workers_in_the_budget_nobody_gets_fewer(budget: int, more: int, wishes: list[Wish]) -> None:
+    before = workers(Host(budget, None, None).share(wishes))
+    after = workers(Host(budget + more, None, None).share(wishes))
     assert all(before[queue] <= after[queue] for queue in before)
 
 
-@given(HOSTS, crowds(), DRAINING, st.randoms(use_true_random=False))
-def test_the_order_does_not_matter(
-    host: Host, wishes: list[Wish], draining: dict[str, int], chance: random.Random
-) -> None:
+@given(HOSTS, crowds(), st.randoms(use_true_random=False))
+def test_the_order_does_not_matter(host: Host, wishes: list[Wish], chance: random.Random) -> None:
     mixed = list(wishes)
     chance.shuffle(mixed)
-    assert host.share(mixed, draining) == host.share(wishes, draining)
+    assert host.share(mixed) == host.share(wishes)
 
 
-@given(HOSTS, crowds(), DRAINING)
-def test_who_has_got_its_grants_is_granted_them_again(host: Host, wishes: list[Wish], draining: dict[str, int]) -> None:
-    first = workers(host.share(wishes, draining))
+@given(HOSTS, crowds())
+def test_who_has_got_its_grants_is_granted_them_again(host: Host, wishes: list[Wish]) -> None:
+    first = workers(host.share(wishes))
     there = [replace(each, held=first[each.queue], busy=min(each.busy, first[each.queue])) for each in wishes]
-    assert workers(host.share(there, draining)) == first
+    assert workers(host.share(there)) == first
 
 
 @given(HOSTS, crowds(), DRAINING)
 def test_nobody_starts_in_the_place_of_one_who_is_still_there(
     host: Host, wishes: list[Wish], draining: dict[str, int]
 ) -> None:
-    grants = host.share(wishes, draining)
+    grants = host.share(wishes)
     counts = at_once(wishes, grants, workers=host.workers, cpus=host.cpus, memory=host.memory, draining=draining)
     there = {each.queue: max(each.held, base(each)) for each in wishes}
     live = {queue: max(counts[queue], there[queue]) for queue in counts}
@@ -166,9 +160,9 @@ def test_nobody_starts_in_the_place_of_one_who_is_still_there(
 
 @given(HOSTS, crowds(), DRAINING)
 def test_step_by_step_all_grants_are_reached(host: Host, wishes: list[Wish], draining: dict[str, int]) -> None:
-    """Who has to give gives between two looks; then there is room for who gets."""
-    for _ in range(3):
-        grants = host.share(wishes, draining)
-        counts = at_once(wishes, grants, workers=host.workers, cpus=host.cpus, memory=host.memory, draining=draining)
+    """Who has to give gives between two looks, and who leaves has left; then there is room for who gets."""
+    for leaving in (draining, NOBODY, NOBODY):
+        grants = host.share(wishes)
+        counts = at_once(wishes, grants, workers=host.workers, cpus=host.cpus, memory=host.memory, draining=leaving)
         wishes = [replace(each, held=counts[each.queue], busy=min(each.busy, counts[each.queue])) for each in wishes]
     assert counts == workers(grants)

@@ -179,6 +179,7 @@ class Follow:
             least=least,
             most=most,
             concurrency=seen.concurrency,
+            parkable=seen.parkable,
         )
         self.bounds = bounds
         self.decision = self._decided(self.signals, bounds, held)

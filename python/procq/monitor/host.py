@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
 
 from procq.engine.view import StateView
 from procq.intent import Intent, wanted_workers
@@ -14,17 +12,10 @@ from procq.model import Queue
 from procq.monitor.follow import Follow
 from procq.monitor.quiet import Users
 from procq.rules import Guard
+from procq.scaling.budget import Budget, Sharing, wish_of
 from procq.scaling.guard import OPEN, Brake, Level, Pressure, shrink
-from procq.scaling.sharing import Waits, Wish, at_once, share
+from procq.scaling.sharing import Grant, Wish
 from procq.state import EMPTY_QUEUE, Dead
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """How many workers a queue gets of what it wants; `short` says why it is not all, "" where it is."""
-
-    workers: int
-    short: str = ""
 
 
 class Host:
@@ -41,7 +32,7 @@ class Host:
         self._pressure = Pressure()
         self._guard: Guard | None = None
         self._brake: Brake | None = None
-        self._waits = Waits()
+        self._sharing = Sharing()
         self._tell = tell
         self._blind = ""
 
@@ -64,23 +55,20 @@ class Host:
         """The slots of a queue whose workers seem to do nothing."""
         return self._users.quiet(name)
 
-    def grant(self, view: StateView, intent: Intent, follows: Mapping[str, Follow], now: float) -> dict[str, Granted]:
+    def grant(self, view: StateView, intent: Intent, follows: Mapping[str, Follow], now: float) -> dict[str, Grant]:
         """How many workers each of the queues gets of what was decided for it."""
         wishes = [self._wish(follow) for follow in follows.values()]
-        waits = self._waits.look(wishes, now)
-        wishes = [replace(wish, waiting_since=waits.get(wish.queue)) for wish in wishes]
-        budget = self._budget(view, intent, follows)
-        grants = share(wishes, now=now, **budget)
-        counts = at_once(wishes, grants, **budget)
-        shorts = {name: grant.short for name, grant in grants.items()}
-        if self._brake is not None:
-            counts, said = self._braked(wishes, counts, now)
-            shorts = {
-                name: shorts[name] or said if counts[name] < grants[name].workers else shorts[name] for name in counts
-            }
-        return {name: Granted(counts[name], shorts[name]) for name in counts}
+        draining = {name: each.signals.draining for name, each in follows.items() if each.signals is not None}
+        grants = self._sharing.grant(wishes, self._budget(view, intent, follows), draining, now)
+        if self._brake is None:
+            return grants
+        counts, said = self._braked(wishes, {name: grant.workers for name, grant in grants.items()}, now)
+        return {
+            name: grant if counts[name] == grant.workers else Grant(name, counts[name], grant.short or said)
+            for name, grant in grants.items()
+        }
 
-    def _budget(self, view: StateView, intent: Intent, follows: Mapping[str, Follow]) -> dict[str, Any]:
+    def _budget(self, view: StateView, intent: Intent, follows: Mapping[str, Follow]) -> Budget:
         """What is left for queues that scale: others have what the manifest or somebody says, and who still leaves."""
         manifest, workers, cpus, memory = intent.manifest, 0, 0.0, 0
         for name in dict.fromkeys((*manifest.queues, *view.observed.queues)):
@@ -91,12 +79,11 @@ class Host:
             wanted = max(alive, 0 if queue is None else wanted_workers(intent, queue))
             cost = (0.0, 0) if queue is None else self._cost(queue)
             workers, cpus, memory = workers + wanted, cpus + wanted * cost[0], memory + wanted * cost[1]
-        return {
-            "workers": None if manifest.budget is None else max(0, manifest.budget - workers),
-            "cpus": None if manifest.cpus is None else max(0.0, manifest.cpus - cpus),
-            "memory": None if manifest.memory is None else max(0, manifest.memory - memory),
-            "draining": {name: each.signals.draining for name, each in follows.items() if each.signals is not None},
-        }
+        return Budget(
+            workers=None if manifest.budget is None else max(0, manifest.budget - workers),
+            cpus=None if manifest.cpus is None else max(0.0, manifest.cpus - cpus),
+            memory=None if manifest.memory is None else max(0, manifest.memory - memory),
+        )
 
     def _cost(self, queue: Queue) -> tuple[float, int]:
         """Cores and bytes that one worker takes: as the manifest says, else as was seen, else as much as it may."""
@@ -121,14 +108,4 @@ class Host:
     def _wish(self, follow: Follow) -> Wish:
         queue, decision, signals = follow.queue, follow.decision, follow.signals
         assert decision is not None and signals is not None
-        cpus, memory = self._cost(queue)
-        return Wish(
-            queue=queue.name,
-            wanted=decision.target,
-            least=min(decision.target, signals.least),
-            held=signals.live,
-            claim=queue.claim,
-            memory=memory,
-            cpus=cpus,
-            busy=signals.busy + len(signals.starting),
-        )
+        return wish_of(queue.name, decision, signals, queue.claim, *self._cost(queue))

@@ -31,6 +31,7 @@ class Seen:
     draining: int
     boots: tuple[float, ...]
     concurrency: float
+    parkable: int
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class _Tally:
     draining: int = 0
     at_work: int = 0
     elapsed: float = 0.0
+    deaf: int = 0
     starting: list[float] = field(default_factory=list)
     boots: list[float] = field(default_factory=list)
     silent: list[int] = field(default_factory=list)
@@ -107,6 +109,8 @@ class Crew:
             draining=found.draining,
             boots=tuple(found.boots),
             concurrency=max(1.0, self._concurrency),
+            # Where some cannot be told, it may be one of those who has to go.
+            parkable=0 if found.deaf else found.busy,
         )
 
     def _remember(self, queue: QueueState) -> None:
@@ -143,6 +147,7 @@ class Crew:
             found.silent.append(slot)
         elif report.busy:
             found.busy += 1
+            found.deaf += report.parked is None
             found.at_work += report.busy
             # Of several jobs only the one is known that takes longest: the others are about halfway to it.
             found.elapsed += 0.0 if report.since is None else max(0.0, found.now - report.since) * (report.busy + 1) / 2
@@ -171,5 +176,6 @@ def _spread(found: _Tally, running: int | None, quiet: Collection[int]) -> None:
     silent = len(found.silent)
     busy = silent - sum(slot in quiet for slot in found.silent) if running is None else min(silent, running)
     found.busy += busy
+    found.deaf += busy
     found.idle += silent - busy
     found.at_work += busy

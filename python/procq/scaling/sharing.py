@@ -1,10 +1,11 @@
 """Who gets how many workers where the machine does not bear what all want. Pure.
 
-First everybody gets what cannot be denied: its least, and its busy workers. The rest goes by priority, the highest
-first; what those cannot use goes to the next. Among queues of one priority it is weighted water-filling over what is
-scarce: the next worker goes to the queue whose share of the resource that it takes most of, by its weight, is lowest.
-That is dominant resource fairness (Ghodsi et al., "Dominant Resource Fairness: Fair Allocation of Multiple Resource
-Types", NSDI 2011), in whole workers, rounded as Webster and Sainte-Laguë did.
+First everybody gets what cannot be denied: its least, its workers that still start, and those at work that cannot be
+told to take no more jobs. The rest goes by priority, the highest first; what those cannot use goes to the next. Among
+queues of one priority it is weighted water-filling over what is scarce: the next worker goes to the queue whose share
+of the resource that it takes most of, by its weight, is lowest. That is dominant resource fairness (Ghodsi et al.,
+"Dominant Resource Fairness: Fair Allocation of Multiple Resource Types", NSDI 2011), in whole workers, rounded as
+Webster and Sainte-Laguë did.
 
 Against starvation: a queue that has nothing at all rises by one priority each minute, for its first worker alone. So
 it gets one at some time, whoever is above it, and no more than that one is taken from those. Against swapping to and
@@ -38,7 +39,7 @@ _Amount = tuple[float, float, float]
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a queue would like. `held` are its live workers without those that drain, `busy` those of them that must
-    not be taken: that are at a job, or still start.
+    not be taken: that still start, or are at a job and cannot be told that it is their last.
 
     A worker takes `memory` bytes and `cpus` cores; 0 where nobody knows. `waiting_since` is since when it has had
     nothing although it wants something, on the clock of `now` (see `Waits`). `least` counts up to `wanted` only.
@@ -71,21 +72,21 @@ def share(
     cpus: float | None,
     memory: int | None,
     now: float,
-    draining: Mapping[str, int] = _NOBODY,
 ) -> dict[str, Grant]:
     """What each queue gets of a budget of `workers`, `cpus` cores and `memory` bytes; None: without limit.
 
-    `draining` are workers that end and count until then, also those of queues that want nothing any more. Only what
-    cannot be denied may exceed the budget. The order of `wishes` does not matter; no queue may come twice.
+    That is what it comes to in the end: workers that leave do not count, or others would have to leave in their place
+    (see `at_once`). Only what cannot be denied may exceed the budget. The order of `wishes` does not matter; no queue
+    may come twice.
     """
     total = _total(workers, cpus, memory)
-    left = _minus(_minus(total, _of_draining(wishes, draining)), _sum((wish, wish.wanted) for wish in wishes))
+    left = _minus(total, _sum((wish, wish.wanted) for wish in wishes))
     if min(left) >= -_ROUNDING:
         return {wish.queue: Grant(wish.queue, wish.wanted, "") for wish in wishes}
-    filling = _Filling(wishes, total, draining)
+    filling = _Filling(wishes, total)
     for entries in _by_class(wishes, now):
         filling.fill(entries)
-    excess = _exceeding(wishes, filling.bases, total, draining)
+    excess = _exceeding(wishes, filling.bases, total)
     return {wish.queue: _grant(wish, filling.granted[wish.queue], filling.lacks, excess) for wish in wishes}
 
 
@@ -101,6 +102,7 @@ def at_once(
     """What of the grants can be done now, while those who have to give still hold: nobody starts in their place yet.
 
     Who gets fewer gives them at once; who gets more gets what is free, by priority, and its least in any case.
+    `draining` are workers that end and count until then, also those of queues that want nothing any more.
     """
     left = _minus(
         _minus(_total(workers, cpus, memory), _of_draining(wishes, draining)),
@@ -169,12 +171,12 @@ def _by_class(wishes: Sequence[Wish], now: float) -> list[list[_Entry]]:
 class _Filling:
     """What is left, and who has got what: `granted` by queue, `lacks` by queue what there was not enough of."""
 
-    def __init__(self, wishes: Sequence[Wish], total: _Amount, draining: Mapping[str, int]) -> None:
+    def __init__(self, wishes: Sequence[Wish], total: _Amount) -> None:
         self.bases = {wish.queue: _base(wish) for wish in wishes}
         self.granted = dict(self.bases)
         self.lacks: dict[str, str] = {}
         self._total = total
-        self._left = _minus(_minus(total, _of_draining(wishes, draining)), _sum((w, _base(w)) for w in wishes))
+        self._left = _minus(total, _sum((wish, _base(wish)) for wish in wishes))
 
     def fill(self, entries: Iterable[_Entry]) -> None:
         """Gives worker by worker to who is furthest behind, as long as one fits."""
@@ -245,12 +247,10 @@ def _grant(wish: Wish, granted: int, lacks: Mapping[str, str], excess: Mapping[s
     return Grant(wish.queue, granted, "")
 
 
-def _exceeding(
-    wishes: Sequence[Wish], bases: Mapping[str, int], total: _Amount, draining: Mapping[str, int]
-) -> dict[str, str]:
+def _exceeding(wishes: Sequence[Wish], bases: Mapping[str, int], total: _Amount) -> dict[str, str]:
     """Queues for which there is nothing left even of what they cannot be denied, and what it is that is not left."""
     excess: dict[str, str] = {}
-    left = _minus(total, _of_draining(wishes, draining))
+    left = total
     for wish in sorted(wishes, key=lambda wish: (-wish.claim.priority, wish.queue)):
         cost = _times(_cost(wish), bases[wish.queue])
         left = _minus(left, cost)

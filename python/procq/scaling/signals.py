@@ -34,7 +34,8 @@ class Signals:
     is for how long those jobs have been going, added up. `starting` is, for each worker on its way, the seconds since
     it was asked for. `draining` ones cost, but work no more. `boots` is how long the boots took that were completed
     since the last decision. `refused`: the last target was cut by the ceiling or the budget. `least` and `most` are
-    the limits in force. `concurrency` is how many jobs one worker takes at a time.
+    the limits in force. `concurrency` is how many jobs one worker takes at a time. `parkable` are those of the `busy`
+    workers that can be told to take no more jobs, and so leave between two.
     """
 
     now: float
@@ -55,6 +56,7 @@ class Signals:
     least: int
     most: int
     concurrency: float = 1.0
+    parkable: int = 0
 
     @property
     def ready(self) -> int:

@@ -10,6 +10,7 @@ from procq.monitor.scaler import Scaler
 from procq.rules import Claim, Guard
 from procq.scaling.guard import Pressure
 from procq.scaling.reading import Reading
+from procq.testing.script import Casting, everyone, runs, works
 from tests.queues import manifest, queue
 from tests.unit.monitor.test_scaler import Trial, scaled
 
@@ -19,10 +20,10 @@ MIB = 1 << 20
 class Machine(Trial):
     """A trial whose pressure is written out, and that hears what the machine cannot tell."""
 
-    def __init__(self, wanted: Manifest) -> None:
+    def __init__(self, wanted: Manifest, casting: Casting | None = None) -> None:
         self.pressure = Pressure(0.0, 0.0, 0.8, 0.1)
         self.told: list[str] = []
-        super().__init__(*wanted.queues.values())
+        super().__init__(*wanted.queues.values(), casting=casting)
         self.rig.adopt(wanted)
 
     def _scaler(self) -> Scaler:
@@ -54,6 +55,37 @@ def test_a_higher_priority_gets_what_it_wants_first() -> None:
     assert (machine.alive("first"), machine.alive("emails")) == (6, 2)
     assert machine.short("emails") == "wants 6, has 2: worker budget"
     assert machine.short("first") == ""
+
+
+def test_workers_that_speak_make_room_for_a_higher_priority_between_two_jobs() -> None:
+    first = replace(scaled("first", most=6), claim=Claim(priority=1))
+    machine, seen = Machine(replace(manifest(scaled(most=8), first), budget=8), everyone(works(3.0))), []
+    machine.broker.says["emails"] = Reading(500, 8)
+
+    def look() -> None:
+        seen.append((machine.alive(), machine.alive("first"), machine.there()))
+
+    machine.play(
+        (20.0, look),
+        (0.0, lambda: machine.broker.says.update(first=Reading(50, 0))),
+        *((0.5, look) for _ in range(20)),
+    )
+    assert (seen[0], seen[-1]) == ((8, 0, 8), (2, 6, 8))
+    assert max(there for _, _, there in seen) == 8, "nobody starts in the place of one who is still there"
+    assert machine.rig.keeper.interrupted == []
+
+
+def test_of_workers_that_say_nothing_nobody_who_is_busy_is_taken() -> None:
+    first = replace(scaled("first", most=6), claim=Claim(priority=1))
+    machine = Machine(replace(manifest(scaled(most=8), first), budget=8), everyone(runs()))
+    machine.broker.says["emails"] = Reading(500, 8)
+    machine.play(
+        (20.0, lambda: None),
+        (0.0, lambda: machine.broker.says.update(first=Reading(50, 0))),
+        (60.0, lambda: None),
+    )
+    assert (machine.alive(), machine.alive("first")) == (8, 0)
+    assert machine.short("first") == "wants 6, has 0: worker budget"
 
 
 def test_under_pressure_nothing_is_started_and_nobody_who_works_is_stopped() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from procq.endings import End, ExitStatus
@@ -52,6 +54,14 @@ def test_every_worker_is_one_thing() -> None:
     assert seen.starting == (50.0, 3.0, 0.0, 0.0, 0.0)
     assert (seen.jobs_at_work, seen.elapsed, seen.speaks) == (1 + 1 + 2, 6.0, True)
     assert (seen.started, seen.finished) == (3 + 4 + 1 + 1 + 1 + 2, 7)
+
+
+def test_those_at_work_can_be_parked_where_all_of_them_can_be_told() -> None:
+    can, cannot = replace(said(1, 1), parked=False), said(2, 2)
+    assert Crew().look(queue((running(1), can), (running(3), said(3))), NOW, ALL).parkable == 1
+    assert Crew().look(queue((running(1), can), (running(2), cannot)), NOW, ALL).parkable == 0
+    silent = Crew().look(queue((running(1), None), (running(2), None)), NOW, ALL, 1)
+    assert (silent.busy, silent.parkable) == (1, 0)
 
 
 def test_jobs_only_grow() -> None:

@@ -26,10 +26,9 @@ def shared(
     workers: int | None = None,
     cpus: float | None = None,
     memory: int | None = None,
-    draining: dict[str, int] | None = None,
     now: float = 0.0,
 ) -> list[int]:
-    grants = share(wishes, workers=workers, cpus=cpus, memory=memory, now=now, draining=draining or {})
+    grants = share(wishes, workers=workers, cpus=cpus, memory=memory, now=now)
     return [grants[each.queue].workers for each in wishes]
 
 
@@ -71,9 +70,15 @@ def test_who_is_small_uses_what_is_left() -> None:
 
 
 def test_what_drains_counts_until_it_has_ended() -> None:
-    a, b = wish("a", 9, memory=100 * MB), wish("b", 9, memory=100 * MB)
-    assert shared(a, b, workers=8, draining={"a": 1, "removed": 3}) == [2, 2]
-    assert shared(a, b, memory=800 * MB, draining={"a": 2, "removed": 3}) == [3, 3]
+    wishes = [wish("a", 9, memory=100 * MB), wish("b", 9, memory=100 * MB)]
+    for workers, memory, draining, expected in (
+        (8, None, {"a": 1, "removed": 3}, {"a": 4, "b": 0}),
+        (None, 800 * MB, {"a": 2, "removed": 3}, {"a": 4, "b": 2}),
+    ):
+        grants = share(wishes, workers=workers, cpus=None, memory=memory, now=0.0)
+        assert [grants["a"].workers, grants["b"].workers] == [4, 4], "they have nobody to give for those who leave"
+        counts = at_once(wishes, grants, workers=workers, cpus=None, memory=memory, draining=draining)
+        assert counts == expected
 
 
 def test_the_words() -> None:
