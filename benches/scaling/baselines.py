@@ -13,6 +13,7 @@ from typing import Final
 
 from procq.scaling.retention import Levels
 from procq.scaling.signals import Signals
+from procq.simulate.queue import Leave
 
 Decide = Callable[[Signals], int]
 
@@ -20,8 +21,8 @@ Decide = Callable[[Signals], int]
 class Each:
     """A fleet of queues that know nothing of each other."""
 
-    def __init__(self, decide: Sequence[Decide], only_idle: bool, grace: float = math.inf) -> None:
-        self.only_idle, self.grace = only_idle, grace
+    def __init__(self, decide: Sequence[Decide], leave: Leave, grace: float = math.inf) -> None:
+        self.leave, self.grace = leave, grace
         self._decide = decide
 
     def targets(self, signals: Sequence[Signals]) -> Sequence[int]:
@@ -121,7 +122,7 @@ class Horizon:
     """
 
     def __init__(self, shift: int, most: int | None = None) -> None:
-        self.only_idle, self.grace = False, math.inf
+        self.leave, self.grace = Leave.YOUNGEST, math.inf
         self._shift, self._most = shift, most
         self._targets: list[int] = []
 

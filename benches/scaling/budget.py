@@ -8,7 +8,7 @@ from typing import Final
 
 from benches.scaling.baselines import Horizon
 from procq.rules import ScaleRule
-from procq.scaling.signals import Signals
+from procq.scaling.budget import Budget
 from procq.simulate.engine import Fleet, Procq, Settings, simulate
 from procq.simulate.load import Load, exponential
 from procq.simulate.synthetic import HOUR, PAUSE, poisson
@@ -26,23 +26,6 @@ def loads(seed: int, most: int) -> list[Load]:
         services = exponential(dice, 1.0, len(times))
         made.append(Load(f"queue {index + 1}", times, services, 1.5 * HOUR + PAUSE, most=most))
     return made
-
-
-def fair(signals: Sequence[Signals], wanted: Sequence[int]) -> Sequence[int]:
-    """Max-min fairness: nobody gets more than it wants, and nobody less than another that has more.
-
-    What works already stays; workers on their way out still take their place in the budget.
-    """
-    given = [min(want, each.busy + len(each.starting)) for want, each in zip(wanted, signals, strict=True)]
-    left = BUDGET - sum(given) - sum(each.draining for each in signals)
-    while left > 0:
-        short = [index for index, want in enumerate(wanted) if given[index] < want]
-        if not short:
-            break
-        least = min(short, key=given.__getitem__)
-        given[least] += 1
-        left -= 1
-    return given
 
 
 def rows(boot: float, seeds: int) -> list[tuple[str, float, float, int]]:
@@ -63,4 +46,4 @@ def _fleet(name: str, made: Sequence[Load]) -> Fleet:
     if name.startswith("Horizon"):
         return Horizon(int(name.rsplit(maxsplit=1)[-1]), BUDGET)
     rules = [ScaleRule(wait=load.wait) for load in made]
-    return Procq(rules, share=None if "fixed" in name else fair)
+    return Procq(rules, None if "fixed" in name else Budget(workers=BUDGET))

@@ -22,6 +22,7 @@ from benches.scaling.baselines import (
 from procq.rules import ScaleRule, Style
 from procq.simulate.engine import Fleet, Procq, Settings, simulate
 from procq.simulate.load import Load
+from procq.simulate.queue import Leave
 
 GRACE: Final = 30.0
 """Seconds that Kubernetes, Heroku and AWS give what they terminate, by default."""
@@ -39,16 +40,16 @@ POLICIES: Final[dict[str, Make]] = {
     OURS: _procq(Style.BALANCED),
     "procq, lazy": _procq(Style.LAZY),
     "procq, eager": _procq(Style.EAGER),
-    PER_JOB: lambda load: Each([PerJob()], only_idle=True),
-    "Celery autoscale": lambda load: Each([Celery()], only_idle=True),
+    PER_JOB: lambda load: Each([PerJob()], Leave.IDLE),
+    "Celery autoscale": lambda load: Each([Celery()], Leave.IDLE),
     "Horizon, shift 1": lambda load: Horizon(1),
     "Horizon, shift 10": lambda load: Horizon(10),
-    "HPA and KEDA": lambda load: Each([Keda()], only_idle=False, grace=GRACE),
-    "Knative KPA": lambda load: Each([Knative()], only_idle=False, grace=GRACE),
-    "backlog per instance": lambda load: Each([BacklogPerInstance(load.wait)], only_idle=False, grace=GRACE),
-    "Judoscale": lambda load: Each([Judoscale(load.wait)], only_idle=False, grace=GRACE),
-    "static, peak": lambda load: Each([Static(min(load.most, oracle.peak(load)))], only_idle=True),
-    "static, mean × 1.3": lambda load: Each([Static(oracle.mean(load))], only_idle=True),
+    "HPA and KEDA": lambda load: Each([Keda()], Leave.YOUNGEST, grace=GRACE),
+    "Knative KPA": lambda load: Each([Knative()], Leave.YOUNGEST, grace=GRACE),
+    "backlog per instance": lambda load: Each([BacklogPerInstance(load.wait)], Leave.YOUNGEST, grace=GRACE),
+    "Judoscale": lambda load: Each([Judoscale(load.wait)], Leave.YOUNGEST, grace=GRACE),
+    "static, peak": lambda load: Each([Static(min(load.most, oracle.peak(load)))], Leave.IDLE),
+    "static, mean × 1.3": lambda load: Each([Static(oracle.mean(load))], Leave.IDLE),
 }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from benches.scaling import budget
+from benches.scaling import budget, priority
 from benches.scaling.contest import OURS, PER_JOB, POLICIES, Score, geometric, interval, mean
 from benches.scaling.oracle import Bound
+from procq.simulate.result import Result
 
 PROMISED: Final = 0.95
 LIMITS: Final = {0.3: 1.2, 3.0: 1.4}
@@ -139,3 +140,51 @@ def shared(boots: Sequence[float], seeds: int) -> str:
         for name, worst, ratio, started in budget.rows(boot, seeds)
     ]
     return table(("boot", "way", "in time, worst queue", "hours", "workers started"), rows)
+
+
+def prioritized(boot: float, seeds: int) -> str:
+    """Queues of different priority on one budget: for each way and queue its share of jobs in time, and the waits."""
+    rows = []
+    for way in priority.WAYS:
+        runs = [priority.run(way, boot, seed) for seed in range(seeds)]
+        whole = [result for results in runs for result in results]
+        costs = (
+            f"{sum(each.worker_seconds for each in whole) / sum(each.work for each in whole):.2f}",
+            f"{sum(each.spawns for each in whole) / seeds:.0f}",
+            str(sum(each.interrupted for each in whole)),
+        )
+        waits = [_waits([results[index] for results in runs]) for index in range(len(priority.KINDS))]
+        rows.append((way, *waits, *costs))
+    names = [f"{kind.name} ({kind.wait:g} s)" for kind in priority.KINDS]
+    return table(("in time / 95 % within / longest", *names, "hours", "started", "interrupted"), rows)
+
+
+def _waits(results: Sequence[Result]) -> str:
+    """The mean share in time and 95th percentile, and the longest wait, of one queue with several seeds."""
+    longest = (
+        "not all began" if any(each.left for each in results) else f"{max(each.waits[-1] for each in results):.0f} s"
+    )
+    p95 = mean([each.percentile(0.95) for each in results])
+    return f"{mean([each.attained for each in results]):.1%} / {p95:.0f} s / {longest}"
+
+
+def degraded(boots: Sequence[float], seeds: int) -> str:
+    """Each queue under priorities: what it costs, how long it had no worker, and when it was in time again."""
+    rows = []
+    for boot in boots:
+        runs = [priority.run(priority.PRIORITIES, boot, seed) for seed in range(seeds)]
+        for index, kind in enumerate(priority.KINDS):
+            results = [results[index] for results in runs]
+            again = [each for each in map(priority.recovered, results) if each is not None]
+            rows.append(
+                (
+                    f"{boot:g} s",
+                    f"{kind.name}, priority {kind.claim.priority}, weight {kind.claim.weight:g}",
+                    f"{mean([each.ratio for each in results]):.2f}",
+                    f"{mean([each.spawns for each in results]):.0f}",
+                    f"{max(map(priority.starved, results)):.0f} s",
+                    f"{mean(again):.0f} s" if len(again) == len(results) else "not within the hour",
+                )
+            )
+    head = ("boot", "queue", "hours", "started", "longest without a worker while late", "in time again after")
+    return table(head, rows)

@@ -3,6 +3,7 @@
 benches/scaling/run.py                          the loads that are made up
 benches/scaling/run.py --traces FOLDER          and the CSV files of a folder
 benches/scaling/run.py --seeds 20 --rivals 3    procq on so many seeds, the others on fewer
+benches/scaling/run.py --budgets                only those that share a budget
 benches/scaling/run.py --out FOLDER             writes report.md and charts there as well
 
 The same arguments give the same numbers. A run with the defaults takes about a quarter of an hour.
@@ -32,10 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--traces", type=Path, metavar="FOLDER", help="a folder of CSV files to run as well")
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="seeds for procq (20)")
     parser.add_argument("--rivals", type=int, default=2, metavar="N", help="seeds for the others (2)")
+    parser.add_argument("--budgets", action="store_true", help="only the queues that share a budget")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the report and charts there")
     options = parser.parse_args(arguments)
     parts = []
-    for part in report(options.traces, max(1, options.seeds), max(1, min(options.rivals, options.seeds))):
+    seeds, rivals = max(1, options.seeds), max(1, min(options.rivals, options.seeds))
+    for part in budgets(rivals) if options.budgets else report(options.traces, seeds, rivals):
         print(part, flush=True)
         parts.append(part)
     if options.out is not None:
@@ -57,7 +60,18 @@ def report(traces: Path | None, seeds: int, rivals: int) -> Iterator[str]:
         yield f"{made.details(scores, bounds, boot, loads)}\n"
         lost = [f"- {line}" for line in made.losses(scores, boot, loads)]
         yield "Lost:\n\n" + ("\n".join(lost) if lost else "- nothing") + "\n"
-    yield f"## Three queues on one budget\n\n{made.shared(BOOTS, rivals)}\n"
+    yield from budgets(rivals)
+
+
+def budgets(seeds: int) -> Iterator[str]:
+    """The parts of the report in which queues share a budget."""
+    from benches.scaling import report as made
+
+    yield f"## Three queues on one budget\n\n{made.shared(BOOTS, seeds)}\n"
+    yield "## Queues of different priority on one budget\n"
+    for boot in BOOTS:
+        yield f"Boots of {boot:g} s:\n\n{made.prioritized(boot, seeds)}\n"
+    yield f"What becomes of each, by priority:\n\n{made.degraded(BOOTS, seeds)}\n"
 
 
 def _contest(traces: Path | None, seeds: int, rivals: int) -> tuple[Scores, Bounds, list[str]]:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from procq.rules import ScaleRule
+from procq.rules import Claim, ScaleRule
+from procq.scaling.budget import Budget, Sharing, wish_of
 from procq.scaling.policy import Policy
 from procq.scaling.signals import Signals
 from procq.scaling.tuning import TICK, TUNING, Tuning
 from procq.simulate.load import Load
-from procq.simulate.queue import Boots, Queue
+from procq.simulate.queue import Boots, Leave, Queue
 from procq.simulate.result import Result
 
 _DELAY: Final = 0.3
@@ -26,10 +27,10 @@ _DELAY: Final = 0.3
 class Fleet(Protocol):
     """Whoever decides, for all queues of a simulation at once.
 
-    `only_idle`: workers that are at work are not stopped. Otherwise a job in hand has `grace` seconds left.
+    `leave` is who goes where there are too many; a job in hand has `grace` seconds left then.
     """
 
-    only_idle: bool
+    leave: Leave
     grace: float
 
     def targets(self, signals: Sequence[Signals]) -> Sequence[int]:
@@ -37,29 +38,40 @@ class Fleet(Protocol):
         ...
 
 
-Share = Callable[[Sequence[Signals], Sequence[int]], Sequence[int]]
-"""Cuts what the queues want to what there is for all of them."""
-
-
 class Procq:
-    """The policy of production, one for each queue, and what shares a budget among them."""
+    """The policy of production, one for each queue, and the sharing of production where there is a budget for all.
 
-    only_idle = True
+    `claims` are what each queue may claim of it; without them all are equal.
+    """
+
+    leave = Leave.BETWEEN_JOBS
     grace = float("inf")
 
-    def __init__(self, rules: Sequence[ScaleRule], share: Share | None = None, tuning: Tuning = TUNING) -> None:
+    def __init__(
+        self,
+        rules: Sequence[ScaleRule],
+        budget: Budget | None = None,
+        claims: Sequence[Claim] = (),
+        tuning: Tuning = TUNING,
+    ) -> None:
         self._policies = [Policy(rule, tuning) for rule in rules]
-        self._share = share
-        self._cut = [False] * len(rules)
+        self._budget = budget
+        self._claims = claims or [Claim()] * len(rules)
+        self._sharing = Sharing()
+        self.refused = [False] * len(rules)
 
     def targets(self, signals: Sequence[Signals]) -> Sequence[int]:
         """As the policies decide, cut to the budget."""
-        if self._share is None:
-            return [policy.decide(each).target for policy, each in zip(self._policies, signals, strict=True)]
-        told = [replace(each, refused=each.refused or cut) for each, cut in zip(signals, self._cut, strict=True)]
-        wanted = [policy.decide(each).target for policy, each in zip(self._policies, told, strict=True)]
-        given = self._share(told, wanted)
-        self._cut = [less < more for less, more in zip(given, wanted, strict=True)]
+        told = [replace(each, refused=each.refused or cut) for each, cut in zip(signals, self.refused, strict=True)]
+        decided = [policy.decide(each) for policy, each in zip(self._policies, told, strict=True)]
+        if self._budget is None:
+            return [decision.target for decision in decided]
+        names = [f"{index:03}" for index in range(len(told))]
+        wishes = [wish_of(*each) for each in zip(names, decided, told, self._claims, strict=True)]
+        draining = {name: each.draining for name, each in zip(names, told, strict=True)}
+        grants = self._sharing.grant(wishes, self._budget, draining, told[0].now)
+        given = [grants[name].workers for name in names]
+        self.refused = [workers < decision.wanted for workers, decision in zip(given, decided, strict=True)]
         return given
 
 
@@ -130,7 +142,7 @@ def _decide(queues: Sequence[Queue], fleet: Fleet, now: float) -> None:
     for queue, target in zip(queues, targets, strict=True):
         most = queue.load.most
         queue.refused = target >= most
-        queue.scale(min(target, most), now, fleet.only_idle, fleet.grace)
+        queue.scale(min(target, most), now, fleet.leave, fleet.grace)
 
 
 def simulate_one(load: Load, rule: ScaleRule, settings: Settings, tuning: Tuning = TUNING) -> Result:

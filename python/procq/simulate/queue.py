@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import Final
 
 from procq.scaling.signals import Poll, Signals
@@ -31,6 +31,17 @@ class Boots:
     def draw(self, dice: random.Random) -> float:
         """One boot."""
         return self.mean * math.exp(_SPREAD * dice.gauss(0.0, 1.0) - _SPREAD * _SPREAD / 2)
+
+
+class Leave(Enum):
+    """Who goes where a queue has more workers than it is to have."""
+
+    IDLE = auto()
+    """Only who is idle."""
+    BETWEEN_JOBS = auto()
+    """Who is idle, and then others when they have done the jobs that they have: what workers do that can be parked."""
+    YOUNGEST = auto()
+    """The youngest, whatever they do."""
 
 
 class _State(IntEnum):
@@ -170,19 +181,21 @@ class Queue:
         else:
             self._free.append(worker)
 
-    def scale(self, target: int, now: float, only_idle: bool, grace: float) -> None:
+    def scale(self, target: int, now: float, leave: Leave, grace: float) -> None:
         """Starts or stops workers, as far as that may be.
 
-        Unless `only_idle`, the youngest leave: what is at work then has `grace` seconds to finish.
+        Where the youngest leave, what is at work has `grace` seconds to finish.
         """
         before = self.live
         if target > before:
             for _ in range(target - before):
                 self._spawn(now, None)
-        elif target < before and only_idle:
-            self._stop_idle(before - target, now)
-        elif target < before:
+        elif target < before and leave is Leave.YOUNGEST:
             self._stop_young(before - target, now, grace)
+        elif target < before:
+            self._stop_idle(before - target, now)
+            if leave is Leave.BETWEEN_JOBS:
+                self._park(self.live - target, now)
         direction = (self.live > before) - (self.live < before)
         if direction and self._direction and direction != self._direction:
             self._reversals += 1
@@ -234,6 +247,11 @@ class Queue:
         if self._idle:
             for worker in [each for each in self._ready if not each.jobs][-count:]:
                 self._drain(worker, now)
+
+    def _park(self, count: int, now: float) -> None:
+        """They take no more jobs, and go when they have done what they have."""
+        for worker in [each for each in self._ready if each.jobs][::-1][: max(0, count)]:
+            self._drain(worker, now)
 
     def _stop_young(self, count: int, now: float, grace: float) -> None:
         for worker in list(self._starting)[::-1][:count]:
@@ -297,6 +315,7 @@ class Queue:
             least=self.least,
             most=self.load.most,
             concurrency=float(self.load.concurrency),
+            parkable=len(self._ready) - self._idle,
         )
 
     def remember(self, now: float) -> None:

@@ -10,17 +10,19 @@ from dataclasses import replace
 import pytest
 
 from procq.rules import ScaleRule
+from procq.scaling.budget import Budget
 from procq.scaling.signals import Signals
 from procq.simulate.engine import Procq, Settings, simulate, simulate_one
 from procq.simulate.load import Failures, Load, exponential
+from procq.simulate.queue import Leave
 from procq.simulate.synthetic import LOADS, named, poisson
 
 
 class Always:
     """As many workers for each queue at each time as it is told."""
 
-    def __init__(self, *targets: int, only_idle: bool = True, grace: float = math.inf) -> None:
-        self.only_idle, self.grace = only_idle, grace
+    def __init__(self, *targets: int, leave: Leave = Leave.IDLE, grace: float = math.inf) -> None:
+        self.leave, self.grace = leave, grace
         self._targets = targets
         self.seen: list[Signals] = []
 
@@ -87,7 +89,7 @@ def test_idle_workers_alone_are_stopped() -> None:
 
 
 def test_others_cut_jobs_after_a_grace() -> None:
-    (result,) = simulate([some([0.5], takes=10.0)], Always(1, 1, 0, only_idle=False, grace=3.0), NO_BOOT)
+    (result,) = simulate([some([0.5], takes=10.0)], Always(1, 1, 0, leave=Leave.YOUNGEST, grace=3.0), NO_BOOT)
     assert result.interrupted == 1
 
 
@@ -142,16 +144,19 @@ def test_the_policy_meets_its_objective_without_interrupting_anybody(name: str) 
 
 
 def test_queues_that_are_cut_know_it() -> None:
-    told: list[bool] = []
-
-    def share(signals: Sequence[Signals], wanted: Sequence[int]) -> Sequence[int]:
-        told.append(signals[0].refused)
-        return [min(2, want) for want in wanted]
-
     load = some([float(at) for at in range(25)], takes=10.0)
-    (result,) = simulate([load], Procq([ScaleRule(wait=5.0)], share), Settings(boot=1.0))
+    fleet = Procq([ScaleRule(wait=5.0)], Budget(workers=2))
+    (result,) = simulate([load], fleet, Settings(boot=1.0))
     assert result.peak == 2
-    assert True in told
+    assert fleet.refused == [True]
+
+
+def test_workers_that_can_be_parked_leave_between_two_jobs() -> None:
+    load = some([0.5, 0.5], takes=10.0)
+    (result,) = simulate([load], Always(2, 2, 1, leave=Leave.BETWEEN_JOBS), NO_BOOT)
+    # One leaves at 10.5 instead of 30.
+    assert result.worker_seconds == pytest.approx(30.0 + 10.5, abs=0.1)
+    assert (result.interrupted, len(result.waits)) == (0, 2)
 
 
 def test_every_load_is_sound() -> None:
