@@ -69,8 +69,12 @@ async def serve(environ: Mapping[str, str], measures: Measures, tell: Tell) -> N
     except ValueError as error:
         tell(f"metrics are not served: {error}")
         return
-    if address is None:
-        return
+    if address is not None:
+        await serve_at(address, measures, tell)
+
+
+async def serve_at(address: Address, measures: Measures, tell: Tell) -> None:
+    """Serves there for as long as it is not cancelled. `tell` hears of trouble, once."""
     failures = 0
     while True:
         try:

@@ -35,7 +35,7 @@ from procq.model import WorkerId
 from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
-from procq.telemetry.config import wanted
+from procq.telemetry.config import file, wanted
 from procq.telemetry.tally import Tally
 from procq.views import About, starting
 from procq.wire import DecisionView, PlanView
@@ -176,7 +176,13 @@ class ControlPlane:
 
     async def _serve_metrics(self, listening: asyncio.Event) -> None:
         await listening.wait()
-        if "OTEL_METRICS_EXPORTER" in os.environ:
+        if file(os.environ) is not None and self._telemetry is not None:
+            if pages := (await self._telemetry.config()).pages:
+                from procq.daemon.metrics_port import Address, serve_at
+
+                served = (serve_at(Address(*page), self.measures, self._trouble) for page in pages)
+                await asyncio.gather(*served)
+        elif "OTEL_METRICS_EXPORTER" in os.environ:
             from procq.daemon import metrics_port
 
             await metrics_port.serve(os.environ, self.measures, self._trouble)

@@ -1,4 +1,7 @@
-"""What the standard variables of OpenTelemetry ask for. Standard library only: every control plane looks at them."""
+"""What is sent, where to, and how; and what the standard variables of OpenTelemetry ask for. Pure.
+
+Standard library only: every control plane looks at the variables. What a file asks for is read by `declared`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+from procq.telemetry.resource import Value, given
 
 
 class Signal(StrEnum):
@@ -16,16 +21,28 @@ class Signal(StrEnum):
     LOGS = "logs"
 
 
-class Exporter(StrEnum):
-    """How."""
+class Means(StrEnum):
+    """How; as the components are called in a file."""
 
-    OTLP = "otlp"
+    HTTP = "otlp_http"
+    GRPC = "otlp_grpc"
     CONSOLE = "console"
 
 
-_PROTOCOL: Final = "http/protobuf"
-_LONGEST: Final = 86_400.0
-_MOST: Final = 65_536
+class Compression(StrEnum):
+    """Of what is sent by OTLP. gRPC has no deflate."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+
+
+_PROTOCOLS: Final[Mapping[str, Means]] = {"http/protobuf": Means.HTTP, "grpc": Means.GRPC}
+_FILES: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE")
+LONGEST: Final = 86_400_000
+"""Milliseconds; nothing that is set waits for longer."""
+MOST: Final = 65_536
+"""Records of a queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,62 +54,113 @@ class Batching:
     batch: int = 512
 
 
+NEWEST: Final = Batching(0.0, queue=1, batch=1)
+"""Of numbers that could not be sent yet the newest tell everything: they only grow, or are as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A receiver of OTLP. Addresses and headers may hold secrets, so nothing shows them. `timeout` is in seconds.
+
+    `ca` is the path of what the receiver's certificate is checked with, `key` and `cert` are those of our own.
+    `insecure` says whether TLS is left out where the address of a receiver by gRPC does not say so.
+    """
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 10.0
+    compression: Compression = Compression.NONE
+    ca: str | None = None
+    key: str | None = None
+    cert: str | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way out for one signal. Without an endpoint the libraries ask the variables, and no file is given."""
+
+    means: Means
+    batching: Batching
+    endpoint: Endpoint | None = None
+    interval: float = 60.0
+    """Seconds between two readings of all numbers; for metrics."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Which signals are sent and how. `troubles` are sentences about variables that could not be obeyed."""
+    """Which signals are sent and how. `troubles` are sentences about what could not be obeyed."""
 
-    exporters: Mapping[Signal, tuple[Exporter, ...]] = field(default_factory=dict)
-    spans: Batching = Batching(5.0)
-    logs: Batching = Batching(1.0)
-    interval: float = 60.0
-    """Seconds between two exports of metrics."""
+    ways: Mapping[Signal, tuple[Way, ...]] = field(default_factory=dict)
+    resource: Mapping[str, Value] = field(default_factory=dict)
+    """What is said of who sends."""
+    pages: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports where a file wants /metrics to be served."""
     troubles: tuple[str, ...] = ()
 
     @property
     def on(self) -> bool:
         """Whether anything is sent, or cannot be and has to be told."""
-        return bool(self.exporters or self.troubles)
+        return bool(self.ways or self.troubles)
+
+    @property
+    def early(self) -> int:
+        """How many spans are kept until there is something to send them."""
+        return max((way.batching.queue for way in self.ways.get(Signal.TRACES, ())), default=2_048)
 
 
 def wanted(environ: Mapping[str, str]) -> bool:
     """Whether anything asks for telemetry; the quick look that all but a few control planes are content with."""
     return any(
-        name.startswith("OTEL_") and name.endswith(("_ENDPOINT", "_EXPORTER")) and value
+        name.startswith("OTEL_") and (name.endswith(("_ENDPOINT", "_EXPORTER")) or name in _FILES) and value
         for name, value in environ.items()
     )
 
 
+def file(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The variable that names a file, and the file; None where none does. With one the other variables say nothing."""
+    for variable in _FILES:
+        if path := environ.get(variable, "").strip():
+            return variable, path
+    return None
+
+
 def read(environ: Mapping[str, str]) -> Config:
-    """What the environment asks for. An empty variable is none, as the specification has it."""
-    given = {name: value.strip() for name, value in environ.items() if name.startswith("OTEL_") and value.strip()}
-    if given.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    """What the variables ask for. An empty variable is none, as the specification has it."""
+    named = {name: value.strip() for name, value in environ.items() if name.startswith("OTEL_") and value.strip()}
+    if named.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return Config()
     troubles: list[str] = []
-    exporters = {signal: found for signal in Signal if (found := tuple(_exporters(signal, given, troubles)))}
-    if not exporters:
+    means = {signal: found for signal in Signal if (found := tuple(_means(signal, named, troubles)))}
+    if not means:
         return Config(troubles=tuple(troubles))
-    numbers = _Numbers(given, troubles)
-    return Config(
-        exporters,
-        _batching(numbers, "OTEL_BSP", 5_000),
-        _batching(numbers, "OTEL_BLRP", 1_000),
-        numbers.of("OTEL_METRIC_EXPORT_INTERVAL", 60_000, _LONGEST * 1_000) / 1_000,
-        tuple(troubles),
-    )
+    numbers = _Numbers(named, troubles)
+    batching = {
+        Signal.TRACES: _batching(numbers, "OTEL_BSP", 5_000),
+        Signal.LOGS: _batching(numbers, "OTEL_BLRP", 1_000),
+        Signal.METRICS: NEWEST,
+    }
+    interval = numbers.of("OTEL_METRIC_EXPORT_INTERVAL", 60_000, LONGEST) / 1_000
+    ways = {
+        signal: tuple(Way(each, batching[signal], interval=interval) for each in chosen)
+        for signal, chosen in means.items()
+    }
+    return Config(ways, given(environ), troubles=tuple(troubles))
 
 
-def _exporters(signal: Signal, given: Mapping[str, str], troubles: list[str]) -> Iterator[Exporter]:
+def _means(signal: Signal, named: Mapping[str, str], troubles: list[str]) -> Iterator[Means]:
     endpoint = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
-    reachable = endpoint in given or "OTEL_EXPORTER_OTLP_ENDPOINT" in given
+    reachable = endpoint in named or "OTEL_EXPORTER_OTLP_ENDPOINT" in named
     variable = f"OTEL_{signal.upper()}_EXPORTER"
-    names = given.get(variable, "otlp" if reachable else "none").lower()
+    names = named.get(variable, "otlp" if reachable else "none").lower()
     for name in dict.fromkeys(each.strip() for each in names.split(",")):
         match name:
             case "otlp":
-                if _speaks(signal, given, troubles):
-                    yield Exporter.OTLP
+                protocol = _protocol(signal, named, troubles)
+                if protocol is not None:
+                    yield protocol
             case "console" | "logging":
-                yield Exporter.CONSOLE
+                yield Means.CONSOLE
             case "none" | "":
                 pass
             case "prometheus" if signal is Signal.METRICS:
@@ -101,39 +169,37 @@ def _exporters(signal: Signal, given: Mapping[str, str], troubles: list[str]) ->
                 troubles.append(f"{variable} asks for {_shown(name)}, which procq has not: otlp, console or none")
 
 
-def _speaks(signal: Signal, given: Mapping[str, str], troubles: list[str]) -> bool:
+def _protocol(signal: Signal, named: Mapping[str, str], troubles: list[str]) -> Means | None:
     for variable in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if variable in given:
-            if given[variable].lower() == _PROTOCOL:
-                return True
-            what = (
-                f"{variable} asks for {_shown(given[variable])}: procq speaks {_PROTOCOL} only, and sends no {signal}"
-            )
-            troubles.append(what)
-            return False
-    return True
+        if variable in named:
+            found = _PROTOCOLS.get(named[variable].lower())
+            if found is None:
+                asked, speaks = _shown(named[variable]), " and ".join(_PROTOCOLS)
+                troubles.append(f"{variable} asks for {asked}: procq speaks {speaks}, and sends no {signal}")
+            return found
+    return Means.HTTP
 
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
-    given: Mapping[str, str]
+    named: Mapping[str, str]
     troubles: list[str]
 
-    def of(self, variable: str, default: int, most: float) -> int:
+    def of(self, variable: str, default: int, most: int) -> int:
         """A whole number above 0, at most `most`."""
-        text = self.given.get(variable)
+        text = self.named.get(variable)
         if text is None:
             return default
         if text.isdecimal() and text.isascii() and 0 < int(text) <= most:
             return int(text)
-        self.troubles.append(f"{variable} is {_shown(text)}, no number from 1 to {most:g}: {default} is used")
+        self.troubles.append(f"{variable} is {_shown(text)}, no number from 1 to {most}: {default} is used")
         return default
 
 
 def _batching(numbers: _Numbers, prefix: str, delay: int) -> Batching:
-    most = numbers.of(f"{prefix}_MAX_QUEUE_SIZE", 2_048, _MOST)
-    batch = numbers.of(f"{prefix}_MAX_EXPORT_BATCH_SIZE", min(512, most), _MOST)
-    return Batching(numbers.of(f"{prefix}_SCHEDULE_DELAY", delay, _LONGEST * 1_000) / 1_000, most, min(batch, most))
+    most = numbers.of(f"{prefix}_MAX_QUEUE_SIZE", 2_048, MOST)
+    batch = numbers.of(f"{prefix}_MAX_EXPORT_BATCH_SIZE", min(512, most), MOST)
+    return Batching(numbers.of(f"{prefix}_SCHEDULE_DELAY", delay, LONGEST) / 1_000, most, min(batch, most))
 
 
 def _shown(text: str) -> str:

@@ -1,15 +1,15 @@
-"""The only place that knows the libraries of OpenTelemetry: what is sent, in their words, and how it leaves.
+"""What knows the libraries of OpenTelemetry: what is sent, in their words, and how it leaves.
 
 Importing them and building exporters takes about half a second: done in a thread, once the workers run. Spans and
 histograms are finished when they come here, so they are not recorded anew with tracers and meters: they are put into
-the values that the exporters of the SDK take.
+the values that the exporters of the SDK take, which `exporters` builds.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,23 +17,26 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics import export as metrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.status import Status, StatusCode
 
-from procq.telemetry.config import Exporter, Signal
+from procq.telemetry.config import Signal
 from procq.telemetry.family import Family, Kind
 from procq.telemetry.histogram import Buckets
 from procq.telemetry.lane import Send
 from procq.telemetry.logs import Record
+from procq.telemetry.resource import Value
 from procq.telemetry.spans import Context, Moment, Span
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
-_STATUS = re.compile(r"code: (\d{3})\b")
+_STATUS = re.compile(r"code: (?P<http>\d{3})\b|StatusCode\.(?P<grpc>[A-Z_]+)")
+_SILENT = frozenset(("UNAVAILABLE", "DEADLINE_EXCEEDED"))
+"""Of gRPC: nobody is there, or says anything in time."""
 _SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 
 
@@ -48,7 +51,7 @@ class Words:
     """When the numbers that only grow began, nanoseconds since the epoch."""
 
     @classmethod
-    def of(cls, attributes: Mapping[str, str | int], version: str, offset: float, since: float) -> Words:
+    def of(cls, attributes: Mapping[str, Value], version: str, offset: float, since: float) -> Words:
         """`since` is seconds since the epoch."""
         resource = Resource(dict(attributes), _SCHEMA)
         return cls(resource, InstrumentationScope("procq", version), offset, _nanoseconds(since))
@@ -146,25 +149,13 @@ def _nanoseconds(seconds: float) -> int:
 # --- the way out ----------------------------------------------------------------------------------------------------
 
 
-def spans(exporter: Exporter, words: Words) -> Send[Span]:
-    """What sends spans. Raises what the libraries raise."""
-    if exporter is Exporter.OTLP:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-        out: Any = OTLPSpanExporter()
-    else:
-        out = ConsoleSpanExporter(out=sys.stdout)
+def spans(out: Any, words: Words) -> Send[Span]:
+    """What sends spans by an exporter."""
     return lambda batch: out.export([words.span(span) for span in batch]) is SpanExportResult.SUCCESS
 
 
-def records(exporter: Exporter, words: Words) -> Send[Record]:
-    """What sends records of the log. Raises what the libraries raise."""
-    if exporter is Exporter.OTLP:
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-
-        out: Any = OTLPLogExporter()
-    else:
-        out = ConsoleLogRecordExporter(out=sys.stdout)
+def records(out: Any, words: Words) -> Send[Record]:
+    """What sends records of the log by an exporter."""
     return lambda batch: out.export([words.record(each) for each in batch]) is LogRecordExportResult.SUCCESS
 
 
@@ -176,14 +167,8 @@ class Reading:
     at: float
 
 
-def readings(exporter: Exporter, words: Words) -> Send[Reading]:
-    """What sends numbers. Raises what the libraries raise."""
-    if exporter is Exporter.OTLP:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-        out: Any = OTLPMetricExporter()
-    else:
-        out = metrics.ConsoleMetricExporter(out=sys.stdout)
+def readings(out: Any, words: Words) -> Send[Reading]:
+    """What sends numbers by an exporter."""
 
     def send(batch: Sequence[Reading]) -> bool:
         told = [out.export(words.reading(each.families, each.at)) for each in batch]
@@ -193,14 +178,15 @@ def readings(exporter: Exporter, words: Words) -> Send[Reading]:
 
 
 class Answers(logging.Handler):
-    """Hears what the exporters log, and keeps the status of the last answer that was none: the texts may say too much.
+    """Hears what the exporters log, and keeps the last reason why nothing arrived: the texts may say too much.
 
-    Nothing of it goes any further: it would be a line on a terminal for each attempt.
+    Each exporter has a thread to itself, which tells whose reason it is. Nothing of what is logged goes any further: it
+    would be a line on a terminal for each attempt.
     """
 
-    def __init__(self, libraries: Sequence[str] = ("opentelemetry", "urllib3")) -> None:
+    def __init__(self, libraries: Sequence[str] = ("opentelemetry", "urllib3", "grpc")) -> None:
         super().__init__(logging.WARNING)
-        self._last: dict[str, str] = {}
+        self._here = threading.local()
         for library in libraries:
             logger = logging.getLogger(library)
             logger.propagate = False
@@ -208,22 +194,17 @@ class Answers(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes note of a status."""
-        for signal in Signal:
-            if _EXPORTERS[signal] in record.name:
-                found = _STATUS.search(record.getMessage())
-                self._last[signal] = f"it answers with status {found[1]}" if found else "it does not answer"
+        found = _STATUS.search(record.getMessage())
+        status = None if found is None else found["http"] or found["grpc"]
+        silent = status is None or status in _SILENT
+        self._here.last = "it does not answer" if silent else f"it answers with status {status}"
 
-    def about(self, signal: Signal) -> str:
-        """Why records of a signal did not arrive, in words."""
-        return self._last.get(signal, "it does not take them")
+    def about(self) -> str:
+        """Why what this thread sent did not arrive, in words."""
+        return getattr(self._here, "last", "it does not take them")
 
 
-_EXPORTERS: Mapping[Signal, str] = {
-    Signal.TRACES: "trace_exporter",
-    Signal.METRICS: "metric_exporter",
-    Signal.LOGS: "_log_exporter",
-}
-BUILD: Mapping[Signal, Callable[[Exporter, Words], Send[Any]]] = {
+BUILD: Mapping[Signal, Callable[[Any, Words], Send[Any]]] = {
     Signal.TRACES: spans,
     Signal.METRICS: readings,
     Signal.LOGS: records,

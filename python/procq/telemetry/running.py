@@ -20,7 +20,8 @@ from procq.events import Event, HandOverAsked, ShuttingDown
 from procq.history import History
 from procq.intent import desired_queue
 from procq.plan.rollout import is_outdated
-from procq.telemetry.config import Batching, Config, Signal, read
+from procq.telemetry.config import Config, Signal, Way, file, read
+from procq.telemetry.configured import configured
 from procq.telemetry.family import Family, Kind, Point
 from procq.telemetry.lane import Lane, Lost
 from procq.telemetry.logs import record, worker_of
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 Measures = Callable[[], Awaitable[Sequence[Family]]]
 Tell = Callable[[str], None]
 Lanes = Mapping[Signal, Sequence[Lane[Any]]]
-
-_NEWEST: Final = Batching(0.0, queue=1, batch=1)
-"""Of numbers that could not be sent yet the newest tell everything: they only grow, or are as they are."""
 _TOGETHER: Final = 0.2
 """Seconds in which what happens is read from the history at once."""
 _LONG: Final = 3_600.0
@@ -46,30 +44,42 @@ _LOOK: Final = 0.01
 
 
 class Telemetry:
-    """Follows the engine at once; `run` sends what it has seen. `tell` hears of trouble, on the loop."""
+    """Follows the engine at once; `run` sends what it has seen. `tell` hears of trouble, on the loop.
+
+    Without a `config` a file says what is wanted, which is read when somebody has to know.
+    """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], engine: Engine, history: History, tell: Tell
+        self, config: Config | None, environ: Mapping[str, str], engine: Engine, history: History, tell: Tell
     ) -> None:
         self._config = config
         self._environ = environ
         self._engine = engine
         self._history = history
         self._tell = tell
-        self._early: deque[Span] = deque(maxlen=config.spans.queue)
+        self._looking = asyncio.Lock()
+        self._early: deque[Span] = deque(maxlen=(config or Config()).early)
         self._lanes: Lanes = {}
+        self._intervals: dict[float, list[Lane[Any]]] = {}
         self._measures: Measures | None = None
         self._broken = self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tracing = Signal.TRACES in config.exporters
+        self._tracing = config is None or Signal.TRACES in config.ways
         self._tracker = Tracker(self._ended, lambda: engine.now, SystemRandom().getrandbits, self._replacing)
         self._stop_listening = engine.subscribe(self._happened)
 
     @classmethod
     def of(cls, environ: Mapping[str, str], engine: Engine, history: History, tell: Tell) -> Telemetry | None:
         """What the environment asks for; None where that is nothing."""
-        config = read(environ)
-        return cls(config, environ, engine, history, tell) if config.on else None
+        config = None if file(environ) else read(environ)
+        return cls(config, environ, engine, history, tell) if config is None or config.on else None
+
+    async def config(self) -> Config:
+        """What is asked for, once a file that says so has been read."""
+        async with self._looking:
+            if self._config is None:
+                self._config = await asyncio.to_thread(configured, self._environ)
+        return self._config
 
     # --- what it is told ----------------------------------------------------------------------------------------
 
@@ -122,17 +132,13 @@ class Telemetry:
         `began` is when procq was started, on the clock of the engine: numbers that only grow have done so since.
         """
         self._loop = asyncio.get_running_loop()
-        for trouble in self._config.troubles:
+        config = await self.config()
+        for trouble in config.troubles:
             self._tell(trouble)
-        instance = self._engine.snapshot().instance
-        try:
+        if config.ways:
             # In a thread: importing and building takes half a second, and nobody waits for it.
-            self._lanes = await asyncio.to_thread(self._built, project, instance, began)
-        except ImportError as error:
-            self._tell(
-                f"telemetry is asked for by OTEL_* variables and not sent: the Python package {error.name} is "
-                "missing where procq is installed. `pip install 'procq[otlp]'` there, and restart procq"
-            )
+            instance = self._engine.snapshot().instance
+            self._lanes = await asyncio.to_thread(self._built, config, project, instance, began)
         if not self._lanes:
             self._stop_listening()
             self._early.clear()
@@ -145,47 +151,60 @@ class Telemetry:
                 tasks.create_task(self._follow_history())
             if Signal.METRICS in self._lanes:
                 self._measures = measures
-                tasks.create_task(self._measure())
+                for interval, lanes in self._intervals.items():
+                    tasks.create_task(self._measure(interval, lanes))
 
     async def close(self) -> None:
         """Gives what is not sent yet a moment: a receiver that hangs delays nobody by more."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
                 if self._measures is not None:
-                    await self._read()
+                    await self._read(self._lanes[Signal.METRICS])
                 while not all(lane.idle for lane in self._all()):
                     await asyncio.sleep(_LOOK)
 
-    def _built(self, project: str, instance: int, began: float) -> Lanes:
-        from procq.telemetry.otlp import Answers, Words
+    def _built(self, config: Config, project: str, instance: int, began: float) -> Lanes:
+        from procq.telemetry.exporters import EXTRAS, missing
 
+        try:
+            from procq.telemetry.otlp import Answers, Words
+        except ImportError as error:
+            extras = {EXTRAS[way.means] for ways in config.ways.values() for way in ways}
+            self._say(f"telemetry is asked for by OTEL_* variables and not sent: {missing(error, min(extras))}")
+            return {}
         offset = time.time() - self._engine.now
-        known = attributes(self._environ, _own(project, instance))
+        known = attributes(config.resource, _own(project, instance))
         words, answers = Words.of(known, str(known["service.version"]), offset, began + offset), Answers()
+        refused: dict[str, list[str]] = {}
         lanes = {
-            signal: [lane for exporter in exporters if (lane := self._lane(signal, exporter, words, answers))]
-            for signal, exporters in self._config.exporters.items()
+            signal: [lane for way in ways if (lane := self._lane(signal, way, words, answers, refused))]
+            for signal, ways in config.ways.items()
         }
+        for why, signals in refused.items():
+            self._say(f"telemetry: {', '.join(signals)} are not sent: {why}")
         return {signal: built for signal, built in lanes.items() if built}
 
-    def _lane(self, signal: Signal, exporter: Any, words: Words, answers: Answers) -> Lane[Any] | None:
+    def _lane(
+        self, signal: Signal, way: Way, words: Words, answers: Answers, refused: dict[str, list[str]]
+    ) -> Lane[Any] | None:
+        from procq.telemetry.exporters import CannotBuild, exporter
         from procq.telemetry.otlp import BUILD
 
-        batching = {Signal.TRACES: self._config.spans, Signal.LOGS: self._config.logs, Signal.METRICS: _NEWEST}
-
         def changed(failing: bool) -> None:
-            said = "are not delivered: " + answers.about(signal) if failing else "are delivered again"
+            said = "are not delivered: " + answers.about() if failing else "are delivered again"
             self._say(f"telemetry: {signal} {said}" + ("; workers do not wait for it" if failing else ""))
 
         try:
-            send = BUILD[signal](exporter, words)
-        except ImportError:
-            raise
+            send = BUILD[signal](exporter(signal, way), words)
         except Exception as error:
-            # The text may show what it was built with.
-            self._say(f"telemetry: {signal} are not sent: the exporter cannot be built ({type(error).__name__})")
+            # The text of the libraries may show what it was built with.
+            why = str(error) if isinstance(error, CannotBuild) else f"the exporter cannot be built ({_kind(error)})"
+            refused.setdefault(why, []).append(signal)
             return None
-        return Lane(f"{signal}-{exporter}", send, batching[signal], changed)
+        lane: Lane[Any] = Lane(f"{signal}-{way.means}", send, way.batching, changed)
+        if signal is Signal.METRICS:
+            self._intervals.setdefault(way.interval, []).append(lane)
+        return lane
 
     def _say(self, text: str) -> None:
         """From any thread."""
@@ -207,12 +226,12 @@ class Telemetry:
             if not self._ending:
                 await asyncio.sleep(_TOGETHER)
 
-    async def _measure(self) -> None:
+    async def _measure(self, interval: float, lanes: Sequence[Lane[Any]]) -> None:
         while True:
-            await asyncio.sleep(self._config.interval)
-            await self._read()
+            await asyncio.sleep(interval)
+            await self._read(lanes)
 
-    async def _read(self) -> None:
+    async def _read(self, lanes: Sequence[Lane[Any]]) -> None:
         """Hands over all numbers as they are now."""
         from procq.telemetry.otlp import Reading
 
@@ -225,7 +244,7 @@ class Telemetry:
             self._broken = True
             return
         self._broken = False
-        for lane in self._lanes[Signal.METRICS]:
+        for lane in lanes:
             lane.put(Reading(families, time.time()))
 
     def _lost(self) -> Family:
@@ -238,6 +257,10 @@ class Telemetry:
             ]
         what = "Spans, log records and readings of numbers that did not arrive"
         return Family("procq.telemetry.lost", Kind.COUNTER, "{record}", what, tuple(points))
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__
 
 
 def _own(project: str, instance: int) -> dict[str, str | int]:

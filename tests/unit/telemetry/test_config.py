@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from procq.telemetry.config import Batching, Exporter, Signal, read, wanted
+from procq.telemetry.config import Batching, Means, Signal, file, read, wanted
 from procq.telemetry.offer import offered
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
 
 
 def signals(environ: dict[str, str]) -> dict[str, list[str]]:
-    return {str(signal): [str(each) for each in how] for signal, how in read(environ).exporters.items()}
+    words = {Means.HTTP: "otlp", Means.GRPC: "grpc", Means.CONSOLE: "console"}
+    return {str(signal): [words[way.means] for way in ways] for signal, ways in read(environ).ways.items()}
 
 
 @pytest.mark.parametrize(
@@ -61,19 +62,27 @@ def test_exporters_are_chosen_by_name() -> None:
 
 def test_what_procq_has_not_is_told() -> None:
     config = read({**ENDPOINT, "OTEL_METRICS_EXPORTER": "statsd"})
-    assert Signal.METRICS not in config.exporters
-    assert config.exporters[Signal.TRACES] == (Exporter.OTLP,)
+    assert Signal.METRICS not in config.ways
+    assert [way.means for way in config.ways[Signal.TRACES]] == [Means.HTTP]
     (told,) = config.troubles
     assert told == "OTEL_METRICS_EXPORTER asks for 'statsd', which procq has not: otlp, console or none"
 
 
+def test_a_protocol_is_for_all_or_for_one() -> None:
+    grpc = {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "gRPC"}
+    assert signals(grpc) == {"traces": ["grpc"], "metrics": ["grpc"], "logs": ["grpc"]}
+    own = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    assert signals({**grpc, **own}) == {"traces": ["otlp"], "metrics": ["grpc"], "logs": ["grpc"]}
+
+
 def test_another_protocol_is_told_and_not_guessed() -> None:
-    config = read({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_LOGS_EXPORTER": "none"})
-    assert config.exporters == {}
+    config = read({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_LOGS_EXPORTER": "none"})
+    assert config.ways == {}
     assert config.on, "there is something to tell"
-    assert [told.split(":")[0] for told in config.troubles] == ["OTEL_EXPORTER_OTLP_PROTOCOL asks for 'grpc'"] * 2
-    own = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
-    assert set(read({**ENDPOINT, **own}).exporters) == {Signal.TRACES}
+    assert config.troubles == tuple(
+        f"OTEL_EXPORTER_OTLP_PROTOCOL asks for 'http/json': procq speaks http/protobuf and grpc, and sends no {signal}"
+        for signal in ("traces", "metrics")
+    )
 
 
 def test_numbers_are_milliseconds_and_counts() -> None:
@@ -84,17 +93,28 @@ def test_numbers_are_milliseconds_and_counts() -> None:
         "OTEL_METRIC_EXPORT_INTERVAL": "1500",
     }
     config = read({**ENDPOINT, **given})
-    assert config.spans == Batching(0.2, 100, 100), "a batch is no more than the queue"
-    assert config.logs == Batching(1.0, 2_048, 10)
-    assert config.interval == 1.5
+    ways = {signal: found for signal, (found,) in config.ways.items()}
+    assert ways[Signal.TRACES].batching == Batching(0.2, 100, 100), "a batch is no more than the queue"
+    assert config.early == 100
+    assert ways[Signal.LOGS].batching == Batching(1.0, 2_048, 10)
+    assert ways[Signal.METRICS].interval == 1.5
     assert config.troubles == ()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "1e3", "999999999999", "\u0663"])
 def test_numbers_that_are_none_are_told(text: str) -> None:
     config = read({**ENDPOINT, "OTEL_METRIC_EXPORT_INTERVAL": text})
-    assert config.interval == 60.0
+    assert config.ways[Signal.METRICS][0].interval == 60.0
     assert "60000 is used" in config.troubles[0]
+
+
+def test_a_file_is_named_by_one_of_two_variables() -> None:
+    old, new = {"OTEL_EXPERIMENTAL_CONFIG_FILE": "old.yaml"}, {"OTEL_CONFIG_FILE": " new.yaml "}
+    assert wanted(old) and wanted(new)
+    assert file(old) == ("OTEL_EXPERIMENTAL_CONFIG_FILE", "old.yaml")
+    assert file({**old, **new}) == ("OTEL_CONFIG_FILE", "new.yaml")
+    assert file({"OTEL_CONFIG_FILE": " "}) is None
+    assert words(new), "workers inherit the variable, and their file may refer to others"
 
 
 def words(environ: dict[str, str], queue: str = "emails", project: str = "my shop") -> dict[str, str]:
