@@ -13,7 +13,7 @@ of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,12 +23,16 @@ _MEMORY: Final = 0.95
 """What a gap still counts when the next has come: about twenty are remembered."""
 _ENOUGH: Final = 3.0
 """So many gaps are something to go by."""
+_AGAIN: Final = 10.0
+"""So many gaps count more than what was found out before a restart."""
 _PART: Final = 0.4
 """The part of a pause in which a worker would have been idle."""
 _GAP: Final = 1.01
 """Seconds: two decisions that follow each other have no gap between them."""
 _FINE: Final = 16
 """Levels learn alone up to here, and then together with their neighbours."""
+_GROUPS: Final = 100
+"""As many groups as there may be: a hundred are for 70 million workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,15 @@ NOBODY: Final = Kept()
 class _Gaps:
     """What each length would have cost one level: seconds idle, and boots missed."""
 
-    __slots__ = ("_free", "_idle", "_missed", "_seen", "best")
+    __slots__ = ("_enough", "_free", "_idle", "_missed", "_seen", "best")
 
-    def __init__(self) -> None:
+    def __init__(self, best: float | None = None) -> None:
         self._idle = [0.0] * len(_LENGTHS)
         self._missed = [0.0] * len(_LENGTHS)
         self._free = [-math.inf] * len(_LENGTHS)
         self._seen = 0.0
-        self.best: float | None = None
+        self._enough = _ENOUGH if best is None else _AGAIN
+        self.best = best
 
     def learn(self, gap: float, now: float, pause: float, there: bool, price: float) -> None:
         """The level was not needed for `gap` seconds until `now`, and that many workers are `there` or not."""
@@ -68,7 +73,7 @@ class _Gaps:
                     self._free[index] = now + _PART * pause
             self._idle[index] = self._idle[index] * _MEMORY + idle
             self._missed[index] = self._missed[index] * _MEMORY + missed
-        if self._seen >= _ENOUGH:
+        if self._seen >= self._enough:
             costs = [idle + missed * price for idle, missed in zip(self._idle, self._missed, strict=True)]
             self.best = _LENGTHS[costs.index(min(costs))]
 
@@ -119,6 +124,19 @@ class Rent:
                     level = min(high, _top(group))
                     return Kept(level, best * stretch, at + best * stretch)
         return NOBODY
+
+    def save(self) -> list[float]:
+        """What was found out: levels, and for how many seconds each is best kept, one after the other."""
+        return [each for group, gaps in self._gaps.items() if gaps.best is not None for each in (group, gaps.best)]
+
+    def load(self, saved: Sequence[float]) -> None:
+        """Takes what `save` gave."""
+        pairs = zip(saved[::2], saved[1::2], strict=False)
+        self._gaps = {
+            int(group): _Gaps(best)
+            for group, best in pairs
+            if 1 <= group <= _GROUPS and _LENGTHS[0] <= best <= _LENGTHS[-1]
+        }
 
     def forget(self, before: float) -> None:
         """Drops levels that were not needed since `before`."""

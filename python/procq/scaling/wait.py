@@ -243,13 +243,15 @@ class WaitObjective:
 
     def save(self) -> dict[str, Any]:
         """What is worth keeping over a restart."""
-        return {"eagerness": [self.eagerness] if self._settled else [], "envelope": self._envelope.save()}
+        eagerness = [self.eagerness] if self._settled else []
+        return {"eagerness": eagerness, "envelope": self._envelope.save(), "keeping": self._rent.save()}
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Takes what `save` gave; what makes no sense is passed over."""
         if eagerness := numbers(saved, "eagerness"):
             self.eagerness, self._settled = min(1.0, max(0.0, eagerness[0])), True
         self._envelope.load(numbers(saved, "envelope"))
+        self._rent.load(numbers(saved, "keeping"))
 
     def inherit(self, other: WaitObjective) -> None:
         """Goes on from where one with other settings was."""

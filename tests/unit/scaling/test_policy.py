@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from procq.rules import ScaleRule, Style
 from procq.scaling.policy import Decision, Policy, Poll, Signals
+from procq.scaling.rent import Rent
 
 NOTHING = Signals(
     now=0.0,
@@ -136,20 +138,48 @@ def test_jobs_that_are_due_soon_find_workers_ready() -> None:
 
 
 def test_a_level_that_is_seldom_needed_is_soon_given_up() -> None:
-    def kept(every: int) -> int:
-        """Seconds that a worker is kept for, after half an hour with a job every so many seconds."""
-        policy, started = taught(wait=5.0, boot=1.0), 100
-        for second in range(1, 1801):
-            busy = int(second % every == 0)
-            started += busy
-            policy.decide(later(1000.0 + second, 0, started=started, finished=started, busy=busy, idle=1 - busy))
-        for second in range(600):
-            signals = later(2801.0 + second, 0, started=started, finished=started, idle=1)
-            if not policy.decide(signals).target:
-                return second
-        raise AssertionError
+    assert kept(half_an_hour(120), 2800.0) <= 2 < kept(half_an_hour(6), 2800.0)
 
-    assert kept(120) <= 2 < kept(6)
+
+def half_an_hour(every: int) -> Policy:
+    """A policy that has seen a job every so many seconds, the last one at 2800."""
+    policy, started = taught(wait=5.0, boot=1.0), 100
+    for second in range(1, 1801):
+        busy = int(second % every == 0)
+        started += busy
+        policy.decide(later(1000.0 + second, 0, started=started, finished=started, busy=busy, idle=1 - busy))
+    return policy
+
+
+def kept(policy: Policy, since: float) -> int:
+    """Seconds that an idle worker is kept for, when there are no jobs any more."""
+    for second in range(600):
+        if not policy.decide(later(since + 1.0 + second, 0, started=1000, finished=1000, idle=1)).target:
+            return second
+    raise AssertionError
+
+
+@pytest.mark.parametrize("every", [6, 120])
+def test_what_was_learnt_of_gaps_survives_a_restart(every: int) -> None:
+    policy = half_an_hour(every)
+    again = Policy.restore(ScaleRule(wait=5.0), json.loads(json.dumps(policy.save())))
+    # A job ends as the one before the restart did.
+    again.decide(later(2800.0, 0, started=1000, finished=999, busy=1))
+    policy.decide(later(2800.0, 0, started=1000, finished=999, busy=1))
+    assert kept(again, 2800.0) == kept(policy, 2800.0)
+    assert again.save()["keeping"] == policy.save()["keeping"]
+
+
+def test_what_was_learnt_before_a_restart_gives_way_to_ten_gaps() -> None:
+    learnt = half_an_hour(120).save()["keeping"]
+    rent = Rent()
+    rent.load(learnt)
+    seen = []
+    for gap in range(20):
+        rent.mark(1, 6.0 * gap, 1, 0.0, 10.0)
+        rent.mark(0, 6.0 * gap + 1.0, 1, 0.0, 10.0)
+        seen.append(rent.save()[1])
+    assert seen[9] == learnt[1] < seen[-1]
 
 
 def test_no_more_than_jobs_wait_and_run() -> None:
@@ -310,12 +340,26 @@ def test_memory_survives_a_restart() -> None:
     policy = taught(boot=4.0, took=2.0, wait=30.0)
     again = Policy.restore(ScaleRule(wait=30.0), policy.save())
     assert again.save() == policy.save()
+    # One that an earlier version has saved knows nothing of gaps.
+    before = {name: value for name, value in policy.save().items() if name != "keeping"}
+    assert Policy.restore(ScaleRule(wait=30.0), before).save() == policy.save()
     assert Policy.restore(ScaleRule(wait=30.0), {}).save() == policy_of(wait=30.0).save()
 
 
-@pytest.mark.parametrize("rubbish", [{"service": "x"}, {"service": [1.0]}, {"boot": {}}, {"eagerness": [7.0]}])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        {"service": "x"},
+        {"service": [1.0]},
+        {"boot": {}},
+        {"eagerness": [7.0]},
+        {"keeping": [0.0, 6.0, 1e9, 6.0, 2.0, -1.0, 3.0]},
+    ],
+)
 def test_rubbish_in_a_memory_is_passed_over(rubbish: dict[str, object]) -> None:
-    Policy.restore(ScaleRule(wait=30.0), rubbish).decide(told(0.0, 3))
+    policy = Policy.restore(ScaleRule(wait=30.0), rubbish)
+    assert policy.decide(told(0.0, 3)).target == 3
+    assert policy.save()["keeping"] == []
 
 
 def test_another_objective_keeps_what_was_learnt() -> None:
