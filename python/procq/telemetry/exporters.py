@@ -7,6 +7,7 @@ another receiver, and their headers may hold its secrets.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from procq.telemetry import transport
 from procq.telemetry.config import Endpoint, Means, Signal, Way
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def _http(signal: Signal, endpoint: Endpoint | None) -> Any:
 
     built = _class(f"opentelemetry.exporter.otlp.proto.http.{_MODULES[signal]}", signal)
     if endpoint is None:
-        return built()
+        return transport.built(built, transport.light(signal, os.environ))
     return built(
         endpoint=endpoint.url,
         timeout=endpoint.timeout,
@@ -90,15 +92,18 @@ def _session(endpoint: Endpoint) -> Session:
 
     for path in (endpoint.ca, endpoint.key, endpoint.cert):
         _content(path)
-    verify = endpoint.ca or True
     cert = (endpoint.cert, endpoint.key) if endpoint.cert and endpoint.key else None
 
     class Own(Session):
         def prepare_request(self, request: Request) -> PreparedRequest:
             kept = {header: value for header, value in request.headers.items() if header.lower() in _OF_THE_BODY}
             request.headers = {**kept, **endpoint.headers}
-            self.verify, self.cert = verify, cert
             return super().prepare_request(request)
+
+        def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, *_: Any) -> Any:
+            # What the exporter has set came from the variables, and REQUESTS_CA_BUNDLE would go before it.
+            self.verify, self.cert = True, None
+            return super().merge_environment_settings(url, proxies, stream, endpoint.ca, cert)
 
     return Own()
 
