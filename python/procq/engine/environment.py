@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from procq import service
-from procq.model import Queue, User, WorkerId
+from procq.model import Queue, RestartWhen, User, WorkerId
 from procq.telemetry.offer import offered
 
 _MOST: Final = 2_048
 """Queues whose environment is remembered: a program may add and remove queues for ever."""
+_CAUSE: Final = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
+"""What caused procq to be started has not caused its workers, which outlive it."""
 
 
 class Environments:
     """Builds environments; all of one that does not depend on the slot is made once a queue, while it is in use."""
 
-    def __init__(self, environ: Mapping[bytes, bytes]) -> None:
+    def __init__(self, environ: Mapping[bytes, bytes], traced: bool = False) -> None:
+        """`traced`: whoever uses this sends traces, and in these the lives of workers."""
+        self._life = _life() if traced else None
         # A program that owns its manager may be a service: what its manager hears is not for its workers to say.
-        self._environ = {name: value for name, value in environ.items() if os.fsdecode(name) not in service.OURS}
+        left_out = {*service.OURS, *(_CAUSE if traced else ())}
+        self._environ = {name: value for name, value in environ.items() if os.fsdecode(name) not in left_out}
         self._instance = 0
         self._templates: OrderedDict[str, tuple[Queue, str, tuple[bytes, ...]]] = OrderedDict()
 
@@ -34,15 +39,23 @@ class Environments:
         self._instance = instance
         self._templates.clear()
 
-    def of(self, queue: Queue, project: str, worker: WorkerId, generation: int) -> list[bytes]:
-        """`NAME=value` of everything a new worker sees."""
+    def of(
+        self, queue: Queue, project: str, worker: WorkerId, generation: int, looks_after: int | None = None
+    ) -> list[bytes]:
+        """`NAME=value` of everything a new worker sees, or a command that looks after a generation of it."""
         name = os.fsencode(worker.queue)
-        return [
+        variables = [
             *self._template(queue, project),
             b"PROCQ_SLOT=%d" % worker.slot,
             b"PROCQ_WORKER_ID=%b.%d" % (name, worker.slot),
             b"PROCQ_GENERATION=%d" % generation,
         ]
+        if self._life is not None:
+            life = self._life(self._instance, generation if looks_after is None else looks_after)
+            variables.append(b"PROCQ_SPAN=" + life)
+            if looks_after is None and queue.restart.when is RestartWhen.NEVER and "TRACEPARENT" not in queue.env:
+                variables.append(b"TRACEPARENT=" + life)
+        return variables
 
     def _template(self, queue: Queue, project: str) -> tuple[bytes, ...]:
         known = self._templates.get(queue.name)
@@ -59,7 +72,7 @@ class Environments:
             b"PROCQ_PROJECT": os.fsencode(project),
             b"PROCQ_INSTANCE": b"%x" % self._instance,
         }
-        for own in (b"PROCQ_SLOT", b"PROCQ_WORKER_ID", b"PROCQ_GENERATION"):
+        for own in (b"PROCQ_SLOT", b"PROCQ_WORKER_ID", b"PROCQ_GENERATION", b"PROCQ_SPAN"):
             variables.pop(own, None)
         template = tuple(b"%b=%b" % pair for pair in variables.items())
         self._templates[queue.name] = (queue, project, template)
@@ -67,6 +80,14 @@ class Environments:
         while len(self._templates) > _MOST:
             self._templates.popitem(last=False)
         return template
+
+
+def _life() -> Callable[[int, int], bytes]:
+    """What says the ids of a life, by instance and generation."""
+    from procq.telemetry.life import boot_id, context_of, traceparent
+
+    boot = boot_id()
+    return lambda instance, generation: traceparent(context_of(boot, instance, generation)).encode()
 
 
 def _of_user(user: User | None) -> dict[bytes, bytes]:

@@ -64,12 +64,12 @@ class Link(Protocol):
 class LocalKeeper:
     """The keeper that started this process, at the other end of `link`.
 
-    `environ` is the environment procq was started with, which workers inherit.
+    `environ` is the environment procq was started with, which workers inherit; `traced`: traces of them are sent.
     """
 
-    def __init__(self, link: Link, environ: Mapping[bytes, bytes]) -> None:
+    def __init__(self, link: Link, environ: Mapping[bytes, bytes], traced: bool = False) -> None:
         self._link = link
-        self._environments = Environments(environ)
+        self._environments = Environments(environ, traced)
         self._reader = Reader()
         self._too_large: dict[int, str] = {}
         link.send([{"t": "hello", "oldest": PROTOCOL, "newest": PROTOCOL}])
@@ -143,7 +143,8 @@ class LocalKeeper:
     def _program(self, command: SpawnWorker | ProbeWorker, words: Sequence[str]) -> Message:
         queue = command.queue
         argv = [os.fsencode(word) for word in words]
-        env = self._environments.of(queue, command.project, command.worker, command.generation)
+        looks_after = command.looks_after if isinstance(command, ProbeWorker) else None
+        env = self._environments.of(queue, command.project, command.worker, command.generation, looks_after)
         size = sum(map(len, argv)) + sum(map(len, env)) + 5 * (len(argv) + len(env))
         if size > _LARGEST_SPAWN:
             # Without a command the keeper refuses it, which uses up the generation and needs no way of its own.

@@ -251,7 +251,9 @@ class Engine:
         queue = self._intent.manifest.queues[worker.queue]
         self._last_generation += 1
         generation, project = self._last_generation, self._intent.manifest.name
-        self.send(ProbeWorker(worker, generation, queue, tuple(argv), timeout, project))
+        state = self._slots(worker.queue).workers.get(worker.slot)
+        looks_after = 0 if state is None else state.generation
+        self.send(ProbeWorker(worker, generation, queue, tuple(argv), timeout, project, looks_after))
         return generation
 
     def step(self) -> None:

@@ -65,7 +65,8 @@ class MarkWorkerReady:
 class ProbeWorker:
     """Run `argv` once as workers of `queue` run, to look after `worker`; `Probed` tells how it ended.
 
-    `generation` is its own, new one. It is killed with all it has started after `timeout` seconds.
+    `generation` is its own, new one, `looks_after` that of the worker. It is killed with all it has started after
+    `timeout` seconds.
     """
 
     worker: WorkerId
@@ -74,6 +75,7 @@ class ProbeWorker:
     argv: tuple[str, ...]
     timeout: float
     project: str
+    looks_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

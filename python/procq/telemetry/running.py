@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final
 from uuid import NAMESPACE_DNS, uuid5
@@ -24,6 +25,7 @@ from procq.telemetry.config import Config, Signal, Way, file, read
 from procq.telemetry.configured import configured
 from procq.telemetry.family import Family, Kind, Point
 from procq.telemetry.lane import Lane, Lost
+from procq.telemetry.life import boot_id, context_of
 from procq.telemetry.logs import record, worker_of
 from procq.telemetry.resource import attributes
 from procq.telemetry.spans import Span
@@ -65,7 +67,8 @@ class Telemetry:
         self._broken = self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tracing = config is None or Signal.TRACES in config.ways
-        self._tracker = Tracker(self._ended, lambda: engine.now, SystemRandom().getrandbits, self._replacing)
+        bits, life = SystemRandom().getrandbits, partial(context_of, boot_id())
+        self._tracker = Tracker(self._ended, lambda: engine.now, bits, self._replacing, life)
         self._stop_listening = engine.subscribe(self._happened)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,8 +56,10 @@ class _Slot:
 class Slots:
     """The spans that are about one worker each."""
 
-    def __init__(self, spans: Spans) -> None:
+    def __init__(self, spans: Spans, life: Callable[[int], Context]) -> None:
+        """`life` has the ids of the life of a generation."""
         self._spans = spans
+        self._life = life
         self._slots: dict[WorkerId, _Slot] = {}
         self._busy: Counter[str] = Counter()
         self.shutting_down = False
@@ -69,6 +72,11 @@ class Slots:
         """The span that is about the worker now, or was last."""
         slot = self._slots.get(worker)
         return None if slot is None else slot.last
+
+    def starting(self, worker: WorkerId) -> Context | None:
+        """The span of the start that the worker is in."""
+        slot = self._slots.get(worker)
+        return slot.start.context if slot is not None and slot.start is not None and slot.start.kept else None
 
     def happened(self, event: WorkerEvent, cause: Open | None) -> None:
         """`cause` is what a request is below, where it is not for an end that nobody has asked for."""
@@ -166,6 +174,7 @@ class Slots:
             event.at,
             event,
             above,
+            (self._life(event.generation),),
             budget=budget,
             generation=event.generation,
             reason=str(event.reason),

@@ -114,6 +114,7 @@ class Spans:
         self._emit = emit
         self._bits = bits
         self._budget = Budget(most)
+        self._lives = Budget(most)
 
     def begin(
         self,
@@ -141,10 +142,15 @@ class Spans:
             return
         span.error = span.error or error
         ended = span.ended(at)
-        if self._budget.left_out:
-            ended = replace(ended, attributes={**ended.attributes, LEFT_OUT: self._budget.left_out})
-            self._budget.left_out = 0
+        if left_out := self._budget.left_out + self._lives.left_out:
+            ended = replace(ended, attributes={**ended.attributes, LEFT_OUT: left_out})
+            self._budget.left_out = self._lives.left_out = 0
         self._emit(ended)
+
+    def life(self, span: Open, at: float, error: str) -> None:
+        """Ends a span whose ids are known elsewhere, a root, if there is room: such have a cap of their own."""
+        span.kept = self._lives.take(1, at)
+        self.end(span, at, error)
 
     def _id(self, bits: int) -> int:
         # Zero is the id of nothing.

@@ -8,13 +8,14 @@ request to the last process of its tree. These may begin after, and last longer 
 over once it is planned.
 
 What no change has asked for has a trace of its own: `procq.worker.restart`, from an end or a fault to the readiness of
-the next worker, linked to the start of the one before.
+the next worker, linked to the start of the one before. And so has the life of a worker, `procq.worker`: see `life`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from procq.events import (
@@ -31,6 +32,7 @@ from procq.events import (
 )
 from procq.model import WorkerId
 from procq.plan import Reason
+from procq.telemetry.life import Ids, Lives, context_of
 from procq.telemetry.slots import Slots
 from procq.telemetry.spans import Context, Emit, Open, Spans
 
@@ -56,14 +58,19 @@ class RollOut:
 
 @dataclass(slots=True)
 class Tracker:
-    """Follows an engine. `clock` is the engine's; `replacing` says whether a queue still has workers to be replaced."""
+    """Follows an engine. `clock` is the engine's; `replacing` says whether a queue still has workers to be replaced.
+
+    `life` has the ids of lives, by the number of the keeper and the generation.
+    """
 
     emit: Emit
     clock: Callable[[], float]
     bits: Callable[[int], int]
     replacing: Callable[[str], bool] = lambda queue: False
+    life: Ids = partial(context_of, "")
     spans: Spans = field(init=False)
     _slots: Slots = field(init=False)
+    _lives: Lives = field(init=False)
     _began: float = field(init=False)
     _reload: Reload | None = None
     _change: Open | None = None
@@ -74,7 +81,8 @@ class Tracker:
 
     def __post_init__(self) -> None:
         self.spans = Spans(self.emit, self.bits)
-        self._slots = Slots(self.spans)
+        self._lives = Lives(self.spans, self.life)
+        self._slots = Slots(self.spans, self._lives.context)
         self._began = self.clock()
 
     # --- what it is told ----------------------------------------------------------------------------------------
@@ -133,10 +141,13 @@ class Tracker:
                 self._scaled.clear()
                 self._slots.shutting_down = True
                 self._to_end.append(self._change)
-            case Attached(epoch=epoch) if epoch > 1:
-                self._taking_over = self.spans.begin("procq.takeover", self._began, epoch=epoch)
+            case Attached(epoch=epoch, instance=instance):
+                self._lives.instance = instance
+                if epoch > 1:
+                    self._taking_over = self.spans.begin("procq.takeover", self._began, epoch=epoch)
             case Snapshot():
                 self._slots.found(event)
+                self._lives.found(event)
                 if self._taking_over is not None:
                     self._to_end.append(self._taking_over)
                     self._taking_over = None
@@ -161,7 +172,9 @@ class Tracker:
             self._roll(queue, event.at)
         rolling = self._rolling.get(queue)
         cause = self._scaled.get(queue, self._change) if rolling is None else rolling.span
+        started = self._slots.starting(event.worker)
         self._slots.happened(event, cause)
+        self._lives.happened(event, started)
 
     def _roll(self, queue: str, at: float) -> None:
         cause = self._scaled.get(queue, self._change)

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _reporter: Final = Reporter(os.environ)
-_tracing: Final = Tracing(os.environ)
+spans: Final = Tracing(os.environ)
 _newest: ContextVar[Running | None] = ContextVar("procq_newest_job", default=None)
 _LOOK: Final = 0.2
 """Seconds between two looks of a loop that is parked: a signal cannot wake it without risk."""
@@ -105,7 +105,7 @@ def job(id: object, name: object = "", origin: Origin | None = None) -> Running:
     Where the process uses OpenTelemetry a span begins, which is current in this thread or task until the job ends;
     `origin` is for that.
     """
-    running = Running(_reporter.begin(label_of(id, name)), _tracing.begin(id, name, origin))
+    running = Running(_reporter.begin(label_of(id, name)), spans.begin(id, name, origin))
     _newest.set(running)
     return running
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Final
 
 from procq import worker
-from procq.worker import Running
+from procq.worker import Origin, Running
 
 Take = Callable[..., Awaitable[Any]]
 """Takes a job in its own way: the first argument is the library's way, the others are the arguments for that."""
@@ -95,12 +95,12 @@ class Gate:
         """A job was taken that begins later: once `begin` is called."""
         self._waiting += 1
 
-    def begin(self, id: object, name: object) -> Running:
+    def begin(self, id: object, name: object, origin: Origin | None = None) -> Running:
         """One of those that were taken begins."""
         # What this thread says meanwhile counts it once; what another one says may count it twice, but never not.
         self._beginning = 1
         try:
-            return worker.job(id, name)
+            return worker.job(id, name, origin)
         finally:
             self._beginning = 0
             self._waiting -= 1
@@ -112,10 +112,13 @@ class Gate:
 class Attempt:
     """A job that was taken, which is known better later, and at last how it has ended: `outcome`."""
 
-    __slots__ = ("_gate", "_running", "id", "outcome")
+    __slots__ = ("_gate", "_running", "id", "origin", "outcome")
 
-    def __init__(self, gate: Gate, outcome: Callable[[Running], None], id: str = "?") -> None:
+    def __init__(
+        self, gate: Gate, outcome: Callable[[Running], None], id: str = "?", origin: Origin | None = None
+    ) -> None:
         self._gate = gate
+        self.origin = origin
         self._running: Running | None = None
         self.id: Any = id
         self.outcome = outcome
@@ -124,7 +127,7 @@ class Attempt:
         """It begins, if it has not yet."""
         if self._running is None:
             self.id = id
-            self._running = self._gate.begin(id, name)
+            self._running = self._gate.begin(id, name, self.origin)
 
     def end(self) -> None:
         """It is over. One that was dropped before it began has begun and ended with this."""

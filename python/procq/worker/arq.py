@@ -12,7 +12,7 @@ from typing import Any, Final
 import arq.worker
 
 from procq import worker
-from procq.worker import Running
+from procq.worker import Origin, Running
 from procq.worker.aio import Attempt, Gate
 
 _attempt: Final[ContextVar[Attempt | None]] = ContextVar("procq_arq_attempt", default=None)
@@ -59,6 +59,7 @@ class Worker(arq.worker.Worker):
     jobs_retried = _Counter(Running.retried)
     functions: dict[str, Any]
     _gate: Gate | None = None
+    _origin: Origin | None = None
 
     async def start_jobs(self, job_ids: Sequence[bytes]) -> None:
         """Takes those of these jobs that are still there. The first call comes when arq has found its Redis."""
@@ -71,6 +72,7 @@ class Worker(arq.worker.Worker):
 
     def _begin(self) -> Gate:
         self._gate = gate = Gate.listening()
+        self._origin = Origin("arq", self.queue_name)
         self.functions = _Functions(self.functions)
         worker.ready()
         return gate
@@ -82,7 +84,7 @@ class Worker(arq.worker.Worker):
             return own
         self._gate.took()
         # Where arq counts nothing it has not written down an end either: the job will be done again.
-        return self._tell(Attempt(self._gate, Running.retried, job_id), job_id, score)
+        return self._tell(Attempt(self._gate, Running.retried, job_id, self._origin), job_id, score)
 
     async def _tell(self, attempt: Attempt, job_id: str, score: int) -> None:
         _attempt.set(attempt)

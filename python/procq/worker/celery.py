@@ -2,6 +2,8 @@
 
 It is for the pools prefork, threads and solo, on any broker. The main process of a worker speaks, for its pool too.
 
+Where the process that does a job uses OpenTelemetry (of a pool of processes that is each of these), it makes the span.
+
 A worker that is to take no more jobs does those that wait for its pool (`worker_prefetch_multiplier` says how many) and
 is busy until then. What comes to it after that goes back to the broker at once. A job that waits inside the worker for
 its ETA, its countdown or its rate limit does not make it busy: it goes back when it is due, or, as ever, at the stop
@@ -27,7 +29,7 @@ from celery.exceptions import Ignore
 from celery.worker import state
 
 from procq import worker
-from procq.worker import Running
+from procq.worker import Running, celery_tracing
 
 _ENDS: Final = {"task-succeeded": Running.done, "task-retried": Running.retried, "task-cancelled": Running.retried}
 """What Celery's events tell about the end of an attempt, where there is no other sign of it."""
@@ -125,6 +127,7 @@ class _Speaker(bootsteps.StartStopStep):
         return worker.heard()
 
     def create(self, c: Any) -> None:
+        celery_tracing.follow()
         self.waiting: set[_Attempt] = set()
         self._beginning: set[int] = set()
         self._lock = threading.Lock()
@@ -149,7 +152,7 @@ class _Speaker(bootsteps.StartStopStep):
         # What this thread says now counts it once. What another one says may count it twice, but never not at all.
         self._beginning.add(threading.get_ident())
         try:
-            return worker.job(id, name)
+            return worker.counted(id, name)
         finally:
             self.waiting.discard(attempt)
             self._beginning.discard(threading.get_ident())

@@ -120,6 +120,7 @@ class _Speaker:
         self._shared = mmap.mmap(-1, 3)
         self._stop = consumer.stop_flag
         self._attempts: dict[int, _Attempt] = {}
+        self._origin = worker.Origin("huey", huey.name)
         self._gate = _Gate(self._shared, self._stop, first=True)
         self._dequeue, huey.dequeue = huey.dequeue, self._take
         self._execute, huey.execute = huey.execute, self._work
@@ -161,7 +162,7 @@ class _Speaker:
                 attempt.end()
 
     def _begins(self, signal: str, task: Any) -> None:
-        self._attempts[id(task)] = _Attempt(worker.job(task.id, task.name))
+        self._attempts[id(task)] = _Attempt(worker.job(task.id, task.name, self._origin))
         self._gate.leave()
 
     def _is_done(self, signal: str, task: Any) -> None:

@@ -12,7 +12,7 @@ import procrastinate.worker
 from procrastinate.jobs import Status
 
 from procq import worker
-from procq.worker import Running
+from procq.worker import Origin, Running
 from procq.worker.aio import Attempt, Gate, Take, stand_before
 
 _take: Final[ContextVar[Take | None]] = ContextVar("procq_procrastinate_take", default=None)
@@ -54,7 +54,7 @@ class Worker(procrastinate.worker.Worker):
     async def _process_job(self, context: Any) -> None:
         assert self._gate is not None
         # Where Procrastinate cannot write down how it has ended it will not be tried again.
-        attempt = Attempt(self._gate, Running.failed)
+        attempt = Attempt(self._gate, Running.failed, origin=Origin("procrastinate", context.job.queue))
         attempt.begin(context.job.id, context.job.task_name)
         _attempt.set(attempt)
         try:

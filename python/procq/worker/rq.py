@@ -66,7 +66,7 @@ class Speaks:
         """The job is at work from here on, in this process or in its work horse."""
         self._has_job = True
         self._outcome[0] = _UNKNOWN
-        with self._told(worker.job(job.id, job.func_name)):
+        with self._told(worker.job(job.id, job.func_name, worker.Origin("rq", queue.name, job.meta))):
             super().execute_job(job, queue)  # type: ignore[misc]
 
     @contextmanager

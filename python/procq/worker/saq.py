@@ -17,7 +17,7 @@ import saq.worker
 from saq.job import Status
 
 from procq import worker
-from procq.worker import Running
+from procq.worker import Origin, Running
 from procq.worker.aio import Gate, Take, stand_before
 
 _LOOK: Final = 1
@@ -86,7 +86,8 @@ class _Look:
 
     def _begin(self, job: Any) -> None:
         if job is not None:
-            self._job, self._running = job, worker.job(job.key, job.function)
+            origin = Origin("saq", job.queue.name, job.meta)
+            self._job, self._running = job, worker.job(job.key, job.function, origin)
 
     def end(self) -> None:
         """It is over. A job that is at no end, and not queued again either, is done again when SAQ finds it."""

@@ -90,7 +90,8 @@ class Taken:
     def begin(self, message: Any) -> None:
         """This thread begins it."""
         self._mine.begins = int(id(message) in self._held)
-        self._mine.attempt = Attempt(message, worker.job(message.message_id, message.actor_name))
+        origin = worker.Origin("dramatiq", message.queue_name, message.options)
+        self._mine.attempt = Attempt(message, worker.job(message.message_id, message.actor_name, origin))
         self._held.discard(id(message))
         self._mine.begins = 0
 

@@ -16,7 +16,7 @@ import taskiq.receiver
 from taskiq.exceptions import NoResultError
 
 from procq import worker
-from procq.worker import Running
+from procq.worker import Origin, Running
 from procq.worker.aio import Attempt, Gate
 
 _LOOK: Final = 1
@@ -28,6 +28,7 @@ class Receiver(taskiq.receiver.Receiver):
     """TaskIQ's receiver, which speaks."""
 
     _gate: Gate | None = None
+    _destination = ""
     _parks = False
 
     async def prefetcher(self, *arguments: Any) -> None:
@@ -36,6 +37,7 @@ class Receiver(taskiq.receiver.Receiver):
             self._parks = type(self.broker).listen.__qualname__ == "ListQueueBroker.listen"
             if self._parks:
                 self.broker.listen = self._listen
+            self._destination = getattr(self.broker, "queue_name", "")
             self._gate = Gate.listening() if self._parks else Gate()
             self._watch_kicks()
             worker.ready()
@@ -86,6 +88,7 @@ class Receiver(taskiq.receiver.Receiver):
         attempt = _attempt.get()
         if attempt is None:
             return await super().run_task(target, message, ack_controller)
+        attempt.origin = Origin("taskiq", self._destination, message.labels)
         attempt.begin(message.task_id, message.task_name)
         retries = message.labels.get("_retries")
         result = await super().run_task(target, message, ack_controller)

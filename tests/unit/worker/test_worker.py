@@ -248,4 +248,4 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
         text=True,
         check=True,
     )
-    assert "_core" not in done.stdout and len(done.stdout.split(",")) == 5, done.stdout
+    assert "_core" not in done.stdout and len(done.stdout.split(",")) == 6, done.stdout
