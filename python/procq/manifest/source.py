@@ -14,6 +14,15 @@ MAX_PROBLEMS = 100
 
 # Control characters, line breaks which parsers count differently, and what shows text in another order.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+# The password in an address, up to the last @ before its path: people do not always escape one.
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^\s:/@]*):(?P<password>[^\s/]+)(?=@)")
+
+
+def concealed(text: str) -> str:
+    """`text` with a dot for each character of a password in an address."""
+    if "://" not in text:
+        return text
+    return _PASSWORD.sub(lambda found: f"{found['user']}:{'•' * len(found['password'])}", text)
 
 
 class Source:
@@ -32,8 +41,9 @@ class Source:
         self, line: int, column: int, length: int, message: str, expected: str, above: int | None = None
     ) -> None:
         """Notes a problem; the first at a place stands. `above` is the line of the enclosing key, for orientation."""
-        context = SourceLine(above + 1, self.lines[above]) if above is not None and above < line else None
-        shown = self.lines[line] if line < len(self.lines) else ""
+        context = SourceLine(above + 1, concealed(self.lines[above])) if above is not None and above < line else None
+        shown = concealed(self.lines[line]) if line < len(self.lines) else ""
+        message, expected = concealed(message), concealed(expected)
         found = Problem(self.path, line + 1, column + 1, max(1, length), message, expected, shown, context)
         self._problems.setdefault((line, column), found)
 

@@ -16,6 +16,7 @@ import pytest
 
 from procq.errors import ManifestError, Problem
 from procq.manifest import bounds, load_text
+from procq.manifest.source import concealed
 
 ENVIRON = {"WORD": "many", "NUMBER": "30", "TWO": "2"}
 
@@ -90,7 +91,7 @@ def test_all_problems_are_told_where_they_are(
         assert not problem.line or 1 <= problem.column <= len(problem.source_line) + 1
         if problem.path.endswith(".yaml"):
             lines = files[problem.path].split("\n")
-            assert problem.source_line == (lines[problem.line - 1] if problem.line else "")
+            assert problem.source_line == (concealed(lines[problem.line - 1]) if problem.line else "")
         else:
             assert "secret" not in f"{problem} {problem.offending}", "values of variables are never shown"
 
