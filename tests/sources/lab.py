@@ -126,6 +126,11 @@ def counts(reading: Reading) -> Sequence[float | None]:
     return reading.waiting, reading.running, reading.delayed
 
 
+def with_soon(reading: Reading) -> Sequence[float | None]:
+    """All but the age, and those of the waiting ones that are not due yet."""
+    return *counts(reading), reading.soon
+
+
 def is_young(reading: Reading) -> bool:
     """Whether its oldest job is known, and as old as one of this test can be."""
     return reading.oldest is not None and 0 <= reading.oldest < PATIENCE

@@ -211,7 +211,7 @@ def test_laravel(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> N
             ("work", now - 10, now - 70),
             ("work", now - 500, now - 900),
         ],
-        *[("work", None, now + 500), ("other", None, now - 5)],
+        *[("work", None, now + 500), ("other", None, now - 5), ("later", None, now + 400)],
     ]
     table = "CREATE TABLE laravel_jobs (queue text, reserved_at integer, available_at integer)"
     insert = "INSERT INTO laravel_jobs VALUES (%s, %s, %s)"
@@ -231,6 +231,9 @@ def test_laravel(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> N
     assert (found.waiting, found.running, found.delayed) == (3, 1, 1)
     assert found.oldest == pytest.approx(900, abs=5)
     assert read(f"{table_at}&retry_after=600").running == 2
-    assert read(table_at, within=600).delayed == 0
+    soon = read(table_at, within=600)
+    assert (soon.waiting, soon.delayed, soon.soon) == (4, 0, 1)
+    # What will be due has not waited for less than nothing.
+    assert read(table_at, "later", within=600) == Reading(1, 0, 0, soon=1)
     assert read(table_at, "empty") == Reading(0, 0, 0)
     assert fails(f'{table_at}s"; DROP').kind is Kind.OTHER

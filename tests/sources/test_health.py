@@ -86,6 +86,7 @@ def test_probes_become_rare() -> None:
         Reading(1, delayed=-3),
         Reading(1, oldest=math.nan),
         Reading(1, oldest=-1.0),
+        Reading(1, soon=-1.0),
     ],
 )
 def test_what_cannot_be_is_a_failure(reading: Reading) -> None:

@@ -128,7 +128,7 @@ class Follow:
         if taken is None:
             return
         self.reading, self.heard_at = taken, now
-        self.poll = Poll(now, taken.waiting, self.crew.started(observed), taken.running, taken.oldest)
+        self.poll = Poll(now, taken.waiting, self.crew.started(observed), taken.running, taken.oldest, taken.soon)
 
     @property
     def trouble(self) -> str:

@@ -20,10 +20,10 @@ from procq.monitor.scaler import Scaler
 from procq.rules import Period, ScaleRule, Source
 from procq.scaling.guard import Pressure
 from procq.scaling.place import Place
-from procq.scaling.policy import Decision
+from procq.scaling.policy import Decision, Poll
 from procq.scaling.reading import Reading
 from procq.scaling.sources.port import Kind, SourceError
-from procq.state import Dead, Running
+from procq.state import EMPTY_QUEUE, Dead, Running
 from procq.testing.rig import Rig
 from procq.testing.script import Casting, Script, everyone
 from tests.queues import manifest, queue
@@ -90,6 +90,10 @@ class Trial:
     def alive(self, name: str = "emails") -> int:
         workers = self.rig.engine.snapshot().observed.queues[name].workers if name in self.known else {}
         return sum(isinstance(state, Running) for state in workers.values())
+
+    def ready(self, name: str = "emails") -> int:
+        workers = self.rig.engine.snapshot().observed.queues[name].workers if name in self.known else {}
+        return sum(isinstance(state, Running) and state.ready is not None for state in workers.values())
 
     def trouble(self) -> str:
         return self.scaler.standings(self.rig.clock.now)["emails"].trouble
@@ -391,3 +395,35 @@ def test_the_fault_of_one_queue_is_told_and_others_go_on(monkeypatch: pytest.Mon
     assert trial.alive("thumbs") == 2
     assert len(trial.told) == 1
     assert "emails: ZeroDivisionError" in trial.told[0]
+
+
+def test_what_is_not_due_yet_is_told_to_the_policy() -> None:
+    follow = Follow.begin(scaled(), None, 0.0)
+    follow.ask(0.0)
+    follow.heard(Reading(5, 0, soon=3), EMPTY_QUEUE, 1.0)
+    assert follow.poll == Poll(1.0, 5, 0, running=0, soon=3)
+
+
+def test_delayed_jobs_find_workers_that_have_booted() -> None:
+    """Six jobs are due at the same moment, which is known before; workers take four seconds to be ready."""
+    due = 100.0
+    told: list[float] = []
+
+    class Cliff(Broker):
+        async def read(self, place: Place, within: float) -> Reading:
+            left = due - trial.rig.clock.now
+            if left <= within:
+                told.append(left)
+            before = Reading(6 * (left > 90.0), 0, delayed=6)
+            return Reading(6, 0, 0, soon=6.0 * (left > 0)) if left <= within else before
+
+    trial, seen = Trial(replace(scaled(), ready=Readiness(After(4.0)))), []
+    trial.broker = Cliff()
+    trial.scaler = trial._scaler()
+    due += trial.rig.clock.now
+    trial.play(
+        (80.0, lambda: seen.append(trial.ready())),
+        (20.5, lambda: seen.append(trial.ready())),
+    )
+    assert (seen[0] < 6, seen[1]) == (True, 6)
+    assert 4.0 <= max(told) <= 8.0

@@ -290,6 +290,19 @@ def test_late_jobs_make_it_eager_and_quiet_ones_lazy() -> None:
     assert eagerness(decision) < before
 
 
+def test_jobs_that_were_told_before_they_were_due_are_not_late_for_that() -> None:
+    def eagerness(is_told: bool) -> float:
+        """After fifty jobs that begin as soon as they are due, in ten seconds, which are known before."""
+        policy = taught(boot=10.0, wait=5.0)
+        for second in range(1, 12):
+            poll = Poll(1000.0 + second, 50, 100, soon=50.0 * is_told)
+            policy.decide(replace(later(1000.0 + second, None), poll=poll))
+        decision = policy.decide(later(1012.0, 0, started=150, busy=50))
+        return next(term.value for term in decision.terms if term.name == "eagerness")
+
+    assert eagerness(is_told=True) < eagerness(is_told=False)
+
+
 def test_late_jobs_that_no_worker_could_be_had_for_do_not_count() -> None:
     cut, free = taught(wait=5.0), taught(wait=5.0)
     for second in range(1, 30):

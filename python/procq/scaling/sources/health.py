@@ -122,7 +122,7 @@ class Watch:
 
 def _nonsense(reading: Reading) -> str | None:
     """What is wrong with the numbers; None when nothing is."""
-    numbers = dict(zip(("waiting", "running", "delayed", "oldest"), astuple(reading), strict=True))
+    numbers = dict(zip(("waiting", "running", "delayed", "oldest", "soon"), astuple(reading), strict=True))
     for name, number in numbers.items():
         if number is not None and (not math.isfinite(number) or number < 0):
             return f"the source says {name} = {number:g}, which cannot be"

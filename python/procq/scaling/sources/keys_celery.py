@@ -35,13 +35,16 @@ def celery(place: Place, moment: Moment) -> Recipe:
     asked = [("LRANGE", key, -_LOOKED_AT, -1) for key in filled]
     replies = yield asked if many or not whole(unacked) else [*asked, ("HVALS", held)]
     messages = [object_in(message) for reply in replies[: len(filled)] for message in reversed(said(reply))]
-    later = sum(1 for message in messages if (_eta(message) or 0.0) > moment.due)
+    etas = [_eta(message) or 0.0 for message in messages]
+    later = sum(eta > moment.due for eta in etas)
+    soon = sum(moment.now < eta <= moment.due for eta in etas)
     running, at_workers = _held(said(replies[-1]), place.queue, moment) if len(replies) > len(filled) else (0, 0)
     return Reading(
         waiting - later,
         None if many else running,
         None if many else later + at_workers,
         age(moment.now, min(_sent(messages, moment), default=None)),
+        soon,
     )
 
 

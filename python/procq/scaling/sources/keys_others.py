@@ -21,8 +21,8 @@ _LARGE: Final = 1e11
 def bullmq(place: Place, moment: Moment) -> Recipe:
     """Lists, and sorted sets for what has a priority or is for later, whose scores are milliseconds times 4096."""
     key = f"{place.options.get('prefix', 'bull')}:{place.queue}"
-    last_due = int(moment.due * 1000) * 4096 + 4095
-    waiting, prioritized, running, delayed, due, tail, paused = yield [
+    last, last_due = (int(at * 1000) * 4096 + 4095 for at in (moment.now, moment.due))
+    waiting, prioritized, running, delayed, due, tail, paused, soon = yield [
         ("LLEN", f"{key}:wait"),
         ("ZCARD", f"{key}:prioritized"),
         ("LLEN", f"{key}:active"),
@@ -30,6 +30,7 @@ def bullmq(place: Place, moment: Moment) -> Recipe:
         ("ZCOUNT", f"{key}:delayed", "-inf", last_due),
         ("LRANGE", f"{key}:wait", -2, -1),
         ("HEXISTS", f"{key}:meta", "paused"),
+        ("ZCOUNT", f"{key}:delayed", f"({last}", last_due),
     ]
     later = whole(delayed) - whole(due)
     if whole(paused):
@@ -42,7 +43,7 @@ def bullmq(place: Place, moment: Moment) -> Recipe:
         (about,) = yield [("HMGET", f"{key}:{jobs[0]}", "timestamp", "delay")]
         sent, delay = (number_in(value) for value in said(about))
         oldest = None if sent is None else age(moment.now, (sent + (delay or 0.0)) / 1000)
-    return Reading(count, whole(running), later, oldest)
+    return Reading(count, whole(running), later, oldest, whole(soon))
 
 
 def sidekiq(place: Place, moment: Moment) -> Recipe:
@@ -56,7 +57,7 @@ def sidekiq(place: Place, moment: Moment) -> Recipe:
         *(("ZCARD", f"{prefix}{each}") for each in ("schedule", "retry")),
         *(("ZRANGE", f"{prefix}{each}", 0, _SAMPLE - 1, "WITHSCORES") for each in ("schedule", "retry")),
     ]
-    due, delayed = _sidekiq_later(place.queue, moment, later)
+    due, soon, delayed = _sidekiq_later(place.queue, moment, later)
     # Before 7 it was called workers.
     names = [text(name) for name in said(processes)[1]][:_SAMPLE]
     hashes = [f"{prefix}{name}:{each}" for name in names for each in ("work", "workers")]
@@ -64,18 +65,19 @@ def sidekiq(place: Place, moment: Moment) -> Recipe:
     at_work = [object_in(value) for reply in replies for value in said(reply)]
     running = sum(1 for work in at_work if work.get("queue") == place.queue)
     oldest = age(moment.now, _seconds(object_in(said(tail)).get("enqueued_at")))
-    return Reading(whole(waiting) + due, running, delayed, oldest)
+    return Reading(whole(waiting) + due, running, delayed, oldest, soon)
 
 
-def _sidekiq_later(queue: str, moment: Moment, replies: list[Any]) -> tuple[int, int | None]:
-    """How many jobs of the queue are due, and how many are for later where all of those were looked at."""
+def _sidekiq_later(queue: str, moment: Moment, replies: list[Any]) -> tuple[int, int, int | None]:
+    """How many jobs of the queue are due now or soon, how many of them soon, and how many are for later.
+
+    The last of these only where all jobs were looked at.
+    """
     counts, sets = replies[:2], replies[2:]
-    due, later = 0, 0
-    for reply in sets:
-        for job, at in scored(reply):
-            if object_in(job).get("queue") == queue:
-                due, later = (due + 1, later) if at <= moment.due else (due, later + 1)
-    return due, later if all(whole(count) <= _SAMPLE for count in counts) else None
+    times = [at for reply in sets for job, at in scored(reply) if object_in(job).get("queue") == queue]
+    due = [at for at in times if at <= moment.due]
+    soon = sum(1 for at in due if at > moment.now)
+    return len(due), soon, len(times) - len(due) if all(whole(count) <= _SAMPLE for count in counts) else None
 
 
 def _seconds(value: Any) -> float | None:
@@ -88,7 +90,7 @@ def laravel(place: Place, moment: Moment) -> Recipe:
     """A list, and sorted sets of what runs, by when it is given up, and of what is for later."""
     key = f"{place.options['prefix']}queues:{place.queue}"
     now = moment.now
-    waiting, lost, running, due, delayed, head = yield [
+    waiting, lost, running, due, delayed, head, soon = yield [
         ("LLEN", key),
         # A worker puts these back before it takes a job.
         ("ZCOUNT", f"{key}:reserved", "-inf", now),
@@ -96,10 +98,11 @@ def laravel(place: Place, moment: Moment) -> Recipe:
         ("ZCOUNT", f"{key}:delayed", "-inf", moment.due),
         ("ZCOUNT", f"{key}:delayed", f"({moment.due}", "+inf"),
         ("LINDEX", key, 0),
+        ("ZCOUNT", f"{key}:delayed", f"({now}", moment.due),
     ]
     job = object_in(said(head))
     # Newer ones tell it themselves, Horizon has always done so. What was delayed has waited since it was due.
     made = number_in(job.get("createdAt")) or number_in(job.get("pushedAt"))
     since = None if made is None else made + (number_in(job.get("delay")) or 0.0)
     count = whole(waiting) + whole(lost) + whole(due)
-    return Reading(count, whole(running), whole(delayed), age(now, since))
+    return Reading(count, whole(running), whole(delayed), age(now, since), whole(soon))

@@ -30,13 +30,15 @@ def redis_zset(place: Place, moment: Moment) -> Recipe:
         return Reading(whole(length))
     unit = 1000 if kind == "milliseconds" else 1
     due_at = moment.due * unit
-    due, delayed, first = yield [
+    due, delayed, first, soon = yield [
         ("ZCOUNT", key, "-inf", due_at),
         ("ZCOUNT", key, f"({due_at}", "+inf"),
         ("ZRANGE", key, 0, 0, "WITHSCORES"),
+        ("ZCOUNT", key, f"({moment.now * unit}", due_at),
     ]
     since = [at / unit for _, at in scored(first) if at <= moment.now * unit]
-    return Reading(whole(due), delayed=whole(delayed), oldest=age(moment.now, since[0] if since else None))
+    oldest = age(moment.now, since[0] if since else None)
+    return Reading(whole(due), None, whole(delayed), oldest, whole(soon))
 
 
 def redis_stream(place: Place, moment: Moment) -> Recipe:

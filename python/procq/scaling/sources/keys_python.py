@@ -22,18 +22,20 @@ _SAMPLE: Final = 200
 def rq(place: Place, moment: Moment) -> Recipe:
     """RQ moves scheduled jobs only while a scheduler runs; a worker that is started may be that one."""
     prefix, queue = place.options.get("prefix", "rq"), place.queue
-    waiting, running, due, delayed, head = yield [
+    waiting, running, due, delayed, head, soon = yield [
         ("LLEN", f"{prefix}:queue:{queue}"),
         ("ZCARD", f"{prefix}:wip:{queue}"),
         ("ZCOUNT", f"{prefix}:scheduled:{queue}", "-inf", moment.due),
         ("ZCOUNT", f"{prefix}:scheduled:{queue}", f"({moment.due}", "+inf"),
         ("LINDEX", f"{prefix}:queue:{queue}", 0),
+        ("ZCOUNT", f"{prefix}:scheduled:{queue}", f"({moment.now}", moment.due),
     ]
     since = None
     if said(head):
         (enqueued,) = yield [("HGET", f"{prefix}:job:{text(head)}", "enqueued_at")]
         since = _iso(said(enqueued))
-    return Reading(whole(waiting) + whole(due), whole(running), whole(delayed), age(moment.now, since))
+    count, oldest = whole(waiting) + whole(due), age(moment.now, since)
+    return Reading(count, whole(running), whole(delayed), oldest, whole(soon))
 
 
 def huey(place: Place, moment: Moment) -> Recipe:
@@ -41,19 +43,21 @@ def huey(place: Place, moment: Moment) -> Recipe:
     # Huey leaves out whatever else is in a name.
     name = re.sub("[^A-Za-z0-9_]", "", place.queue)
     key, schedule = f"huey.redis.{name}", f"huey.schedule.{name}"
-    due_at = huey_time(moment.due, place.options)
-    as_list, as_set, first, due, delayed = yield [
+    now, due_at = huey_time(moment.now, place.options), huey_time(moment.due, place.options)
+    as_list, as_set, first, due, delayed, soon = yield [
         ("LLEN", key),
         ("ZCARD", key),
         ("ZRANGE", key, 0, 0),
         ("ZCOUNT", schedule, "-inf", due_at),
         ("ZCOUNT", schedule, f"({due_at}", "+inf"),
+        ("ZCOUNT", schedule, f"({now}", due_at),
     ]
     since = None
     if not isinstance(first, Exception) and first:
         # Microseconds, and then the task.
         since = struct.unpack(">Q", bytes(first[0][:8]))[0] / 1e6
-    return Reading(whole(either(as_list, as_set)) + whole(due), delayed=whole(delayed), oldest=age(moment.now, since))
+    count, oldest = whole(either(as_list, as_set)) + whole(due), age(moment.now, since)
+    return Reading(count, None, whole(delayed), oldest, whole(soon))
 
 
 def huey_time(seconds: float, options: Mapping[str, str]) -> float:
@@ -80,9 +84,9 @@ def dramatiq(place: Place, moment: Moment) -> Recipe:
         asked.append(("HSCAN", f"{key}.DQ.msgs", 0, "COUNT", _SAMPLE))
     replies = (yield asked) if asked else []
     oldest = _dramatiq_age(moment, said(replies[0])) if said(head) else None
-    due = _dramatiq_due(moment, said(replies[-1])[1], whole(later)) if whole(later) else 0
+    due, soon = _dramatiq_due(moment, said(replies[-1])[1], whole(later)) if whole(later) else (0, 0)
     running = max(0, whole(kept) - whole(waiting))
-    return Reading(whole(waiting) + due, running, whole(later) - due, oldest)
+    return Reading(whole(waiting) + due, running, whole(later) - due, oldest, soon)
 
 
 def _dramatiq_age(moment: Moment, message: Any) -> float | None:
@@ -93,21 +97,24 @@ def _dramatiq_age(moment: Moment, message: Any) -> float | None:
     return None if sent is None else age(moment.now, sent / 1000)
 
 
-def _dramatiq_due(moment: Moment, pairs: Any, every: int) -> int:
-    """How many delayed messages are due, judged by those that were looked at."""
+def _dramatiq_due(moment: Moment, pairs: Any, every: int) -> tuple[int, int]:
+    """How many delayed messages are due now or soon, and how many of them soon, judged by those that were looked at."""
     etas = [number_in(object_in(message).get("options", {}).get("eta")) for message in pairs[1::2]]
-    due = sum(1 for eta in etas if eta is not None and eta <= moment.due * 1000)
-    return due if len(etas) >= every else round(due * every / max(1, len(etas)))
+    due = [eta for eta in etas if eta is not None and eta <= moment.due * 1000]
+    soon = sum(1 for eta in due if eta > moment.now * 1000)
+    part = max(1.0, every / max(1, len(etas)))
+    return round(len(due) * part), round(soon * part)
 
 
 def arq(place: Place, moment: Moment) -> Recipe:
     """One sorted set of everything, by when it is to begin, also of what runs: that has a key besides."""
     due_at = moment.due * 1000
-    due, delayed, first = yield [
+    due, delayed, first, soon = yield [
         ("ZCOUNT", place.queue, "-inf", due_at),
         ("ZCOUNT", place.queue, f"({due_at}", "+inf"),
         # What runs is among the first, as that is the order in which it is taken.
         ("ZRANGEBYSCORE", place.queue, "-inf", due_at, "WITHSCORES", "LIMIT", 0, _SAMPLE),
+        ("ZCOUNT", place.queue, f"({moment.now * 1000}", due_at),
     ]
     jobs = [(text(job), at) for job, at in scored(first)]
     if not jobs:
@@ -116,24 +123,25 @@ def arq(place: Place, moment: Moment) -> Recipe:
     idle = [at for (_, at), mark in zip(jobs, said(marks), strict=True) if mark is None]
     running = len(jobs) - len(idle)
     oldest = age(moment.now, idle[0] / 1000) if idle else None
-    return Reading(max(0, whole(due) - running), running, whole(delayed), oldest)
+    return Reading(max(0, whole(due) - running), running, whole(delayed), oldest, whole(soon))
 
 
 def saq(place: Place, moment: Moment) -> Recipe:
     """Two lists of ids, and a sorted set of all that is not over, where 0 is whatever need not wait for its time."""
     key = f"saq:{place.queue}"
-    waiting, running, due, delayed, head = yield [
+    waiting, running, due, delayed, head, soon = yield [
         ("LLEN", f"{key}:queued"),
         ("LLEN", f"{key}:active"),
         ("ZCOUNT", f"{key}:incomplete", 1, moment.due),
         ("ZCOUNT", f"{key}:incomplete", f"({moment.due}", "+inf"),
         ("LINDEX", f"{key}:queued", 0),
+        ("ZCOUNT", f"{key}:incomplete", f"({moment.now}", moment.due),
     ]
     oldest = None
     if said(head):
         (job,) = yield [("GET", head)]
         oldest = _saq_age(moment, said(job))
-    return Reading(whole(waiting) + whole(due), whole(running), whole(delayed), oldest)
+    return Reading(whole(waiting) + whole(due), whole(running), whole(delayed), oldest, whole(soon))
 
 
 def _saq_age(moment: Moment, job: Any) -> float | None:

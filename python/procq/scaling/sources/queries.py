@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from procq.scaling.reading import Reading
-from procq.scaling.sources.jobs import reading_in
+from procq.scaling.sources.jobs import number_in, reading_in
 from procq.scaling.sources.keys_python import huey_time
 from procq.scaling.sources.port import Kind, SourceError
 
@@ -48,8 +48,9 @@ def sqlite(place: Place, within: float) -> Question:
     """What SQLite is asked."""
     match place.preset:
         case "huey+sqlite":
-            due = huey_time(time.time() + within, place.options)
-            return Question(_HUEY, {"queue": place.queue, "due": due})
+            now = time.time()
+            times = {name: huey_time(at, place.options) for name, at in (("now", now), ("due", now + within))}
+            return Question(_HUEY, {"queue": place.queue, **times})
         case "laravel+db":
             return Question(_laravel(place), _laravel_values(place, within))
         case _:
@@ -67,9 +68,14 @@ def reading(rows: Sequence[Mapping[str, Any]], place: Place) -> Reading | Source
     if "waiting" not in named:
         named = dict(zip(_NAMES, values, strict=False))
     try:
-        return reading_in(named, place.shown)
+        found = reading_in(named, place.shown)
     except SourceError as error:
         return error
+    if "query" in place.options:
+        return found
+    # What is not due yet has been waiting for less than nothing.
+    oldest = None if found.oldest is None or found.oldest < 0 else found.oldest
+    return replace(found, oldest=oldest, soon=number_in(named.get("soon")) or 0.0)
 
 
 _PROCRASTINATE: Final = """
@@ -87,13 +93,14 @@ WITH live AS (
         count(*) FILTER (WHERE status = 'doing') AS running,
         count(*) FILTER (WHERE status = 'todo' AND turn = 1 AND due) AS waiting,
         count(*) FILTER (WHERE status = 'todo' AND NOT due) AS delayed,
+        count(*) FILTER (WHERE status = 'todo' AND turn = 1 AND due AND scheduled_at > now()) AS soon,
         min(scheduled_at) FILTER (WHERE status = 'todo' AND turn = 1 AND due) AS scheduled,
         min(id) FILTER (WHERE status = 'todo' AND turn = 1 AND scheduled_at IS NULL) AS first
     FROM (
         SELECT *, coalesce(scheduled_at <= now() + make_interval(secs => %(within)s), true) AS due FROM live
     ) AS each
 )
-SELECT waiting, running, delayed, extract(epoch FROM now() - least(scheduled, (
+SELECT waiting, running, delayed, soon, extract(epoch FROM now() - least(scheduled, (
     SELECT min(at) FROM procrastinate_events WHERE job_id = first AND type = 'deferred'
 ))) AS oldest FROM found
 """
@@ -103,7 +110,8 @@ _HUEY: Final = """
 SELECT (SELECT count(*) FROM task WHERE queue = :queue)
     + (SELECT count(*) FROM schedule WHERE queue = :queue AND timestamp <= :due) AS waiting,
     NULL AS running,
-    (SELECT count(*) FROM schedule WHERE queue = :queue AND timestamp > :due) AS delayed
+    (SELECT count(*) FROM schedule WHERE queue = :queue AND timestamp > :due) AS delayed,
+    (SELECT count(*) FROM schedule WHERE queue = :queue AND timestamp > :now AND timestamp <= :due) AS soon
 """
 
 _LARAVEL: Final = """
@@ -111,15 +119,18 @@ SELECT
     coalesce(sum(CASE WHEN {waiting} THEN 1 ELSE 0 END), 0) AS waiting,
     coalesce(sum(CASE WHEN reserved_at > :given_up THEN 1 ELSE 0 END), 0) AS running,
     coalesce(sum(CASE WHEN reserved_at IS NULL AND available_at > :due THEN 1 ELSE 0 END), 0) AS delayed,
+    coalesce(sum(CASE WHEN {soon} THEN 1 ELSE 0 END), 0) AS soon,
     :now - min(CASE WHEN {waiting} THEN available_at END) AS oldest
 FROM {table} WHERE queue = :queue
 """
 _LARAVEL_WAITING: Final = "(reserved_at IS NULL AND available_at <= :due) OR reserved_at <= :given_up"
+_LARAVEL_SOON: Final = "reserved_at IS NULL AND available_at > :now AND available_at <= :due"
 _RETRY_AFTER: Final = 90
 
 
 def _laravel(place: Place) -> str:
-    return _LARAVEL.format(waiting=_LARAVEL_WAITING, table=_quoted(place.options.get("table", "jobs"), place))
+    table = _quoted(place.options.get("table", "jobs"), place)
+    return _LARAVEL.format(waiting=_LARAVEL_WAITING, soon=_LARAVEL_SOON, table=table)
 
 
 def _laravel_values(place: Place, within: float) -> dict[str, Any]:
