@@ -175,17 +175,17 @@ def test_a_receiver_that_does_not_do_its_part_harms_nobody_and_is_used_again(pro
             receiver.answers = 500 if trouble == "500" else 200
             if trouble == "hangs":
                 receiver.open.clear()
-            _goes_on(started(procq, 1))
+            goes_on(started(procq, 1))
             receiver.answers = 200
             receiver.open.set()
-            _is_used_again(procq, receiver)
+            is_used_again(procq, receiver)
         return
-    _goes_on(started(procq, 1))
+    goes_on(started(procq, 1))
     with receiving(port) as receiver:
-        _is_used_again(procq, receiver)
+        is_used_again(procq, receiver)
 
 
-def _goes_on(procq: Procq) -> None:
+def goes_on(procq: Procq) -> None:
     """Workers come and go in time, the memory stays what it is, and what is wrong is said once for each signal."""
     until(lambda: procq.said().count("not delivered") == 3, procq.said)
     memory = psutil.Process(procq.control_plane()).memory_info().rss
@@ -199,7 +199,7 @@ def _goes_on(procq: Procq) -> None:
     assert grown < 8 << 20, f"{grown >> 20} MiB"
 
 
-def _is_used_again(procq: Procq, receiver: Receiver) -> None:
+def is_used_again(procq: Procq, receiver: Receiver) -> None:
     def lost(why: str) -> int:
         points = [p for p in receiver.newest("procq.telemetry.lost") if attributes(p)["why"] == why]
         return sum(point.as_int for point in points)

@@ -146,9 +146,10 @@ class Telemetry:
             self._stop_listening()
             self._early.clear()
             return
-        while self._early:
-            self._ended(self._early.popleft())
         self._tracing = Signal.TRACES in self._lanes
+        for span in tuple(self._early) if self._tracing else ():
+            self._ended(span)
+        self._early.clear()
         async with asyncio.TaskGroup() as tasks:
             if Signal.LOGS in self._lanes:
                 tasks.create_task(self._follow_history())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -61,6 +62,35 @@ def test_what_cannot_be_obeyed_is_told_and_that_is_all() -> None:
     assert asyncio.run(story()) == [
         "OTEL_TRACES_EXPORTER asks for 'zipkin', which procq has not: otlp, console or none"
     ]
+
+
+def test_traces_that_cannot_be_sent_hold_up_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log is sent, though spans wait for an exporter that cannot be had."""
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    asked = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_LOGS_EXPORTER": "console"}
+
+    async def story() -> list[str]:
+        told: list[str] = []
+        rig, history = Rig(manifest(queue())), History()
+        telemetry = Telemetry.of({**asked, "OTEL_BLRP_SCHEDULE_DELAY": "1"}, rig.engine, history, told.append)
+        assert telemetry is not None
+        rig.adopt(manifest(queue(workers=2)))
+        rig.advance(1)
+        assert telemetry._early
+        history.note("trouble", "it is so")
+        sending = asyncio.create_task(telemetry.run(nothing, "shop", 0.0))
+        said = ""
+        while "it is so" not in said:
+            await asyncio.sleep(0.01)
+            said += capsys.readouterr().out
+        assert not telemetry._early
+        sending.cancel()
+        return told
+
+    (told,) = asyncio.run(story())
+    assert told.startswith("telemetry: traces are not sent: the Python package grpc is missing")
 
 
 def test_what_happens_before_it_can_be_sent_is_kept_within_bounds() -> None:
