@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 from procq.telemetry.resource import Value, given
 
@@ -75,6 +76,11 @@ class Endpoint:
     cert: str | None = None
     insecure: bool = False
 
+    @property
+    def place(self) -> str:
+        """Whom messages name: host and port, without what else an address may hold."""
+        return urlsplit(self.url if "://" in self.url else f"//{self.url}").netloc.rpartition("@")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -102,6 +108,11 @@ class Config:
     def on(self) -> bool:
         """Whether anything is sent, or cannot be and has to be told."""
         return bool(self.ways or self.troubles)
+
+    def named(self, signal: Signal, way: Way) -> str:
+        """What is sent that way, in messages; and whither, where it is sent to several."""
+        several = len(self.ways[signal]) > 1
+        return f"{signal} to {way.endpoint.place}" if several and way.endpoint is not None else str(signal)
 
     @property
     def early(self) -> int:

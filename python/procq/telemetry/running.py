@@ -194,16 +194,19 @@ class Telemetry:
         from procq.telemetry.exporters import CannotBuild, exporter
         from procq.telemetry.otlp import BUILD
 
+        assert self._config is not None
+        what = self._config.named(signal, way)
+
         def changed(failing: bool) -> None:
             said = "are not delivered: " + answers.about() if failing else "are delivered again"
-            self._say(f"telemetry: {signal} {said}" + ("; workers do not wait for it" if failing else ""))
+            self._say(f"telemetry: {what} {said}" + ("; workers do not wait for it" if failing else ""))
 
         try:
             send = BUILD[signal](exporter(signal, way), words)
         except Exception as error:
             # The text of the libraries may show what it was built with.
             why = str(error) if isinstance(error, CannotBuild) else f"the exporter cannot be built ({_kind(error)})"
-            refused.setdefault(why, []).append(signal)
+            refused.setdefault(why, []).append(what)
             return None
         lane: Lane[Any] = Lane(f"{signal}-{way.means}", send, way.batching, changed)
         if signal is Signal.METRICS:

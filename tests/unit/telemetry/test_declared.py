@@ -301,6 +301,21 @@ def test_a_header_may_look_like_a_number() -> None:
     assert traces("{otlp_http: {headers_list: 'key=${KEY}'}}", KEY="0x1f").headers == {"key": "0x1f"}
 
 
+@pytest.mark.parametrize("means", ["otlp_http", "otlp_grpc"])
+def test_messages_name_one_of_several_receivers(means: str) -> None:
+    text = TRACES.replace("otlp_http:", "otlp_http: {endpoint: 'http://u:hunter2@one:4318/hunter2?hunter2'}")
+    one = asked(text)
+    assert one.named(Signal.TRACES, one.ways[Signal.TRACES][0]) == "traces"
+    more = f"    - simple: {{exporter: {{{means}: {{endpoint: 'http://two'}}}}}}\n"
+    two = asked(text + more + "    - simple: {exporter: {console: }}\n")
+    assert [two.named(Signal.TRACES, way) for way in two.ways[Signal.TRACES]] == [
+        "traces to one:4318",
+        "traces to two",
+        "traces",
+    ]
+    assert Endpoint("three:4317").place == "three:4317"
+
+
 def test_nothing_shows_what_may_be_secret() -> None:
     shown = repr(traces("{otlp_http: {endpoint: 'http://u:hunter2@h/', headers_list: 'key=hunter2'}}"))
     assert "hunter2" not in shown
