@@ -28,14 +28,19 @@ class Receiver:
         self.asked = 0
         self.answers = 200
         self.open = threading.Event()
-        """Cleared, requests are read and not answered."""
+        """Cleared, requests are read and not answered; in the end, where `forgetful`, none of those is taken."""
         self.open.set()
+        self.forgetful = False
+        self.listens = False
         self.url = ""
 
     def take(self, path: str, body: bytes) -> int:
         """The status for a request; 404 where nothing is received at its path."""
         self.asked += 1
-        self.open.wait()
+        if not self.open.is_set():
+            self.open.wait()
+            if self.forgetful:
+                return 503
         if self.answers != 200:
             return self.answers
         kept: Any
@@ -75,15 +80,19 @@ def attributes(owner: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def receiving(port: int = 0) -> Iterator[Receiver]:
-    """Runs one on a port of this machine; `url` is for OTEL_EXPORTER_OTLP_ENDPOINT."""
-    receiver = Receiver()
+def receiving(port: int = 0, again: Receiver | None = None) -> Iterator[Receiver]:
+    """Runs one on a port of this machine, also one that has run before; `url` is for OTEL_EXPORTER_OTLP_ENDPOINT."""
+    receiver = again or Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not receiver.listens:
+                # A connection of before: nobody is here any more.
+                self.close_connection = True
+                return
             receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
             status = receiver.take(self.path, _OPENED[self.headers.get("Content-Encoding", "")](body))
             self.send_response(status)
@@ -101,11 +110,13 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
 
     with Server(("127.0.0.1", port), Handler) as server:
         receiver.url = f"http://127.0.0.1:{server.server_port}"
+        receiver.listens = True
         thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)
         thread.start()
         try:
             yield receiver
         finally:
+            receiver.listens = False
             receiver.open.set()
             server.shutdown()
             thread.join()

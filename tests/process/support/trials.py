@@ -58,5 +58,7 @@ def bound(trials: int) -> str:
 
 TIMES = int(os.environ.get("PROCQ_TEST_TIMES", "10"))
 """How often tests/soak does what every run does once: 50 makes it a thousand kills."""
+OUTAGE = 60 * float(os.environ.get("PROCQ_TEST_OUTAGE", "3"))
+"""Seconds for which tests/soak lets a receiver of telemetry be out of order; the variable has minutes."""
 SOAK = CI.times(TIMES)
 """What tests/soak repeats."""
