@@ -20,7 +20,7 @@ develop = env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv PIP_CONSTRAINT=$(LOCK)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test checks build lint fmt bench soak adapters chaos vm fuzz docs lock clean tools
+.PHONY: help demo test checks build lint fmt bench soak adapters collector chaos vm fuzz docs lock clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,13 @@ adapters: PROFILE = release
 adapters: build .venv-libraries/.done .venv-arq/.done .venv-bullmq/.done  ## workers and sources of other libraries, with their own brokers and jobs
 	$(BIN)/pytest tests/adapters tests/sources -m adapters --timeout 600 -n $(JOBS)
 
+collector: PROFILE = release
+collector: build .collector/collector  ## send to the Collector of OpenTelemetry, built from its Go modules (needs go; minutes the first time)
+	$(BIN)/pytest tests/collector -m collector --timeout 300
+
+.collector/collector: tests/collector/main.go tests/collector/go.mod tests/collector/go.sum
+	cd tests/collector && go build -mod=readonly -trimpath -ldflags='-s -w' -o ../../$@ .
+
 chaos: PROFILE = release
 chaos: build  ## random deaths, edits and commands under a checker (MINUTES=60, SEED=… to repeat one)
 	$(BIN)/pytest tests/chaos/test_chaos.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --timeout 0 -s
@@ -90,7 +97,7 @@ lock: tools  ## write requirements-dev.lock anew from pyproject.toml
 	scripts/lock $(LOCK)
 
 clean:  ## remove everything that was built
-	rm -rf .venv .venv-libraries .venv-arq .venv-bullmq target dist python/procq/*.so .*_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-libraries .venv-arq .venv-bullmq .collector target dist python/procq/*.so .*_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 tools:
