@@ -62,11 +62,8 @@ class Tracing:
         try:
             return self._begun(api, id, name, origin or _UNKNOWN)
         except Exception:
-            # A job does not fail for its span.
             self._on = False
-            import logging
-
-            logging.getLogger(__name__).warning("jobs have no spans any more: OpenTelemetry has failed", exc_info=True)
+            _complain("jobs have no spans any more")
             return None
 
     def _begun(self, api: Any, id: object, name: object, origin: Origin) -> JobSpan | None:
@@ -133,6 +130,13 @@ class JobSpan:
         if self.over:
             return
         self.over = True
+        try:
+            self._end(failed, retried, error)
+        except Exception:
+            _complain("a span of a job is lost")
+        _leave(import_module("opentelemetry.context"))
+
+    def _end(self, failed: bool, retried: bool, error: type[BaseException] | None) -> None:
         if failed:
             self._span.set_status(self._api.Status(self._api.StatusCode.ERROR))
         if retried:
@@ -140,7 +144,6 @@ class JobSpan:
         if failed or error is not None:
             self._span.set_attribute("error.type", "_OTHER" if error is None else error.__qualname__)
         self._span.end()
-        _leave(import_module("opentelemetry.context"))
 
 
 def _leave(context: Any) -> None:
@@ -162,6 +165,13 @@ def _sent(headers: Mapping[Any, Any] | None) -> Any:
     texts = {name: value for name, value in headers.items() if isinstance(name, str) and isinstance(value, str)}
     sent = import_module("opentelemetry.propagate").extract(texts)
     return sent if sys.modules[API].get_current_span(sent).get_span_context().is_valid else None
+
+
+def _complain(what: str) -> None:
+    """A job does not fail for its span."""
+    import logging
+
+    logging.getLogger(__name__).warning("%s: OpenTelemetry has failed", what, exc_info=True)
 
 
 def _of_job(id: object, name: object, system: str, destination: str) -> dict[str, str]:

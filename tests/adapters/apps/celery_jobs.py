@@ -7,6 +7,7 @@ import time
 
 import ledger
 from celery import Celery
+from celery.signals import worker_process_init
 
 from procq.worker.celery import install
 
@@ -14,6 +15,8 @@ app = Celery("celery_jobs", broker=os.environ["BROKER"])
 app.conf.task_ignore_result = True
 app.conf.broker_connection_retry_on_startup = True
 install(app)
+if ledger.TRACED == "late":
+    worker_process_init.connect(ledger.spans.set_up)
 AGAIN = 0.5  # seconds until the second attempt: for as long it waits inside a worker
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+TRACED = os.environ.get("TRACED", "")
+"""Whether, and when, the SDK of OpenTelemetry is set up: at once, or `late`, in each process of a pool."""
+spans: Any = import_module("spans") if TRACED else None
 
 FILE = Path(__file__).parent / "ledger.txt"
 TAKES = 0.01  # seconds
@@ -49,6 +55,8 @@ def before(job: int, attempt: int) -> None:
     What comes after it is `work`, and then `after`.
     """
     write("began", job)
+    if TRACED:
+        spans.inside(job)
     if fails(job):
         write("failed", job)
         raise Failure(job)

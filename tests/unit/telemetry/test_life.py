@@ -141,6 +141,19 @@ def test_what_a_gap_has_hidden_is_told_as_far_as_it_is_known() -> None:
     assert (other.attributes["process.pid"], other.attributes["procq.killed"]) == (77, 2)
 
 
+def test_lives_have_a_cap_of_their_own() -> None:
+    traced = Traced(manifest(queue(workers=250)))
+    traced.rig.advance(100)
+    traced.spans.clear()
+    traced.rig.adopt(manifest(queue(workers=0)))
+    traced.rig.advance(50)
+    assert len(lives(traced)) == len(traced.named("procq.worker.stop")) == 200
+    traced.rig.adopt(manifest(queue(workers=1)))
+    traced.rig.advance(1)
+    left_out = sum(int(span.attributes.get("procq.spans.left_out", 0)) for span in traced.spans)
+    assert left_out >= 50 + 50, "stops and lives"
+
+
 def test_what_never_executed_has_no_life() -> None:
     traced = Traced(manifest(queue(workers=1)))
     traced.rig.advance(1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.propagate import inject
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -177,19 +177,22 @@ def test_two_jobs_of_one_thread_are_beside_each_other_whichever_ends_first(told:
 
 def test_a_job_that_another_thread_ends_is_left_where_the_next_one_begins(told: InMemorySpanExporter) -> None:
     tracing = Tracing(ENVIRON)
-    job = begun(tracing, "1")
-    thread = threading.Thread(target=job.end)
-    thread.start()
-    thread.join()
-    begun(tracing, "2").end()
-    assert above(named(told)["2"]) is None
+    for id in ("1", "2"):
+        job = begun(tracing, id)
+        assert job.depth == 0, "in no other one"
+        thread = threading.Thread(target=job.end)
+        thread.start()
+        thread.join()
+    begun(tracing, "3").end()
+    assert above(named(told)["2"]) is above(named(told)["3"]) is None
 
 
 def test_a_job_that_ends_inside_a_span_of_its_own_is_left_once_that_is_left(told: InMemorySpanExporter) -> None:
     tracing, tracer = Tracing(ENVIRON), trace.get_tracer("test")
     job = begun(tracing, "1")
-    with tracer.start_as_current_span("inside"):
+    with tracer.start_as_current_span("inside") as inside:
         job.end()
+        assert trace.get_current_span() is inside
     begun(tracing, "2").end()
     found = named(told)
     assert above(found["inside"]) == ids(found["1"])
@@ -273,6 +276,23 @@ def test_a_job_does_not_fail_for_its_span(told: InMemorySpanExporter, caplog: py
     assert [record.getMessage() for record in caplog.records] == [
         "jobs have no spans any more: OpenTelemetry has failed"
     ]
+
+
+class Broken(SpanProcessor):
+    def on_end(self, span: ReadableSpan) -> None:
+        raise ZeroDivisionError
+
+
+def test_nor_for_its_end(told: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    provider.add_span_processor(Broken())
+    tracing = Tracing(ENVIRON)
+    begun(tracing, "1").end()
+    begun(tracing, "2").end()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a span of a job is lost: OpenTelemetry has failed"
+    ] * 2
 
 
 NOTHING = """
