@@ -14,6 +14,16 @@ def pss(pid: int) -> int:
     return _kilobytes(pid, "smaps_rollup", "Pss:")
 
 
+def uss(pid: int) -> int:
+    """Bytes of memory that nobody else shares."""
+    return sum(_kilobytes(pid, "smaps_rollup", f"Private_{kind}:") for kind in ("Clean", "Dirty"))
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory, what is shared counted in full."""
+    return _kilobytes(pid, "smaps_rollup", "Rss:")
+
+
 def peak(pid: int) -> int:
     """The most bytes that were resident since `forget_peak`."""
     return _kilobytes(pid, "status", "VmHWM:")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -40,11 +40,19 @@ class Pids:
 class Stack:
     """Runs a manifest; ends it with all its workers when left."""
 
-    def __init__(self, scratch: Path, manifest: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        manifest: str,
+        stdout: int | IO[bytes] = subprocess.DEVNULL,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environ` is added to the environment, from which what asks for telemetry is taken."""
         self.manifest = scratch / "procq.yaml"
         self._stdout = stdout
         places = {"XDG_RUNTIME_DIR": str(scratch), "XDG_STATE_HOME": str(scratch)}
-        self._environ = {**os.environ, **places}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        self._environ = {**inherited, **places, **(environ or {})}
         self.save(manifest)
         self.project = locate(str(self.manifest), None, self._environ)
         self.client = Client(self.project)

@@ -70,6 +70,11 @@ class Receiver:
                     return list(getattr(metric, metric.WhichOneof("data")).data_points)
         return []
 
+    def every(self, name: str) -> list[Any]:
+        """All points of a metric that were ever sent."""
+        found = [m for each in self.metrics for r in each.resource_metrics for s in r.scope_metrics for m in s.metrics]
+        return [p for m in found if m.name == name for p in getattr(m, m.WhichOneof("data")).data_points]
+
     def resource(self) -> dict[str, Any]:
         return attributes(self.traces[0].resource_spans[0].resource)
 

@@ -7,6 +7,7 @@ another receiver, and their headers may hold its secrets.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from procq.telemetry import transport
 from procq.telemetry.config import Endpoint, Means, Signal, Way
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def _http(signal: Signal, endpoint: Endpoint | None) -> Any:
 
     built = _class(f"opentelemetry.exporter.otlp.proto.http.{_MODULES[signal]}", signal)
     if endpoint is None:
-        return built()
+        return transport.built(built, transport.light(signal, os.environ))
     return built(
         endpoint=endpoint.url,
         timeout=endpoint.timeout,

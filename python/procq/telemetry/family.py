@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from procq.telemetry.histogram import Buckets
@@ -33,3 +34,19 @@ class Family:
     unit: str
     help: str
     points: tuple[Point, ...] = ()
+
+
+def pieces(families: Iterable[Family], most: int) -> Iterator[list[Family]]:
+    """All of it in pieces of at most `most` points, in order; a family may go on in the next piece."""
+    piece: list[Family] = []
+    room = most
+    for family in families:
+        points = family.points
+        while points:
+            piece.append(replace(family, points=points[:room]))
+            points, room = points[room:], room - len(points[:room])
+            if not room:
+                yield piece
+                piece, room = [], most
+    if piece:
+        yield piece

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -26,7 +26,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.status import Status, StatusCode
 
 from procq.telemetry.config import Signal
-from procq.telemetry.family import Family, Kind
+from procq.telemetry.family import Family, Kind, pieces
 from procq.telemetry.histogram import Buckets
 from procq.telemetry.lane import Send
 from procq.telemetry.logs import Record
@@ -167,11 +167,15 @@ class Reading:
     at: float
 
 
+POINTS: Final = 500
+"""Points of a message: a reading of ten thousand workers takes no more memory at once, nor more than receivers take."""
+
+
 def readings(out: Any, words: Words) -> Send[Reading]:
-    """What sends numbers by an exporter."""
+    """What sends numbers by an exporter, in as many messages as it takes; one that is not taken is the last of them."""
 
     def send(batch: Sequence[Reading]) -> bool:
-        told = [out.export(words.reading(each.families, each.at)) for each in batch]
+        told = (out.export(words.reading(part, each.at)) for each in batch for part in pieces(each.families, POINTS))
         return all(each is metrics.MetricExportResult.SUCCESS for each in told)
 
     return send
