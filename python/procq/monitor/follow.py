@@ -18,7 +18,7 @@ from procq.scaling.policy import Decision, Policy, Poll, Signals
 from procq.scaling.reading import Reading
 from procq.scaling.schedule import Bounds
 from procq.scaling.sources.health import State, Watch
-from procq.scaling.sources.port import Kind, SourceError
+from procq.scaling.sources.port import Kind, SourceError, rounded
 from procq.scaling.standing import Standing
 from procq.scaling.tuning import TICK, WAIT
 from procq.state import QueueState
@@ -47,6 +47,8 @@ class Follow:
     asked: bool = False
     """Whether an answer of the source is awaited."""
     asked_at: float | None = None
+    within: float = 0.0
+    """Seconds within which what is due counted as waiting in the last answer."""
     refused: bool = False
     """Whether it got less than it wanted the last time."""
     short: str = ""
@@ -104,12 +106,11 @@ class Follow:
         return max(TICK, (rule.wait or WAIT) / _LOOKS)
 
     def ask(self, now: float) -> None:
-        """Its answer is awaited from now on."""
-        self.asked, self.asked_at = True, now
+        """Its answer is awaited from now on.
 
-    def within(self) -> float:
-        """Seconds within which a job that is due then counts as waiting: a worker started now would be there for it."""
-        return self.policy.lead
+        What is due before a worker started now would be there counts as waiting in it.
+        """
+        self.asked, self.asked_at, self.within = True, now, rounded(self.policy.lead)
 
     def heard(self, said: Reading | SourceError, observed: QueueState, now: float) -> None:
         """What the source has said, or why it has not."""
@@ -128,7 +129,8 @@ class Follow:
         if taken is None:
             return
         self.reading, self.heard_at = taken, now
-        self.poll = Poll(now, taken.waiting, self.crew.started(observed), taken.running, taken.oldest, taken.soon)
+        started = self.crew.started(observed)
+        self.poll = Poll(now, taken.waiting, started, taken.running, taken.oldest, taken.soon, self.within)
 
     @property
     def trouble(self) -> str:

@@ -88,7 +88,7 @@ class Scaler:
 
     def lead(self, name: str) -> float:
         """Seconds from now until a worker of the queue that is started could take a job. Raises KeyError."""
-        return self._follows[name].within()
+        return self._follows[name].policy.lead
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
@@ -196,7 +196,7 @@ class Scaler:
             self._sources = Pool()
         said: Reading | SourceError
         try:
-            said = await self._sources.read(place, follow.within())
+            said = await self._sources.read(place, follow.within)
         except SourceError as error:
             said = error
         except Exception as error:

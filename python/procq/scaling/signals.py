@@ -12,7 +12,8 @@ class Poll:
     `at` is when it was read, in seconds on the engine's clock. `waiting` are jobs that may begin now, and those that
     are due before a worker started now could take them. `started` are all job starts that were known at `at`.
     `running` are the jobs with workers by the broker's account. `oldest` is for how many seconds the job has been
-    waiting that has waited longest, where that is known. `soon` are those of `waiting` that are not due yet.
+    waiting that has waited longest, where that is known. `soon` are those of `waiting` that are not due yet but will
+    be, `within` seconds; None: within the boot of a worker and a tick.
     """
 
     at: float
@@ -21,6 +22,7 @@ class Poll:
     running: int | None = None
     oldest: float | None = None
     soon: float = 0.0
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,8 @@ class WaitObjective:
         """Takes a new answer of the source."""
         ring, before = self._ring, self._ring.total
         waiting = min(max(0.0, poll.waiting), 1e12)
-        self._soon, self._polled = min(max(0.0, poll.soon), waiting), poll.at
-        total = poll.started + waiting - self._soon
+        soon, passed, self._polled = min(max(0.0, poll.soon), waiting), poll.at - self._polled, poll.at
+        total = poll.started + waiting - soon
         if not ring.times:
             # Nobody knows since when these wait, unless the source does.
             age = TICK if poll.oldest is None else max(TICK, poll.oldest)
@@ -88,21 +88,26 @@ class WaitObjective:
         if total < before:
             self._envelope.fell(total)
         ring.push(poll.at, total, self.goal / _POINTS)
-        self._announce(poll, total, boot)
+        self._soon = self._announce(poll, total, soon, passed, boot)
         if poll.oldest is not None and poll.waiting > 0:
             ring.no_earlier(poll.at - poll.oldest - TICK, poll.started)
         self._envelope.learn(poll.at, total, total - before, service)
 
-    def _announce(self, poll: Poll, total: float, boot: float) -> None:
-        """Jobs that are not due yet are seen first when they are due in as long as a worker takes to be there."""
+    def _announce(self, poll: Poll, total: float, soon: float, passed: float, boot: float) -> float:
+        """Of `soon` jobs that are not due yet, how many will be before a worker started now would be there.
+
+        They are seen first when they are due in as long as the source was asked for; it was `passed` seconds ago.
+        """
         announced = self._announced
-        if not self._soon:
+        if not soon:
             announced.clear()
-            return
+            return 0.0
+        within = boot + TICK if poll.within is None else poll.within
         if not announced.times:
-            announced.push(poll.at + boot, total, 0.0)
-        announced.push(poll.at + boot + TICK, total + self._soon, 0.0)
+            announced.push(poll.at + max(0.0, within - passed), total, 0.0)
+        announced.push(poll.at + within, total + soon, 0.0)
         announced.forget(total, poll.at)
+        return max(0.0, announced.by(poll.at + boot + TICK) - total)
 
     def needed(self, signals: Signals, started: int, service: ServiceTime, boot: BootTime) -> None:
         """Remembers how many workers are needed now: so many levels are kept for a while."""
@@ -221,7 +226,7 @@ class WaitObjective:
         yield from self._ring.buckets(started)
         if self._soon:
             for middle, line in self._announced.buckets(self._ring.total):
-                yield middle, line + max(0.0, self._ring.total - started)
+                yield middle, min(line, self._soon) + max(0.0, self._ring.total - started)
 
     def _floor(self) -> int:
         return self._envelope.quantile(1.0 - (1.0 - self._tuning.enough) * 10.0**-self._doubt)

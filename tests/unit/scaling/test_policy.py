@@ -290,6 +290,21 @@ def test_late_jobs_make_it_eager_and_quiet_ones_lazy() -> None:
     assert eagerness(decision) < before
 
 
+def test_workers_for_what_is_due_later_are_started_when_they_are_needed() -> None:
+    def starts(within: float | None) -> float:
+        """Seconds before fifty jobs are due at which the first worker is started, when that is known so long before."""
+        policy, due = taught(boot=10.0, wait=5.0, took=60.0), 1100.0
+        for second in range(1, 200):
+            now = 1000.0 + second
+            soon = 50.0 * (due - now <= (within or 11.0))
+            signals = replace(later(now, None, took=60.0), poll=Poll(now, soon, 100, soon=soon, within=within))
+            if policy.decide(signals).target:
+                return due - now
+        raise AssertionError
+
+    assert starts(None) == starts(11.0) == starts(15.0) == starts(60.0) == 11.0
+
+
 def test_jobs_that_were_told_before_they_were_due_are_not_late_for_that() -> None:
     def eagerness(is_told: bool) -> float:
         """After fifty jobs that begin as soon as they are due, in ten seconds, which are known before."""

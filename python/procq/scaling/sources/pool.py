@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from procq.scaling.reading import Reading
 from procq.scaling.sources import connect
-from procq.scaling.sources.port import Connection, Kind, SourceError
+from procq.scaling.sources.port import Connection, Kind, SourceError, rounded
 
 if TYPE_CHECKING:
     from procq.scaling.place import Place
@@ -23,8 +23,6 @@ DEADLINE: Final = 5.0
 """Seconds after which nobody waits for an answer any longer."""
 IDLE: Final = 180.0
 """Seconds without a question after which a connection is closed: breakers ask every minute."""
-_STEPS: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
-"""What `within` is rounded up to: each value is a round trip of its own."""
 
 Connect = Callable[["Place"], Connection]
 _Key = tuple["Place", float]
@@ -48,7 +46,7 @@ class Pool:
         """
         if self._closed:
             raise SourceError(Kind.OTHER, f"{place.shown}: nothing is read any more, procq is about to end")
-        waiter = self._ask(place, _rounded(within))
+        waiter = self._ask(place, rounded(within))
         try:
             async with asyncio.timeout(self._deadline):
                 return await waiter
@@ -219,10 +217,3 @@ def _read(connection: Connection, job: Sequence[_Key]) -> dict[_Key, _Answer]:
         found = connection.read([place for place, _ in keys], within)
         answers |= zip(keys, found, strict=True)
     return answers
-
-
-def _rounded(within: float) -> float:
-    for step in _STEPS:
-        if within <= step:
-            return step
-    return -(-within // 60.0) * 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from procq.scaling.reading import Reading
 
@@ -32,6 +32,17 @@ class SourceError(Exception):
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+_STEPS: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+
+
+def rounded(within: float) -> float:
+    """What `within` is rounded up to: each value is a round trip of its own for a server."""
+    for step in _STEPS:
+        if within <= step:
+            return step
+    return -(-within // 60.0) * 60.0
 
 
 class Connection(Protocol):
