@@ -23,7 +23,7 @@ develop = env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv PIP_CONSTRAINT=$(LOCK)
 .PHONY: help demo test checks build lint fmt bench soak adapters collector chaos vm fuzz docs lock clean tools
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: tools .venv/.demo  ## build, then run examples/quickstart in a scratch folder
 	@echo "building the extension (the first time takes a minute or two) …"

@@ -35,7 +35,7 @@ from procq.model import WorkerId
 from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
-from procq.telemetry.config import file, wanted
+from procq.telemetry.asked import file, wanted
 from procq.telemetry.tally import Tally
 from procq.views import About, starting
 from procq.wire import DecisionView, PlanView

@@ -1,6 +1,6 @@
 """What is sent, where to, and how; and what the standard variables of OpenTelemetry ask for. Pure.
 
-Standard library only: every control plane looks at the variables. What a file asks for is read by `declared`.
+What a file asks for is read by `declared`; whether anything asks at all is found out by `asked`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class Compression(StrEnum):
 
 
 _PROTOCOLS: Final[Mapping[str, Means]] = {"http/protobuf": Means.HTTP, "grpc": Means.GRPC}
-_FILES: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE")
 LONGEST: Final = 86_400_000
 """Milliseconds; nothing that is set waits for longer."""
 MOST: Final = 65_536
@@ -118,22 +117,6 @@ class Config:
     def early(self) -> int:
         """How many spans are kept until there is something to send them."""
         return max((way.batching.queue for way in self.ways.get(Signal.TRACES, ())), default=2_048)
-
-
-def wanted(environ: Mapping[str, str]) -> bool:
-    """Whether anything asks for telemetry; the quick look that all but a few control planes are content with."""
-    return any(
-        name.startswith("OTEL_") and (name.endswith(("_ENDPOINT", "_EXPORTER")) or name in _FILES) and value
-        for name, value in environ.items()
-    )
-
-
-def file(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The variable that names a file, and the file; None where none does. With one the other variables say nothing."""
-    for variable in _FILES:
-        if path := environ.get(variable, "").strip():
-            return variable, path
-    return None
 
 
 def read(environ: Mapping[str, str]) -> Config:

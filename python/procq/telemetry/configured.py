@@ -6,16 +6,16 @@ import os
 import stat
 from collections.abc import Mapping
 
-from procq.telemetry import config
-from procq.telemetry.config import Config
+from procq.telemetry.asked import file
+from procq.telemetry.config import Config, read
 from procq.telemetry.document import MAX_BYTES
 
 
 def configured(environ: Mapping[str, str]) -> Config:
     """By the file that a variable names: then the others count only where the file refers to them. Else by those."""
-    found = config.file(environ)
+    found = file(environ)
     if found is None:
-        return config.read(environ)
+        return read(environ)
     from procq.telemetry.declared import declared, off
 
     variable, path = found
@@ -31,10 +31,10 @@ def configured(environ: Mapping[str, str]) -> Config:
 
 def _text(path: str) -> str:
     # Not to be waited for: what is opened may be a pipe that nobody writes to.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise OSError(0, "it is no file")
-        data = file.read(MAX_BYTES + 1)
+        data = opened.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise OSError(0, "it is larger than 1 MiB")
     return data.decode("utf-8-sig")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from procq.telemetry.config import Signal, file, read, wanted
+from procq.telemetry.asked import file, wanted
 from procq.telemetry.resource import given
 
 _ATTRIBUTES: Final = "OTEL_RESOURCE_ATTRIBUTES"
@@ -16,7 +16,11 @@ _NAME: Final = "OTEL_SERVICE_NAME"
 
 def traced(environ: Mapping[str, str]) -> bool:
     """Whether procq, in this environment, sends traces; where a file is to say so it may still say no."""
-    return wanted(environ) and (file(environ) is not None or Signal.TRACES in read(environ).ways)
+    if not wanted(environ) or file(environ) is not None:
+        return wanted(environ)
+    from procq.telemetry.config import Signal, read
+
+    return Signal.TRACES in read(environ).ways
 
 
 def offered(variables: Mapping[bytes, bytes], queue: str, project: str) -> dict[bytes, bytes]:

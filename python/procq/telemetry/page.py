@@ -30,7 +30,7 @@ nobody does. Three can ask.
 | `OTEL_EXPORTER_PROMETHEUS_HOST` | where to listen, `127.0.0.1` if left out |
 | `OTEL_EXPORTER_PROMETHEUS_PORT` | `9464` if left out |
 | `OTEL_SDK_DISABLED` | `true`: nothing is served |
-| `OTEL_CONFIG_FILE` | [a file](telemetry.md#by-file) that says this instead, by a reader `pull` with `prometheus/development` |
+| `OTEL_CONFIG_FILE` | [a file](telemetry.md#by-file) that says this instead |
 
 That port answers `GET /metrics` and nothing else, without a password: names of queues and numbers, no commands, no
 environment, no names of jobs. On a local address it answers only who asks for a local name, so that no web page can

@@ -21,7 +21,8 @@ from procq.events import Event, HandOverAsked, ShuttingDown
 from procq.history import History
 from procq.intent import desired_queue
 from procq.plan.rollout import is_outdated
-from procq.telemetry.config import Config, Signal, Way, file, read
+from procq.telemetry.asked import file
+from procq.telemetry.config import Config, Signal, Way, read
 from procq.telemetry.configured import configured
 from procq.telemetry.family import Family, Kind, Point
 from procq.telemetry.lane import Lane, Lost

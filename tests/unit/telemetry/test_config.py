@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from procq.telemetry.config import Batching, Means, Signal, file, read, wanted
+from procq.telemetry.asked import file, wanted
+from procq.telemetry.config import Batching, Means, Signal, read
 from procq.telemetry.offer import offered
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
