@@ -120,6 +120,14 @@ def test_foreknowledge_is_rounded_up_to_few_steps() -> None:
     pooled(test)
 
 
+def test_nobody_leaves_before_the_first_question() -> None:
+    async def test(pool: Pool, fakes: Fakes) -> None:
+        for number in range(200):
+            assert await pool.read(place(f"h{number}", "a")) == Reading(1)
+
+    pooled(test, idle=0.0)
+
+
 def test_a_stuck_server_delays_nobody_and_is_not_asked_again() -> None:
     async def test(pool: Pool, fakes: Fakes) -> None:
         for _ in range(20):

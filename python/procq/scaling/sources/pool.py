@@ -107,7 +107,7 @@ class _Server:
         self._soon = False
         self._job: Sequence[_Key] = ()
         self._condition = threading.Condition()
-        self._wanted = False
+        self._wanted = True
         """Whether somebody has asked, or is about to: the thread stays."""
         self.left = False
         """Whether its thread takes nothing any more."""
