@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,10 @@ def working(library: Library, scratch: Path, monkeypatch: pytest.MonkeyPatch, ur
             yield made
 
 
+def above(span: Any) -> tuple[int, int]:
+    return int.from_bytes(span.trace_id), int.from_bytes(span.parent_span_id)
+
+
 def spans(receiver: Receiver, name: str) -> list[Any]:
     """Those with such a name, or whose name begins with it, in the order in which they began."""
     found = [span for span in receiver.spans() if f"{span.name} ".startswith(f"{name} ")]
@@ -234,6 +238,32 @@ def test_each_attempt_has_a_span_around_what_it_does(
             True,
             False,
         ]
-        above = (int.from_bytes(done.trace_id), int.from_bytes(done.parent_span_id))
-        assert above == (SENT if library.sender else (above[0], 0))
+        assert above(done) == (SENT if library.sender else (ids(done)[0], 0))
         assert all(span.parent_span_id == b"" for span in (failed, first, second))
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+def test_an_instrumentation_of_the_same_jobs_gets_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    """Celery's own span of an attempt is around ours, and none of either is left over for the next attempt."""
+    library = replace(LIBRARIES[f"celery-{pool}-early"], traced="instrumented")
+    with receiving() as receiver, working(library, tmp_path, monkeypatch, receiver.url) as made:
+        made.python(library.send)
+        made.write(1, 1)
+        made.procq("up", "-d", "--wait")
+        wait("the jobs", lambda: made.finished() == 3 and len(theirs(receiver, "run")) == 4, made)
+        wait("our spans", lambda: len(spans(receiver, "process")) == 4, made)
+        ours = spans(receiver, "process")
+        runs, sent = theirs(receiver, "run"), theirs(receiver, "apply_async")
+        assert (len(ours), len(sent)) == (4, 4)
+        assert {above(span) for span in ours} == {ids(span) for span in runs}
+        assert {above(span) for span in runs} == {ids(span) for span in sent}
+        inside = [span for job in (DONE, FAILS, RETRIED) for span in spans(receiver, f"inside {job}")]
+        assert {above(span) for span in inside} == {ids(span) for span in ours}
+        (again,) = [span for span in sent if span.parent_span_id]
+        assert above(again) in {ids(span) for span in ours}, "what is tried again is sent by the first attempt"
+
+
+def theirs(receiver: Receiver, kind: str) -> list[Any]:
+    return [span for span in receiver.spans() if span.name == f"{kind}/celery_jobs.work"]

@@ -18,6 +18,13 @@ def set_up(**_: object) -> None:
     trace.set_tracer_provider(provider)
 
 
+def instrument() -> None:
+    """Celery's instrumentation, by others, which makes spans of jobs too."""
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+    CeleryInstrumentor().instrument()
+
+
 def inside(job: int) -> None:
     """A span of the job's own."""
     trace.get_tracer("work").start_span(f"inside {job}").end()
@@ -25,3 +32,5 @@ def inside(job: int) -> None:
 
 if os.environ["TRACED"] != "late":
     set_up()
+if os.environ["TRACED"] == "instrumented":
+    instrument()
