@@ -1,7 +1,8 @@
 """What an adapter costs a job that does nothing: the worker with it beside the same worker without it, in turns.
 
 Measured is the time from the beginning of one job to that of the next, in a queue that is full; compared are medians,
-each pair of runs by itself. Needs Redis, PostgreSQL, and the libraries that `make adapters` installs.
+each pair of runs by itself; or the two halves of one run, where a worker can do jobs with it and without it in turns.
+Needs Redis, PostgreSQL, and the libraries that `make adapters` installs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,10 @@ _AIM = 50e-6
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A way to work. `with_it` is the command with the adapter, where it is another one than that without it."""
+    """A way to work. `with_it` is the command with the adapter, where it is another one than that without it.
+
+    With `turns` the worker has the adapter in every other turn of so many jobs.
+    """
 
     what: str
     app: str
@@ -38,6 +42,7 @@ class Kind:
     with_it: str = ""
     jobs: int = 2_000
     libraries: str = ".venv-libraries"
+    turns: int = 0
 
 
 KINDS = (
@@ -47,15 +52,15 @@ KINDS = (
     Kind(
         "RQ, SimpleWorker",
         "rq",
-        "rq worker --quiet --url unix://{redis} --worker-class rq.SimpleWorker work",
-        "rq worker --quiet --url unix://{redis} --worker-class procq.worker.rq.SimpleWorker work",
+        "rq worker --quiet --url unix://{redis} --worker-class noop_rq.SimpleWorker work",
+        turns=20,
     ),
     Kind(
         "RQ, Worker",
         "rq",
-        "rq worker --quiet --url unix://{redis} --worker-class rq.Worker work",
-        "rq worker --quiet --url unix://{redis} --worker-class procq.worker.rq.Worker work",
-        jobs=500,
+        "rq worker --quiet --url unix://{redis} --worker-class noop_rq.Worker work",
+        jobs=1_000,
+        turns=20,
     ),
     Kind("Huey, thread", "huey", "huey_consumer noop_huey.queue --quiet --no-periodic"),
     Kind("Dramatiq", "dramatiq", "dramatiq noop_dramatiq --processes 1 --threads 1"),
@@ -83,11 +88,9 @@ def _row(scratch: Path, kind: Kind) -> Row:
     without, differences = [], []
     with _servers(scratch) as environment:
         for number in range(_PAIRS):
-            # Which of the two comes first changes, for what warms up or slows down.
-            order = (False, True) if number % 2 else (True, False)
-            took = {speak: _median(scratch / f"{number}{speak:d}", kind, environment, speak) for speak in order}
-            without.append(took[False])
-            differences.append(took[True] - took[False])
+            floor, difference = _pair(scratch / str(number), kind, environment, number)
+            without.append(floor)
+            differences.append(difference)
     cost, floor = statistics.median(differences), statistics.median(without)
     return Row(
         kind.what,
@@ -99,14 +102,42 @@ def _row(scratch: Path, kind: Kind) -> Row:
     )
 
 
+def _pair(scratch: Path, kind: Kind, servers: dict[str, str], number: int) -> tuple[float, float]:
+    """Seconds from job to job without the adapter, and how many more with it."""
+    scratch.mkdir()
+    if kind.turns:
+        times = _run(scratch / "both", kind, servers, True)
+        took = {speak: _median(_of_turns(times, kind.turns, speak)) for speak in (False, True)}
+    else:
+        # Which of the two comes first changes, for what warms up or slows down.
+        order = (False, True) if number % 2 else (True, False)
+        took = {speak: _median(_steps(_run(scratch / f"{speak:d}", kind, servers, speak))) for speak in order}
+    return took[False], took[True] - took[False]
+
+
+def _steps(times: Sequence[int]) -> list[int]:
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+def _of_turns(times: Sequence[int], turn: int, speak: bool) -> list[int]:
+    """The steps inside of every other turn: the first has the adapter."""
+    starts = range(0 if speak else turn, len(times), 2 * turn)
+    return [step for start in starts for step in _steps(times[start : start + turn])]
+
+
+def _median(steps: Sequence[int]) -> float:
+    """In seconds. The first tenth warms up."""
+    return statistics.median(steps[len(steps) // 10 :]) / 1e9
+
+
 @contextmanager
 def _servers(scratch: Path) -> Iterator[dict[str, str]]:
     with redis_server(scratch / "redis") as redis, postgres() as database:
         yield {"REDIS_SOCKET": str(redis), "POSTGRES": database}
 
 
-def _median(scratch: Path, kind: Kind, servers: dict[str, str], speak: bool) -> float:
-    """Seconds from job to job."""
+def _run(scratch: Path, kind: Kind, servers: dict[str, str], speak: bool) -> list[int]:
+    """When each job began, in nanoseconds."""
     scratch.mkdir()
     stamps = scratch / "stamps"
     bin_ = ROOT / kind.libraries / "bin"
@@ -114,6 +145,7 @@ def _median(scratch: Path, kind: Kind, servers: dict[str, str], speak: bool) -> 
         **servers,
         "STAMPS": str(stamps),
         "SPEAK": f"{speak:d}",
+        "TURN": str(kind.turns),
         "PATH": f"{bin_}:{os.environ['PATH']}",
         "PYTHONPATH": f"{APPS}:{ROOT / 'python'}",
     }
@@ -129,9 +161,7 @@ def _median(scratch: Path, kind: Kind, servers: dict[str, str], speak: bool) -> 
             if time.monotonic() > deadline:
                 raise Stuck(f"{kind.what}: {len(times)} jobs of {kind.jobs}")
             time.sleep(0.5)
-    # The first tenth warms up.
-    steady = times[len(times) // 10 :]
-    return statistics.median(later - earlier for earlier, later in itertools.pairwise(steady)) / 1e9
+    return times
 
 
 def _times(stamps: Path) -> list[int]:
