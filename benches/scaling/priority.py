@@ -84,6 +84,15 @@ WAYS: Final[dict[str, Callable[[], Fleet]]] = {
 }
 
 
+Runs = Sequence[Sequence[Result]]
+"""With each seed, what became of each queue."""
+
+
+def contest(boot: float, seeds: int) -> dict[str, Runs]:
+    """All ways, with so many seeds."""
+    return {way: [run(way, boot, seed) for seed in range(seeds)] for way in WAYS}
+
+
 def run(way: str, boot: float, seed: int) -> list[Result]:
     """What becomes of each queue."""
     most = _SHARES if way == FIXED else [BUDGET] * len(KINDS)

@@ -8,6 +8,7 @@ from typing import Final
 from benches.scaling import budget, priority
 from benches.scaling.contest import OURS, PER_JOB, POLICIES, Score, geometric, interval, mean
 from benches.scaling.oracle import Bound
+from benches.scaling.priority import Runs
 from procq.simulate.result import Result
 
 PROMISED: Final = 0.95
@@ -142,37 +143,39 @@ def shared(boots: Sequence[float], seeds: int) -> str:
     return table(("boot", "way", "in time, worst queue", "hours", "workers started"), rows)
 
 
-def prioritized(boot: float, seeds: int) -> str:
+def prioritized(runs: Mapping[str, Runs]) -> str:
     """Queues of different priority on one budget: for each way and queue its share of jobs in time, and the waits."""
     rows = []
-    for way in priority.WAYS:
-        runs = [priority.run(way, boot, seed) for seed in range(seeds)]
-        whole = [result for results in runs for result in results]
+    for way, found in runs.items():
+        whole = [result for results in found for result in results]
         costs = (
             f"{sum(each.worker_seconds for each in whole) / sum(each.work for each in whole):.2f}",
-            f"{sum(each.spawns for each in whole) / seeds:.0f}",
+            f"{sum(each.spawns for each in whole) / len(found):.0f}",
             str(sum(each.interrupted for each in whole)),
         )
-        waits = [_waits([results[index] for results in runs]) for index in range(len(priority.KINDS))]
+        waits = [_waits([results[index] for results in found]) for index in range(len(priority.KINDS))]
         rows.append((way, *waits, *costs))
     names = [f"{kind.name} ({kind.wait:g} s)" for kind in priority.KINDS]
     return table(("in time / 95 % within / longest", *names, "hours", "started", "interrupted"), rows)
 
 
 def _waits(results: Sequence[Result]) -> str:
-    """The mean share in time and 95th percentile, and the longest wait, of one queue with several seeds."""
-    longest = (
-        "not all began" if any(each.left for each in results) else f"{max(each.waits[-1] for each in results):.0f} s"
-    )
+    """The mean share in time and 95th percentile, and the longest wait, of one queue with several seeds.
+
+    Of jobs that still wait at the end only the least is known that they will have waited.
+    """
     p95 = mean([each.percentile(0.95) for each in results])
-    return f"{mean([each.attained for each in results]):.1%} / {p95:.0f} s / {longest}"
+    open_ended = any(int(0.95 * each.jobs) >= len(each.waits) for each in results)
+    longest = max(max(each.waits[-1], each.moments[-1].wait) for each in results)
+    left = any(each.left for each in results)
+    in_time = mean([each.attained for each in results])
+    return f"{in_time:.1%} / {'> ' * open_ended}{p95:.0f} s / {'> ' * left}{longest:.0f} s"
 
 
-def degraded(boots: Sequence[float], seeds: int) -> str:
-    """Each queue under priorities: what it costs, how long it had no worker, and when it was in time again."""
+def degraded(by_boot: Mapping[float, Runs]) -> str:
+    """What each queue costs, how long it had no worker, and when it was in time again."""
     rows = []
-    for boot in boots:
-        runs = [priority.run(priority.PRIORITIES, boot, seed) for seed in range(seeds)]
+    for boot, runs in by_boot.items():
         for index, kind in enumerate(priority.KINDS):
             results = [results[index] for results in runs]
             again = [each for each in map(priority.recovered, results) if each is not None]

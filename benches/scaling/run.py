@@ -65,13 +65,17 @@ def report(traces: Path | None, seeds: int, rivals: int) -> Iterator[str]:
 
 def budgets(seeds: int) -> Iterator[str]:
     """The parts of the report in which queues share a budget."""
+    from benches.scaling import priority
     from benches.scaling import report as made
 
     yield f"## Three queues on one budget\n\n{made.shared(BOOTS, seeds)}\n"
     yield "## Queues of different priority on one budget\n"
+    ours = {}
     for boot in BOOTS:
-        yield f"Boots of {boot:g} s:\n\n{made.prioritized(boot, seeds)}\n"
-    yield f"What becomes of each, by priority:\n\n{made.degraded(BOOTS, seeds)}\n"
+        runs = priority.contest(boot, seeds)
+        yield f"Boots of {boot:g} s:\n\n{made.prioritized(runs)}\n"
+        ours[boot] = runs[priority.PRIORITIES]
+    yield f"What becomes of each, by priority:\n\n{made.degraded(ours)}\n"
 
 
 def _contest(traces: Path | None, seeds: int, rivals: int) -> tuple[Scores, Bounds, list[str]]:
