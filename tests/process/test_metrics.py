@@ -165,6 +165,31 @@ def test_ends_restarts_and_reloads_are_counted(procqs: Procqs) -> None:
     assert page.of("procq_manifest_reloads_total", result="ok") == 1
 
 
+def test_what_procq_itself_costs_is_told_of_each_process(procqs: Procqs) -> None:
+    procq = procqs("queues:\n  a: sleep 1000\n").start(1)
+    pids = {"keeper": procq.info().pid, "control_plane": procq.control_plane()}
+    page = by_socket(procq)
+    for process, pid in pids.items():
+        known = psutil.Process(pid)
+        used = page.of("procq_process_cpu_time_seconds_total", process=process)
+        assert used is not None and used <= sum(known.cpu_times()[:2]) + 0.02
+        memory = page.of("procq_process_memory_usage_bytes", process=process)
+        assert memory == pytest.approx(known.memory_info().rss, rel=0.2)
+        assert page.of("procq_process_thread_count", process=process) == pytest.approx(known.num_threads(), abs=2)
+        opened = page.of("procq_process_unix_file_descriptor_count", process=process)
+        assert opened == pytest.approx(known.num_fds(), abs=4)
+    assert page.of("procq_process_uptime_seconds", process="keeper") == pytest.approx(
+        page.of("procq_uptime_seconds"), abs=2
+    )
+    before = page.of("procq_process_cpu_time_seconds_total", process="control_plane")
+
+    def more() -> bool:
+        now = by_socket(procq).of("procq_process_cpu_time_seconds_total", process="control_plane")
+        return now is not None and before is not None and now > before
+
+    until(more, "what asking costs to be told")
+
+
 def test_processor_time_of_workers_grows_from_one_look_to_the_next(procqs: Procqs, tmp_path: Path) -> None:
     script = tmp_path / "busy.py"
     script.write_text("while True: pass\n")

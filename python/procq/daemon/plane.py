@@ -283,11 +283,13 @@ class ControlPlane:
     async def measures(self) -> Sequence[Family]:
         """Every number at this moment."""
         from procq.telemetry.measures import Itself, families
+        from procq.telemetry.processes import look
 
         about, facts, view = await self.about(), self.facts(), self._engine.snapshot()
         self._tally.used(about.loads, view)
         valid, reloads = facts.manifest_error is None, dict(self._manifests.reloads)
-        itself = Itself(core.VERSION, facts.project, facts.up_for, valid, reloads)
+        own = await asyncio.to_thread(look, {"control_plane": os.getpid(), "keeper": os.getppid()})
+        itself = Itself(core.VERSION, facts.project, facts.up_for, valid, reloads, own)
         return await asyncio.to_thread(families, view, about, itself, self._tally.counts())
 
     async def decisions(self, name: str, limit: int) -> Sequence[DecisionView]:

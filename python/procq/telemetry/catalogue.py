@@ -13,6 +13,7 @@ from procq.scaling.standing import Standing
 from procq.state import Jobs, QueueState
 from procq.telemetry.family import Family, Kind, Point
 from procq.telemetry.histogram import Buckets
+from procq.telemetry.processes import Process
 from procq.telemetry.tally import Cause, Counts, QueueCounts
 from procq.views import About
 from procq.worker.counting import BOUNDS
@@ -34,6 +35,7 @@ class Itself:
     up_for: float
     manifest_valid: bool = True
     reloads: Mapping[str, int] = field(default_factory=dict)
+    processes: tuple[Process, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,14 @@ def _information(everything: Everything) -> Iterator[Point]:
 def _reloads(everything: Everything) -> Iterator[Point]:
     for result in _RESULTS:
         yield Point((("result", result),), everything.itself.reloads.get(result, 0))
+
+
+def _of_own(number: Callable[[Process], float]) -> Read:
+    def read(everything: Everything) -> Iterator[Point]:
+        for process in everything.itself.processes:
+            yield Point((("process", process.name),), number(process))
+
+    return read
 
 
 def _decisions(everything: Everything) -> Iterator[Point]:
@@ -230,6 +240,25 @@ _OF_PROCQ: Final = (
         _reloads,
         "result",
     ),
+)
+_OF_OWN_PROCESSES: Final = (
+    _counter(
+        "procq.process.cpu.time",
+        "s",
+        "Processor time of procq's own processes, each since it began.",
+        _of_own(lambda own: own.seconds),
+        "process",
+    ),
+    _gauge("procq.process.memory.usage", "By", "Their resident memory.", _of_own(lambda own: own.memory), "process"),
+    _gauge(
+        "procq.process.unix.file_descriptor.count",
+        "{file_descriptor}",
+        "What they have open.",
+        _of_own(lambda own: own.descriptors),
+        "process",
+    ),
+    _gauge("procq.process.thread.count", "{thread}", "Their threads.", _of_own(lambda own: own.threads), "process"),
+    _gauge("procq.process.uptime", "s", "Since each of them began.", _of_own(lambda own: own.age), "process"),
 )
 _OF_WORKERS: Final = (
     _gauge(
@@ -386,5 +415,5 @@ _OF_SCALING: Final = (
         "limit",
     ),
 )
-CATALOGUE: Final = (*_OF_PROCQ, *_OF_WORKERS, *_OF_JOBS, *_OF_SCALING)
+CATALOGUE: Final = (*_OF_PROCQ, *_OF_OWN_PROCESSES, *_OF_WORKERS, *_OF_JOBS, *_OF_SCALING)
 """Everything that is measured, in the order in which it is told."""

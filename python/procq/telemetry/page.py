@@ -50,6 +50,9 @@ nobody has said, as the number of jobs of workers that [say nothing](workers.md)
 Counters of jobs and restarts outlive workers and control planes; the others begin anew with each control plane, which
 Prometheus expects of counters."""
 _TAIL: Final = """\
+`process` is `control_plane` or `keeper`: what procq itself costs. These metrics are those of the conventions for
+processes with `procq.` before them, so that a sum over `process.*` is one over workers alone.
+
 `winner` is the term that decided, as in `procq why`: `demand`, `retention`, `floor`, `backlog`, `utilization`,
 `metric`, `schedule`, `source` (it has never answered), `fallback`."""
 

@@ -34,6 +34,7 @@ from procq.state import (
 from procq.telemetry.exposition import name_of, render
 from procq.telemetry.histogram import Buckets
 from procq.telemetry.measures import CATALOGUE, Family, Itself, Kind, families
+from procq.telemetry.processes import Process
 from procq.telemetry.tally import Cause, Counts, Limit, QueueCounts
 from procq.views import About
 from procq.worker.counting import BOUNDS
@@ -41,7 +42,8 @@ from tests.exposition import Page, parse
 from tests.queues import EMAILS_1, EMAILS_2, manifest, queue
 
 END = End(ExitStatus(1), 5.0, 1.0)
-ITSELF = Itself("1.2.3", "shop", 3600.5, False, {"ok": 4, "refused": 2})
+OWN = (Process("control_plane", 7.0, 60_000_000, 40, 6, 60.25), Process("keeper", 2.5, 4_000_000, 31, 5, 3600.5))
+ITSELF = Itself("1.2.3", "shop", 3600.5, False, {"ok": 4, "refused": 2}, OWN)
 SLOTS: dict[int, WorkerState] = {
     1: Running(1, "f", 11, 1.0, None, ready=1.5),
     2: Running(2, "f", 12, 1.0, None, ready=1.5),
@@ -105,6 +107,12 @@ def page(found: list[Family]) -> Page:
 
 
 EXPECTED = {
+    'procq_process_cpu_time_seconds_total{process="keeper"}': 2.5,
+    'procq_process_cpu_time_seconds_total{process="control_plane"}': 7,
+    'procq_process_memory_usage_bytes{process="keeper"}': 4_000_000,
+    'procq_process_unix_file_descriptor_count{process="keeper"}': 31,
+    'procq_process_thread_count{process="control_plane"}': 6,
+    'procq_process_uptime_seconds{process="control_plane"}': 60.25,
     "procq_up": 1,
     'procq_info{version="1.2.3",project="shop"}': 1,
     "procq_uptime_seconds": 3600.5,
@@ -243,7 +251,7 @@ def test_names_follow_the_conventions() -> None:
     for measure in CATALOGUE:
         family = measure.family
         assert re.fullmatch(r"(procq|process|messaging)(\.[a-z_]+)+", family.name)
-        assert re.fullmatch(r"|1|s|By|\{[a-z]+\}", family.unit), family.name
+        assert re.fullmatch(r"|1|s|By|\{[a-z_]+\}", family.unit), family.name
         assert family.help.endswith("."), family.name
 
 
