@@ -29,7 +29,9 @@ const SPARE: u64 = 8;
 pub(super) struct Client {
     channel: Channel,
     waits_for_end: bool,
-    subscription: Option<SubscriptionId>,
+    pub(super) subscription: Option<SubscriptionId>,
+    /// The subscription outlives the connection.
+    pub(super) lasting: bool,
 }
 
 /// As an upgrade hands it on: followers of output miss nothing.
@@ -40,17 +42,20 @@ pub(super) struct SavedClient {
     waits_for_end: bool,
     #[serde(default)]
     subscription: Option<SubscriptionId>,
+    #[serde(default)]
+    lasting: bool,
 }
 
 impl Client {
     pub fn save(&self, luggage: &mut Luggage) -> SavedClient {
-        let Client { channel, waits_for_end, subscription } = self;
-        SavedClient { channel: channel.save(luggage), waits_for_end: *waits_for_end, subscription: *subscription }
+        let Client { channel, waits_for_end, subscription, lasting } = self;
+        let (waits_for_end, subscription, lasting) = (*waits_for_end, *subscription, *lasting);
+        SavedClient { channel: channel.save(luggage), waits_for_end, subscription, lasting }
     }
 
     pub fn restore(saved: SavedClient, inherited: &Inherited) -> Client {
-        let SavedClient { channel, waits_for_end, subscription } = saved;
-        Client { channel: Channel::restore(channel, inherited), waits_for_end, subscription }
+        let SavedClient { channel, waits_for_end, subscription, lasting } = saved;
+        Client { channel: Channel::restore(channel, inherited), waits_for_end, subscription, lasting }
     }
 }
 
@@ -83,7 +88,8 @@ impl Keeper {
             let Ok(channel) = Channel::new(socket) else { continue };
             self.next_client += 1;
             self.watch(channel.as_fd(), Token::Client(self.next_client));
-            self.clients.insert(self.next_client, Client { channel, waits_for_end: false, subscription: None });
+            let client = Client { channel, waits_for_end: false, subscription: None, lasting: false };
+            self.clients.insert(self.next_client, client);
         }
     }
 
@@ -128,14 +134,14 @@ impl Keeper {
                 let reason = if who.is_empty() { "asked to stop".to_owned() } else { format!("stopped by {who}") };
                 self.shut_down(&reason, Haste::of(fast), 0);
             }
-            Request::Logs { workers, tail, follow } => {
-                let subscription = self.output.subscribe(Interest { workers, tail, follow });
-                if let Some(client) = self.clients.get_mut(&id) {
-                    if let Some(former) = client.subscription.replace(subscription) {
-                        self.output.unsubscribe(former);
-                    }
-                }
+            Request::Logs { workers, tail, follow, lasting: true } => {
+                self.follow_lasting(id, Interest { workers, tail, follow });
             }
+            Request::Logs { workers, tail, follow, lasting: false } => {
+                let subscription = self.output.subscribe(Interest { workers, tail, follow });
+                self.reads(id, Some(subscription), false);
+            }
+            Request::Accounts {} => self.tell_accounts(id),
             Request::Upgrade(order) => self.ask_upgrade(id, order),
             Request::Unknown => {
                 self.reply(id, &Reply::Error { message: "this procq does not know that request".into() })
@@ -228,8 +234,10 @@ impl Keeper {
     fn drop_client(&mut self, id: u64) {
         if let Some(client) = self.clients.remove(&id) {
             self.poller.remove(client.channel.as_fd());
-            if let Some(subscription) = client.subscription {
-                self.output.unsubscribe(subscription);
+            match client.subscription {
+                Some(subscription) if client.lasting => self.hold(subscription),
+                Some(subscription) => self.output.unsubscribe(subscription),
+                None => {}
             }
         }
     }
@@ -238,10 +246,11 @@ impl Keeper {
 impl From<Delivery> for Reply {
     fn from(delivery: Delivery) -> Reply {
         match delivery {
-            Delivery::Output(Line { worker, stream, time, data, partial }) => {
-                Reply::Output { worker: worker.to_string(), stream, time, data: data.to_vec().into(), partial }
+            Delivery::Output(Line { worker, generation, stream, time, data, partial }) => {
+                let (worker, data) = (worker.to_string(), data.to_vec().into());
+                Reply::Output { worker, stream, time, data, partial, generation }
             }
-            Delivery::Gap { bytes } => Reply::Gap { bytes },
+            Delivery::Gap { bytes, lines } => Reply::Gap { bytes, lines },
             Delivery::TailEnd => Reply::TailEnd {},
         }
     }

@@ -9,6 +9,7 @@ mod closer;
 mod control;
 mod groups;
 mod hearing;
+mod lasting;
 mod lifecycle;
 mod link;
 mod notices;
@@ -49,6 +50,7 @@ use alarms::Alarm;
 use clients::Client;
 use closer::{Closer, Waiting};
 use control::Control;
+use lasting::Held;
 use link::Link;
 use report::Work;
 use service::Service;
@@ -151,6 +153,8 @@ pub struct Keeper {
     blob: Vec<u8>,
     clients: HashMap<u64, Client>,
     next_client: u64,
+    /// What waits for a reader that has gone, until another one comes.
+    held: Option<Held>,
     /// Nobody can be let in before then.
     listen_again: Option<u64>,
     shutdown: Option<Shutdown>,
@@ -227,6 +231,7 @@ impl Keeper {
             blob: Vec::new(),
             clients: HashMap::new(),
             next_client: 0,
+            held: None,
             listen_again: None,
             shutdown: None,
             progress: false,
@@ -263,6 +268,7 @@ impl Keeper {
             self.attend_control();
             self.attend_watchdog();
             self.attend_listener();
+            self.attend_held();
             self.reap_some();
             self.run_timers();
             self.run_alarms();
@@ -336,7 +342,7 @@ impl Keeper {
         let stalled =
             self.output.deadline().map(|at| self.now + at.saturating_duration_since(Instant::now()).as_nanos() as u64);
         let others = [settling, stalled, self.listen_again, self.service.next_timer(), self.next_alarm()];
-        let others = others.into_iter().chain([self.writer_timer()]);
+        let others = others.into_iter().chain([self.writer_timer(), self.held_timer()]);
         let timers = [self.next_timer(), self.control.next_timer(), self.shutdown_timer(), self.upgrade_timer()]
             .into_iter()
             .chain(others);

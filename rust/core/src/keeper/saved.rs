@@ -7,6 +7,7 @@ use super::alarms::Alarm;
 use super::clients::{Client, SavedClient};
 use super::closer::{Closer, Waiting};
 use super::control::{Control, SavedControl};
+use super::lasting::Held;
 use super::link::{Link, SavedLink};
 use super::report::Work;
 use super::service::Service;
@@ -18,7 +19,7 @@ use super::{console_of, Keeper, BUFFER};
 use crate::contain::Base;
 use crate::host::Config;
 use crate::image::Image;
-use crate::output::{self, Output};
+use crate::output::{self, Output, SubscriptionId};
 use crate::state::{Fd, Inherited, Luggage};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{self, Poller, SignalSource, Spawner};
@@ -58,6 +59,7 @@ pub struct Saved {
     blob: ByteBuf,
     clients: BTreeMap<u64, SavedClient>,
     next_client: u64,
+    held: Option<(SubscriptionId, u64)>,
     listen_again: Option<u64>,
     base: Option<Base>,
     degraded: bool,
@@ -81,7 +83,7 @@ impl Keeper {
         // Whoever comes looks at everything once.
         let Keeper { unsettled: _, settle_at: _, unreaped: _, progress: _, shutdown: _, .. } = self;
         let Keeper { last_generation, closed_outputs, control, link, blob, .. } = self;
-        let Keeper { clients, next_client, listen_again, base, degraded, empty_groups, .. } = self;
+        let Keeper { clients, next_client, held, listen_again, base, degraded, empty_groups, .. } = self;
         // Of the upgrade under way its author writes down what is needed.
         let Keeper { image: _, upgrade: _, upgraded: _, .. } = self;
         let mut saved = Saved {
@@ -108,6 +110,7 @@ impl Keeper {
             blob: blob.clone().into(),
             clients: clients.iter().map(|(id, client)| (*id, client.save(luggage_ref))).collect(),
             next_client: *next_client,
+            held: held.as_ref().map(|held| (held.subscription, held.until)),
             listen_again: *listen_again,
             base: base.clone(),
             degraded: *degraded,
@@ -127,7 +130,7 @@ impl Keeper {
         let Saved { descriptors: _, mut config, lock, sentinel, sentinel_pid, listener, announce, limit, .. } = saved;
         let Saved { output, started, instance, workers, draining, alarms, orphans, last_generation, .. } = saved;
         let Saved { closed_outputs, control, link, blob, clients, next_client, listen_again, upgrade, .. } = saved;
-        let Saved { base, degraded, empty_groups, tallies, .. } = saved;
+        let Saved { base, degraded, empty_groups, tallies, held, .. } = saved;
         // What can fail comes first.
         let (poller, signals, null) = (Poller::new()?, SignalSource::new(&[libc::SIGCHLD])?, sys::dev_null()?);
         let output_wake = sys::wakeup()?;
@@ -187,6 +190,7 @@ impl Keeper {
             blob: blob.into_vec(),
             clients: clients.collect(),
             next_client,
+            held: held.map(|(subscription, until)| Held { subscription, until }),
             listen_again,
             base,
             degraded,

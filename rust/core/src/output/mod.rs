@@ -9,6 +9,7 @@
 //! [`LINE_CAP`] bytes, or until the stream ends.
 
 mod access;
+mod account;
 mod backlog;
 mod batch;
 mod compression;
@@ -52,7 +53,9 @@ use rustix::event::EventfdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::messages::{Identity, Log, Stream};
+use crate::sys;
 
+pub use account::Account;
 pub use console::ConsoleConfig;
 pub use destination::Kind;
 pub use framer::{Framer, Piece, LINE_CAP};
@@ -63,6 +66,7 @@ pub use saved::Saved;
 pub use shared::{Problem, Trouble};
 pub use subscription::{Delivery, Interest, Line, SUBSCRIPTION_QUEUE, TAIL_LIMIT};
 
+use account::Accounts;
 use console::Console;
 use gauge::Admission;
 use rings::Rings;
@@ -123,6 +127,7 @@ pub struct Output {
     rings: Rings,
     subscriptions: Slab<Subscription>,
     readable: Vec<SubscriptionId>,
+    accounts: Accounts,
     epoch: u32,
     received: u64,
     subscribers_dropped: u64,
@@ -148,6 +153,7 @@ impl Output {
             rings: Rings::new(RINGS_LIMIT),
             subscriptions: Slab::default(),
             readable: Vec::new(),
+            accounts: Accounts::default(),
             epoch: 0,
             received: 0,
             subscribers_dropped: 0,
@@ -172,7 +178,7 @@ impl Output {
         };
         let id = StreamId { index, epoch: self.epoch };
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.reopen(self.epoch, generation, user);
+            slot.reopen(self.epoch, generation, sys::wall(), user);
         }
         self.configure(id, log);
         id
@@ -184,7 +190,8 @@ impl Output {
             (subscription.interest.follow && subscription.interest.includes(worker)).then_some(id)
         };
         let readers = self.subscriptions.iter().filter_map(includes).collect();
-        let index = self.slots.insert(Slot::new(Arc::clone(&name), self.rings.add(), readers));
+        let account = self.accounts.of(worker);
+        let index = self.slots.insert(Slot::new(Arc::clone(&name), self.rings.add(), readers, account));
         let mut state = self.shared.lock();
         state.console.width = state.console.width.max(name.chars().count());
         self.by_name.insert(name, index);
@@ -241,19 +248,30 @@ impl Output {
     /// One of the streams has ended: its last line goes out even when unterminated.
     pub fn end(&mut self, id: StreamId, stream: Stream, time: u64) {
         let _ = self.distribute(id, stream, time, 0, |framer, emit| framer.finish(emit));
+        if let Some(slot) = self.slots.get_mut(id.index).filter(|slot| slot.epoch == id.epoch && slot.is_open) {
+            // The last line had no newline: it is one all the same.
+            let lines = u64::from(std::mem::take(&mut slot.within[stream as usize]));
+            self.accounts.add(slot.account, &Account { lines, ..Account::default() });
+        }
+    }
+
+    /// What has become of the output of each queue so far.
+    pub fn accounts(&self) -> impl Iterator<Item = (&str, &Account)> {
+        self.accounts.iter()
     }
 
     fn distribute<F>(&mut self, id: StreamId, stream: Stream, time: u64, length: usize, frame: F) -> Flow
     where
         F: FnOnce(&mut Framer, &mut dyn FnMut(Piece<'_>)),
     {
-        let Self { slots, shared, rings, subscriptions, readable, subscribers_dropped, .. } = self;
+        let Self { slots, shared, rings, subscriptions, readable, accounts, subscribers_dropped, .. } = self;
         let Some(slot) = slots.get_mut(id.index).filter(|slot| slot.epoch == id.epoch && slot.is_open) else {
             return Flow::Continue;
         };
         let mut state = shared.lock();
         let mut framer = std::mem::take(&mut slot.framers[stream as usize]);
         let mut left = framer.held() + length;
+        let mut counted = Account { bytes: length as u64, ..Account::default() };
         frame(&mut framer, &mut |piece| {
             left -= piece.data.len();
             // Of what is left the framer may keep a line; if more than a ring follows even so, this piece would not stay.
@@ -263,12 +281,18 @@ impl Output {
                 rings.push(slot.ring, stream, time, piece);
             }
             slot.look_at(piece);
-            push_to_sinks(&mut state, slot, stream, time, piece);
+            let newlines = memchr::memchr_iter(b'\n', piece.data).count() as u64;
+            counted.lines += newlines;
+            slot.within[stream as usize] = piece.partial;
+            push_to_sinks(&mut state, slot, stream, time, piece, &mut counted);
             if !slot.readers.is_empty() {
-                *subscribers_dropped += slot.tell_readers(subscriptions, readable, stream, time, piece);
+                let lines = newlines + u64::from(piece.partial);
+                counted.readers_dropped += slot.tell_readers(subscriptions, readable, stream, time, piece, lines);
             }
         });
         slot.framers[stream as usize] = framer;
+        *subscribers_dropped += counted.readers_dropped;
+        accounts.add(slot.account, &counted);
         shared.wake_writer(state);
         if slot.waits() {
             Flow::Pause
@@ -279,8 +303,7 @@ impl Output {
 
     /// Nothing more comes of this generation. Its last lines stay readable.
     pub fn close(&mut self, id: StreamId) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        let time = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        let time = sys::wall();
         self.end(id, Stream::Stdout, time);
         self.end(id, Stream::Stderr, time);
         let shared = Arc::clone(&self.shared);
@@ -316,13 +339,25 @@ impl Drop for Output {
     }
 }
 
-fn push_to_sinks(state: &mut State, slot: &mut Slot, stream: Stream, time: u64, piece: Piece<'_>) {
+fn push_to_sinks(
+    state: &mut State,
+    slot: &mut Slot,
+    stream: Stream,
+    time: u64,
+    piece: Piece<'_>,
+    counted: &mut Account,
+) {
+    let length = piece.data.len() as u64;
     if let Some(log) = slot.log {
-        if state.push_file(log, piece.data, time, &slot.name, stream) == Admission::TakeAndWait {
-            slot.waits_for_file = Some(log);
+        match state.push_file(log, piece.data, time, &slot.name, stream) {
+            Admission::Take => {}
+            Admission::TakeAndWait => slot.waits_for_file = Some(log),
+            Admission::Drop => counted.file_dropped += length,
         }
     }
-    if state.push_console(Some(&slot.label), piece.data) == Admission::TakeAndWait {
-        slot.waits_for_console = true;
+    match state.push_console(Some(&slot.label), piece.data) {
+        Admission::Take => {}
+        Admission::TakeAndWait => slot.waits_for_console = true,
+        Admission::Drop => counted.console_dropped += length,
     }
 }

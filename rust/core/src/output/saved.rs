@@ -13,6 +13,7 @@ use std::time::Instant;
 use rustix::event::EventfdFlags;
 use serde::{Deserialize, Serialize};
 
+use super::account::{Account, Accounts};
 use super::backlog::{Backlog, SavedBacklog};
 use super::console::{Console, SavedConsole};
 use super::file::{LogFile, SavedFile};
@@ -35,6 +36,7 @@ pub struct Saved {
     rings: Slab<SavedRing>,
     subscriptions: Slab<Subscription>,
     readable: Vec<SubscriptionId>,
+    accounts: BTreeMap<String, Account>,
     epoch: u32,
     received: u64,
     subscribers_dropped: u64,
@@ -165,7 +167,7 @@ impl Output {
     /// Everything, while the writer rests; while it does not, what the reactor knows: enough for a trial.
     pub fn save(&self, luggage: &mut Luggage) -> Saved {
         let Output { shared, writer, slots, by_name: _, rings, subscriptions, readable, .. } = self;
-        let Output { epoch, received, subscribers_dropped, .. } = self;
+        let Output { accounts, epoch, received, subscribers_dropped, .. } = self;
         let (console, files) = match writer {
             Hand::Rests(writer) => writer.save(luggage),
             Hand::Works(_) | Hand::Gone => (SavedConsole::default(), BTreeMap::new()),
@@ -175,6 +177,7 @@ impl Output {
             rings: rings.save(),
             subscriptions: subscriptions.map(|_, subscription| subscription.clone()),
             readable: readable.clone(),
+            accounts: accounts.save(),
             epoch: *epoch,
             received: *received,
             subscribers_dropped: *subscribers_dropped,
@@ -191,7 +194,8 @@ impl Output {
     pub fn restore(saved: Saved, console: ConsoleConfig, wake: OwnedFd, inherited: &Inherited) -> io::Result<Output> {
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let Saved { slots, rings, subscriptions, readable, epoch, received, subscribers_dropped, .. } = saved;
-        let slots = slots.map(|_, slot| Slot::restore(slot));
+        let mut accounts = Accounts::restore(saved.accounts);
+        let slots = slots.map(|_, slot| Slot::restore(slot, &mut accounts));
         let by_name = slots.iter().map(|(index, slot)| (Arc::clone(&slot.name), index)).collect();
         let console = Console::restore(console, saved.console);
         let shared = Arc::new(Shared::with(restore_queues(saved.queues), bell, wake));
@@ -215,6 +219,7 @@ impl Output {
             rings: Rings::restore(RINGS_LIMIT, rings),
             subscriptions,
             readable,
+            accounts,
             epoch,
             received,
             subscribers_dropped,

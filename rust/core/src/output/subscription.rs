@@ -41,6 +41,9 @@ impl Interest {
 pub struct Line {
     /// Who wrote it.
     pub worker: Arc<str>,
+    /// Which of those that had its place; 0 where that is not known any more.
+    #[serde(default)]
+    pub generation: u64,
     /// Where.
     pub stream: Stream,
     /// When it was read, in nanoseconds since the epoch.
@@ -60,6 +63,9 @@ pub enum Delivery {
     Gap {
         /// Bytes of output.
         bytes: u64,
+        /// Lines of that; a part of one that was too long counts as one.
+        #[serde(default)]
+        lines: u64,
     },
     /// The tail is complete.
     TailEnd,
@@ -73,6 +79,7 @@ pub(super) struct Subscription {
     queue: VecDeque<Delivery>,
     queued: usize,
     lost: u64,
+    lost_lines: u64,
     /// Told to the reactor as readable, and not found empty since. So it begins: there is a tail to send.
     announced: bool,
     /// The tail is being sent. It is not counted as queued, having a bound of its own.
@@ -81,11 +88,10 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// Begins with the tail: its lines in the order of time.
-    pub fn new(interest: Interest, tail: Vec<Line>, lost: u64) -> Self {
-        let mut subscription =
-            Subscription { interest, queue: VecDeque::new(), queued: 0, lost: 0, announced: true, in_tail: true };
+    pub fn new(interest: Interest, tail: Vec<Line>, lost: u64, lost_lines: u64) -> Self {
+        let mut subscription = Subscription { interest, announced: true, in_tail: true, ..Subscription::default() };
         if lost > 0 {
-            subscription.queue.push_back(Delivery::Gap { bytes: lost });
+            subscription.queue.push_back(Delivery::Gap { bytes: lost, lines: lost_lines });
         }
         subscription.queue.extend(tail.into_iter().map(Delivery::Output));
         subscription.queue.push_back(Delivery::TailEnd);
@@ -99,8 +105,9 @@ impl Subscription {
     }
 
     /// Counts a piece that does not fit. Gives its bytes.
-    pub fn lose(&mut self, length: usize) -> u64 {
+    pub fn lose(&mut self, length: usize, lines: u64) -> u64 {
         self.lost += length as u64;
+        self.lost_lines += lines;
         length as u64
     }
 
@@ -139,8 +146,8 @@ impl Subscription {
     }
 
     fn take_gap(&mut self) -> Option<Delivery> {
-        let bytes = std::mem::take(&mut self.lost);
-        (bytes > 0).then_some(Delivery::Gap { bytes })
+        let (bytes, lines) = (std::mem::take(&mut self.lost), std::mem::take(&mut self.lost_lines));
+        (bytes > 0).then_some(Delivery::Gap { bytes, lines })
     }
 }
 
@@ -152,6 +159,7 @@ mod tests {
     fn line(length: usize) -> Line {
         Line {
             worker: Arc::from("w.1"),
+            generation: 1,
             stream: Stream::Stdout,
             time: 0,
             data: vec![b'x'; length].into(),
@@ -160,7 +168,7 @@ mod tests {
     }
 
     fn follow() -> Subscription {
-        Subscription::new(Interest { follow: true, ..Interest::default() }, Vec::new(), 0)
+        Subscription::new(Interest { follow: true, ..Interest::default() }, Vec::new(), 0, 0)
     }
 
     #[test]
@@ -178,7 +186,7 @@ mod tests {
 
     #[test]
     fn without_follow_it_ends_with_the_tail() {
-        let mut subscription = Subscription::new(Interest::default(), vec![line(3)], 0);
+        let mut subscription = Subscription::new(Interest::default(), vec![line(3)], 0, 0);
         assert_eq!(subscription.pop(), Some(Delivery::Output(line(3))));
         assert!(!subscription.is_finished());
         assert_eq!(subscription.pop(), Some(Delivery::TailEnd));
@@ -191,19 +199,27 @@ mod tests {
         fn delivered_and_gaps_are_all(steps in proptest::collection::vec(prop_oneof![3 => (1..100_000_usize).prop_map(Some), 2 => Just(None)], 0..300)) {
             let mut subscription = follow();
             let (mut offered, mut lost, mut delivered, mut gaps) = (0, 0, 0, 0);
+            let (mut pieces, mut seen, mut missed) = (0, 0, 0);
             let mut count = |delivery: Delivery| match delivery {
-                Delivery::Output(line) => delivered += line.data.len() as u64,
-                Delivery::Gap { bytes } => gaps += bytes,
+                Delivery::Output(line) => {
+                    delivered += line.data.len() as u64;
+                    seen += 1;
+                }
+                Delivery::Gap { bytes, lines } => {
+                    gaps += bytes;
+                    missed += lines;
+                }
                 Delivery::TailEnd => {}
             };
             for step in steps {
                 match step {
                     Some(length) => {
                         offered += length as u64;
+                        pieces += 1;
                         if subscription.has_room(length) {
                             subscription.push(line(length));
                         } else {
-                            lost += subscription.lose(length);
+                            lost += subscription.lose(length, 1);
                         }
                     }
                     None => { subscription.pop().map(&mut count); }
@@ -213,6 +229,7 @@ mod tests {
             std::iter::from_fn(|| subscription.pop()).for_each(&mut count);
             prop_assert_eq!(delivered + gaps, offered);
             prop_assert_eq!(gaps, lost);
+            prop_assert_eq!(seen + missed, pieces);
         }
     }
 }

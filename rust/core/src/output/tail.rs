@@ -3,21 +3,34 @@
 use std::sync::Arc;
 
 use super::ring::Record;
+use super::slot::Slot;
 use super::subscription::{Delivery, Interest, Line, Subscription, TAIL_LIMIT};
 use super::{Output, SubscriptionId};
 
 impl Output {
     /// A new reader. What it gets is taken with [`Output::next_delivery`]: the tail, `TailEnd`, then what follows.
     pub fn subscribe(&mut self, interest: Interest) -> SubscriptionId {
-        let (tail, lost) = self.tail(&interest);
+        let (tail, lost, lines) = self.tail(&interest);
         let follow = interest.follow;
-        let id = self.subscriptions.insert(Subscription::new(interest, tail, lost));
+        let id = self.subscriptions.insert(Subscription::new(interest, tail, lost, lines));
         self.subscribers_dropped += lost;
         if let Some(subscription) = self.subscriptions.get(id).filter(|_| follow) {
             let followed = self.slots.iter_mut().filter(|(_, slot)| subscription.interest.includes(&slot.name));
             followed.for_each(|(_, slot)| slot.readers.push(id));
         }
         SubscriptionId(id)
+    }
+
+    /// From now on a reader follows these workers; what waits for it stays.
+    pub fn redirect(&mut self, id: SubscriptionId, workers: Vec<String>) {
+        let Some(subscription) = self.subscriptions.get_mut(id.0) else { return };
+        subscription.interest.workers = workers;
+        for (_, slot) in self.slots.iter_mut() {
+            slot.readers.retain(|&reader| reader != id.0);
+            if subscription.interest.includes(&slot.name) {
+                slot.readers.push(id.0);
+            }
+        }
     }
 
     /// The reader is gone.
@@ -43,35 +56,42 @@ impl Output {
         std::mem::take(&mut self.readable)
     }
 
-    /// The last lines of each worker in the order of time, and the bytes that were too many.
-    fn tail(&self, interest: &Interest) -> (Vec<Line>, u64) {
+    /// The last lines of each worker in the order of time, and the bytes and lines that were too many.
+    fn tail(&self, interest: &Interest) -> (Vec<Line>, u64, u64) {
         let lines = interest.tail as usize;
-        let mut records: Vec<(Record, u32, &Arc<str>)> = Vec::new();
+        let mut records: Vec<(Record, &Slot)> = Vec::new();
         if lines > 0 {
             for (_, slot) in self.slots.iter().filter(|(_, slot)| interest.includes(&slot.name)) {
-                records.extend(
-                    self.rings.tail(slot.ring, lines).into_iter().map(|record| (record, slot.ring, &slot.name)),
-                );
+                records.extend(self.rings.tail(slot.ring, lines).into_iter().map(|record| (record, slot)));
             }
         }
         // Stable: within a worker the order stays, even if the clock was set back between equal times.
         records.sort_by_key(|(record, ..)| record.time);
         let mut room = TAIL_LIMIT;
-        let fits = |(record, ..): &&(Record, u32, &Arc<str>)| {
+        let fits = |(record, _): &&(Record, &Slot)| {
             let fits = record.length <= room;
             room = if fits { room - record.length } else { 0 };
             fits
         };
         let kept = records.iter().rev().take_while(fits).count();
         let (lost, kept) = records.split_at(records.len() - kept);
-        let tail = kept.iter().map(|&(record, ring, worker)| self.tail_line(record, ring, worker)).collect();
-        (tail, lost.iter().map(|(record, ..)| record.length as u64).sum())
+        let tail = kept.iter().map(|&(record, slot)| self.tail_line(record, slot)).collect();
+        let bytes = lost.iter().map(|(record, ..)| record.length as u64).sum();
+        (tail, bytes, lost.iter().map(|&(record, slot)| self.lines_of(record, slot.ring)).sum())
     }
 
-    fn tail_line(&self, record: Record, ring: u32, worker: &Arc<str>) -> Line {
+    fn lines_of(&self, record: Record, ring: u32) -> u64 {
         let mut data = Vec::with_capacity(record.length);
         self.rings.copy(ring, record, &mut data);
+        memchr::memchr_iter(b'\n', &data).count() as u64 + u64::from(record.partial)
+    }
+
+    fn tail_line(&self, record: Record, slot: &Slot) -> Line {
+        let mut data = Vec::with_capacity(record.length);
+        self.rings.copy(slot.ring, record, &mut data);
         let Record { stream, time, partial, .. } = record;
-        Line { worker: Arc::clone(worker), stream, time, data: data.into(), partial }
+        // The ring outlives who wrote into it: of those before this one no numbers are kept.
+        let generation = if slot.since > 0 && time >= slot.since { slot.generation } else { 0 };
+        Line { worker: Arc::clone(&slot.name), generation, stream, time, data: data.into(), partial }
     }
 }

@@ -405,7 +405,14 @@ pub enum Request {
         tail: u32,
         #[serde(default)]
         follow: bool,
+        /// Of the control plane, for those who are elsewhere: what waits for it outlives its connection for a while, and the next
+        /// such reader goes on with it, without a tail. Asked again it follows others from now on; without `follow` it leaves,
+        /// and `TailEnd` comes after what was sent.
+        #[serde(default)]
+        lasting: bool,
     },
+    /// What has become of the output of each queue: `Accounts` follow.
+    Accounts {},
     /// Become another version, while workers run. `Upgraded` follows, or an `Error`: then everything is as it was.
     Upgrade(Order),
     #[serde(other)]
@@ -484,10 +491,21 @@ pub enum Reply {
         time: u64,
         data: ByteBuf,
         partial: bool,
+        /// Of the worker; 0 where it is not known any more, or to a keeper that does not say.
+        #[serde(default)]
+        generation: u64,
     },
     /// `bytes` were not delivered because the reader was too slow.
     Gap {
         bytes: u64,
+        /// Lines of that, a part of one that was too long counted as one; 0 of a keeper that does not say.
+        #[serde(default)]
+        lines: u64,
+    },
+    /// Some queues; `last` where no more follow.
+    Accounts {
+        items: Vec<OutputAccount>,
+        last: bool,
     },
     /// The tail is complete; without `follow` nothing more comes.
     TailEnd {},
@@ -496,6 +514,20 @@ pub enum Reply {
     },
     #[serde(other)]
     Unknown,
+}
+
+/// What has become of the output of a queue since the start. What is dropped is counted in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct OutputAccount {
+    pub queue: String,
+    pub bytes: u64,
+    pub lines: u64,
+    /// By who did not get it.
+    pub console_dropped: u64,
+    pub file_dropped: u64,
+    pub readers_dropped: u64,
 }
 
 /// Which of a worker's streams.

@@ -1,5 +1,6 @@
 //! The whole of it, with real files, pipes, sockets and terminals.
 
+mod accounts;
 mod aging;
 mod blocking;
 mod compression;

@@ -8,7 +8,7 @@ fn drain(output: &mut Output, id: SubscriptionId) -> Vec<String> {
     std::iter::from_fn(|| output.next_delivery(id))
         .map(|delivery| match delivery {
             Delivery::Output(line) => format!("{} {}", line.worker, String::from_utf8_lossy(&line.data)),
-            Delivery::Gap { bytes } => format!("gap {bytes}"),
+            Delivery::Gap { bytes, .. } => format!("gap {bytes}"),
             Delivery::TailEnd => "end".to_owned(),
         })
         .collect()
@@ -58,6 +58,26 @@ fn the_last_lines_outlive_the_generation_until_forgotten() {
 }
 
 #[test]
+fn a_tail_says_whose_lines_they_are_where_that_is_known() {
+    let mut fixture = Fixture::silent();
+    let output = &mut fixture.output;
+    let first = output.open("w.1", 1, None, None);
+    let _ = output.ingest(first, Stream::Stdout, 1, b"of somebody before\n");
+    output.close(first);
+    let second = output.open("w.1", 2, None, None);
+    let _ = output.ingest(second, Stream::Stdout, sys::wall(), b"of who is there\n");
+    let reader = output.subscribe(interest(&[], 9, true));
+    let _ = output.ingest(second, Stream::Stdout, sys::wall(), b"now\n");
+    let mut generations = Vec::new();
+    while let Some(delivery) = output.next_delivery(reader) {
+        if let Delivery::Output(line) = delivery {
+            generations.push(line.generation);
+        }
+    }
+    assert_eq!(generations, [0, 2, 2]);
+}
+
+#[test]
 fn a_reader_that_stopped_costs_its_queue_and_gets_an_exact_gap() {
     let mut fixture = Fixture::silent();
     let output = &mut fixture.output;
@@ -76,12 +96,30 @@ fn a_reader_that_stopped_costs_its_queue_and_gets_an_exact_gap() {
     while let Some(delivery) = output.next_delivery(reader) {
         match delivery {
             Delivery::Output(line) => delivered += line.data.len() as u64,
-            Delivery::Gap { bytes } => gap += bytes,
+            Delivery::Gap { bytes, .. } => gap += bytes,
             Delivery::TailEnd => {}
         }
     }
     assert!(delivered <= SUBSCRIPTION_QUEUE as u64);
     assert_eq!((delivered + gap, gap), (offered, output.counters().subscribers_dropped));
+}
+
+#[test]
+fn a_reader_that_turns_to_others_keeps_what_waits() {
+    let mut fixture = Fixture::silent();
+    let output = &mut fixture.output;
+    let (mail, thumbs) = (output.open("mail.1", 1, None, None), output.open("thumbs.1", 2, None, None));
+    let reader = output.subscribe(interest(&["mail"], 0, true));
+    let _ = output.ingest(mail, Stream::Stdout, 1, b"m1\n");
+    output.redirect(reader, vec!["thumbs".to_owned(), "late".to_owned()]);
+    let _ = output.ingest(mail, Stream::Stdout, 2, b"m2\n");
+    let _ = output.ingest(thumbs, Stream::Stdout, 3, b"t1\n");
+    let late = output.open("late.1", 3, None, None);
+    let _ = output.ingest(late, Stream::Stdout, 4, b"l1\n");
+    assert_eq!(drain(output, reader), ["end", "mail.1 m1\n", "thumbs.1 t1\n", "late.1 l1\n"]);
+    output.redirect(reader, vec!["thumbs".to_owned()]);
+    let _ = output.ingest(thumbs, Stream::Stdout, 5, b"t2\n");
+    assert_eq!(drain(output, reader), ["thumbs.1 t2\n"], "once");
 }
 
 #[test]
@@ -96,7 +134,7 @@ fn a_tail_too_long_keeps_the_newest() {
     while let Some(delivery) = fixture.output.next_delivery(reader) {
         match delivery {
             Delivery::Output(line) => kept += line.data.len(),
-            Delivery::Gap { bytes } => gaps.push(bytes),
+            Delivery::Gap { bytes, .. } => gaps.push(bytes),
             Delivery::TailEnd => {}
         }
     }
