@@ -126,6 +126,10 @@ queues:
     health:
       command: sh -c 'echo health $TRACEPARENT $PROCQ_SPAN >> told'
       every: 200ms
+  orders:
+    command: sleep 1000
+    workers: 1..2
+    source: exec:echo source $TRACEPARENT $PROCQ_SPAN >> told; echo 0
 """
 
 
@@ -139,8 +143,8 @@ def told(procq: Procq) -> dict[str, list[str]]:
 def test_what_runs_once_has_the_context_of_its_life_and_what_lives_on_has_none(
     procqs: Procqs, receiver: Receiver
 ) -> None:
-    procq = started(procqs, TELLS, receiver.url, 1, TRACEPARENT=CAUSE)
-    until(lambda: len(told(procq)) == 3, lambda: str(told(procq)))
+    procq = started(procqs, TELLS, receiver.url, 2, TRACEPARENT=CAUSE)
+    until(lambda: len(told(procq)) == 4, lambda: str(told(procq)))
     until(lambda: named(receiver, "procq.worker"), "the life of what has run once")
     (life,) = named(receiver, "procq.worker")
     known = f"00-{life.trace_id.hex()}-{life.span_id.hex()}-01"
@@ -149,12 +153,14 @@ def test_what_runs_once_has_the_context_of_its_life_and_what_lives_on_has_none(
     assert found["migrate"] == [known, known]
     (emails,) = found["emails"]
     assert found["health"] == [emails]
+    assert found["source"] == []
     (start,) = [span for span in named(receiver, "procq.worker.start") if attributes(span)["procq.queue"] == "emails"]
     assert [f"00-{trace.hex()}-{span.hex()}-01" for trace, span in links(start)] == [emails]
 
 
-def test_nobody_is_told_anything_where_nothing_is_sent(procqs: Procqs) -> None:
+def test_what_procq_was_given_is_handed_on_where_nothing_is_sent(procqs: Procqs) -> None:
     procq = procqs(TELLS)
-    procq.start(1)
-    until(lambda: len(told(procq)) == 3, lambda: str(told(procq)))
-    assert told(procq) == {"migrate": [], "emails": [], "health": []}
+    procq.environment["TRACEPARENT"] = CAUSE
+    procq.start(2)
+    until(lambda: len(told(procq)) == 4, lambda: str(told(procq)))
+    assert told(procq) == {"migrate": [CAUSE], "emails": [CAUSE], "health": [CAUSE], "source": [CAUSE]}

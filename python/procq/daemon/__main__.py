@@ -16,7 +16,7 @@ from procq.daemon.probe import probe
 from procq.engine.driver import Source
 from procq.engine.local import LocalKeeper
 from procq.engine.loop import Engine
-from procq.telemetry.offer import traced
+from procq.telemetry.offer import leave_cause, traced
 
 _SWITCH = 0.001
 """Seconds that a thread which reads a large manifest keeps the interpreter from the control loop, at most."""
@@ -30,7 +30,9 @@ _PAUSE = 0.005
 async def run(options: Options) -> None:
     """Works until the keeper hangs up, or asks it to leave."""
     link = Link(options.link_fd, "control")
-    engine, keeper = _engine(options, LocalKeeper(link, os.environb, traced(os.environ)))
+    if tracing := traced(os.environ):
+        leave_cause(os.environ)
+    engine, keeper = _engine(options, LocalKeeper(link, os.environb, tracing))
     running = asyncio.create_task(ControlPlane(engine, keeper, options).run())
     # Once no worker is left the keeper asks us to leave: what is to be written or sent last is finished first.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)

@@ -13,8 +13,6 @@ from procq.telemetry.offer import offered
 
 _MOST: Final = 2_048
 """Queues whose environment is remembered: a program may add and remove queues for ever."""
-_CAUSE: Final = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
-"""What caused procq to be started has not caused its workers, which outlive it."""
 
 
 class Environments:
@@ -24,8 +22,7 @@ class Environments:
         """`traced`: whoever uses this sends traces, and in these the lives of workers."""
         self._life = _life() if traced else None
         # A program that owns its manager may be a service: what its manager hears is not for its workers to say.
-        left_out = {*service.OURS, *(_CAUSE if traced else ())}
-        self._environ = {name: value for name, value in environ.items() if os.fsdecode(name) not in left_out}
+        self._environ = {name: value for name, value in environ.items() if os.fsdecode(name) not in service.OURS}
         self._instance = 0
         self._templates: OrderedDict[str, tuple[Queue, str, tuple[bytes, ...]]] = OrderedDict()
 

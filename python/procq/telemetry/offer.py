@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 from urllib.parse import quote
 
@@ -21,6 +21,12 @@ def traced(environ: Mapping[str, str]) -> bool:
     from procq.telemetry.config import Signal, read
 
     return Signal.TRACES in read(environ).ways
+
+
+def leave_cause(environ: MutableMapping[str, str]) -> None:
+    """Takes the context out in which procq was started: what it runs outlives that."""
+    for name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE"):
+        environ.pop(name, None)
 
 
 def offered(variables: Mapping[bytes, bytes], queue: str, project: str) -> dict[bytes, bytes]:
