@@ -276,14 +276,21 @@ def test_secrets_are_in_nothing_that_is_sent(procqs: Procqs, receiver: Receiver)
     assert {headers.get("content-encoding") for headers in receiver.headers} == {"gzip"}
 
 
-LIBRARIES = ("opentelemetry", "google.protobuf", "requests", "procq.telemetry.otlp", "procq.telemetry.running")
+LIBRARIES = (
+    "opentelemetry",
+    "google.protobuf",
+    "requests",
+    "urllib3",
+    "procq.telemetry.otlp",
+    "procq.telemetry.running",
+)
 
 
 def test_nothing_of_it_is_imported_where_nobody_asks(procqs: Procqs, receiver: Receiver, tmp_path: Path) -> None:
-    """What a control plane has imported once everything runs, as it says itself."""
-    for asked in (False, True):
+    """What a control plane has imported once everything runs, as it says itself; nor where it is switched off."""
+    for asked, disabled in ((False, "false"), (False, "true"), (True, "false")):
         procq = procqs(SLEEPERS.format(workers=1))
-        site = tmp_path / f"site{asked}"
+        site = tmp_path / f"site-{asked}-{disabled}"
         site.mkdir()
         (site / "sitecustomize.py").write_text(
             "import os, signal, sys\n"
@@ -293,8 +300,9 @@ def test_nothing_of_it_is_imported_where_nobody_asks(procqs: Procqs, receiver: R
             "if 'procq.daemon' in ' '.join(sys.orig_argv): signal.signal(signal.SIGUSR2, tell)\n"
         )
         procq.environment["PYTHONPATH"] = str(site)
-        if asked:
-            procq.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **QUICK}
+        if asked or disabled == "true":
+            more = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_SDK_DISABLED": disabled}
+            procq.environment |= {**more, **QUICK}
         started(procq, 1)
         if asked:
             until(lambda: receiver.traces, "it to be on")

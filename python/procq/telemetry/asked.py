@@ -10,6 +10,8 @@ _FILES: Final = ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE")
 
 def wanted(environ: Mapping[str, str]) -> bool:
     """Whether anything asks for telemetry; the quick look that all but a few control planes are content with."""
+    if file(environ) is None and environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
     return any(
         name.startswith("OTEL_") and (name.endswith(("_ENDPOINT", "_EXPORTER")) or name in _FILES) and value
         for name, value in environ.items()

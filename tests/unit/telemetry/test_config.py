@@ -23,6 +23,7 @@ def signals(environ: dict[str, str]) -> dict[str, list[str]]:
         {"OTEL_SERVICE_NAME": "shop", "OTEL_RESOURCE_ATTRIBUTES": "a=b"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
         {"OTEL_TRACES_EXPORTER": ""},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": " True "},
     ],
 )
 def test_nothing_is_sent_where_nothing_asks_for_it(environ: dict[str, str]) -> None:
@@ -47,6 +48,10 @@ def test_nothing_is_sent_where_nothing_asks_for_it(environ: dict[str, str]) -> N
 )
 def test_nothing_is_sent_where_it_is_asked_not_to(environ: dict[str, str]) -> None:
     assert not read(environ).on
+
+
+def test_a_file_may_ask_although_the_sdk_is_disabled() -> None:
+    assert wanted({"OTEL_CONFIG_FILE": "otel.yaml", "OTEL_SDK_DISABLED": "true"})
 
 
 def test_an_endpoint_is_for_all_or_for_one() -> None:
