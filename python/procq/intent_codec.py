@@ -129,6 +129,7 @@ def encode_queue(queue: Queue) -> Plain:
             "rotate_every": queue.logs.rotate_every,
             "compress": queue.logs.compress,
             "total": queue.logs.total,
+            "otlp": queue.logs.otlp,
         },
         "most": queue.most,
         "user": None if queue.user is None else _user(queue.user),
@@ -205,6 +206,7 @@ def _read_logs(item: Plain) -> LogPolicy:
         maybe(number, item.get("rotate_every")),
         flag(item.get("compress", False)),
         maybe(whole, item.get("total")),
+        flag(item.get("otlp", False)),
     )
 
 

@@ -134,6 +134,7 @@ class LogPolicy:
     `file` is an absolute path that may hold `{queue}` and `{slot}`; `{{` stands for a brace that is a part of it. It
     is rotated before it grows beyond `rotate` bytes and when it is `rotate_every` seconds old (None: never). `keep`
     closed ones stay, as long as all together take at most `total` bytes (None: no matter), compressed if `compress`.
+    `otlp`: lines are sent as telemetry too, where the control plane sends any.
     """
 
     file: str | None = None
@@ -144,6 +145,7 @@ class LogPolicy:
     rotate_every: float | None = None
     compress: bool = False
     total: int | None = None
+    otlp: bool = False
 
     def path(self, worker: WorkerId) -> str | None:
         """The file that takes the output of `worker`; None: memory only."""

@@ -56,6 +56,7 @@ def findings(options: argparse.Namespace) -> Iterator[Finding]:
         manifest = loaded[0]
         yield from loaded[1]
         yield from _readable_by_others(project)
+    yield from _telemetry(manifest)
     yield from _limits(manifest)
     yield from _inotify()
     yield from _directories(project)
@@ -170,6 +171,18 @@ def _readable_by_others(project: Project) -> Iterator[Finding]:
         yield Finding("manifest", "weak", text, f"chmod go-w {loose[0]}, or move the manifest.")
     elif os.path.exists(path):
         yield Finding("manifest", "good", "only you can change it")
+
+
+def _telemetry(manifest: Manifest | None) -> Iterator[Finding]:
+    """Whether somebody receives what is to be sent, as far as this environment says."""
+    from procq.telemetry.asked import file
+    from procq.telemetry.config import Signal, read
+    from procq.telemetry.unsent import REMEDY, no_receiver, sending
+
+    queues = sending(manifest) if manifest else ()
+    if queues and file(os.environ) is None and Signal.LOGS not in read(os.environ).ways:
+        hint = f"{REMEDY[0].upper()}{REMEDY[1:]}. This looked at the environment of this command."
+        yield Finding("telemetry", "weak", no_receiver(queues), hint)
 
 
 def _limits(manifest: Manifest | None) -> Iterator[Finding]:

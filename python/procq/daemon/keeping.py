@@ -24,6 +24,7 @@ class Keeping:
     def __init__(self, options: Options, tell: Callable[[str], None]) -> None:
         project = locate(str(options.manifest), options.instance or None, os.environ)
         self.path = Path(project.state_dir) / FILE
+        self.socket = project.keeper_socket
         self.journal = Journal(self.path, tell=tell) if self.path.parent.is_dir() else None
 
     def history(self) -> History:

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ from procq.monitor import Prober, Sampler
 from procq.pace import Paces
 from procq.plan.diff import compare
 from procq.telemetry.asked import file, wanted
+from procq.telemetry.output import Output
 from procq.telemetry.tally import Tally
 from procq.views import About, starting
 from procq.wire import DecisionView, PlanView
@@ -84,6 +85,11 @@ class ControlPlane:
         self._telemetry = _telemetry(engine, self.history, self._trouble)
         if self._telemetry is not None:
             self._manifests.reloading, self._manifests.refused = self._telemetry.reloading, self._telemetry.refused
+        self._output = Output(engine, self._keeping.socket, self._trouble)
+        if self._telemetry is None:
+            self._output.refuse()
+        else:
+            self._telemetry.output = self._output
         engine.subscribe(self._happened)
         engine.subscribe(self._news.publish)
 
@@ -282,15 +288,18 @@ class ControlPlane:
 
     async def measures(self) -> Sequence[Family]:
         """Every number at this moment."""
+        from procq.telemetry.keeper import volumes
         from procq.telemetry.measures import Itself, families
         from procq.telemetry.processes import look
 
+        # In a thread: the keeper answers at once, unless somebody has stopped it.
+        written = await asyncio.to_thread(volumes, self._keeping.socket)
         about, facts, view = await self.about(), self.facts(), self._engine.snapshot()
         self._tally.used(about.loads, view)
         valid, reloads = facts.manifest_error is None, dict(self._manifests.reloads)
         own = await asyncio.to_thread(look, {"control_plane": os.getpid(), "keeper": os.getppid()})
         itself = Itself(core.VERSION, facts.project, facts.up_for, valid, reloads, own)
-        return await asyncio.to_thread(families, view, about, itself, self._tally.counts())
+        return await asyncio.to_thread(families, view, about, itself, replace(self._tally.counts(), volumes=written))
 
     async def decisions(self, name: str, limit: int) -> Sequence[DecisionView]:
         """The decision about a queue that holds now, if any, and the newest `limit` changes before it."""

@@ -131,6 +131,8 @@ def _check_logs(logs: LogPolicy) -> None:
         raise ValueError(f"a log and its closed files take at least twice `rotate` and 16 KiB, not {logs.total} bytes")
     if not 0 <= logs.keep <= _MOST_KEPT:
         raise ValueError(f"between 0 and {_MOST_KEPT} closed log files are kept, not {logs.keep}")
+    if logs.otlp:
+        raise ValueError("output is sent as telemetry by `procq up` and not by a manager: read it with `worker.output`")
 
 
 def _check_seconds(what: str, seconds: float) -> None:

@@ -128,6 +128,7 @@ class Builder:
             logs.optional(schema.ROTATE_EVERY),
             logs.value(schema.COMPRESS, _LOGS.compress),
             logs.optional(schema.TOTAL),
+            logs.value(schema.OTLP, _LOGS.otlp),
         )
 
 

@@ -255,6 +255,16 @@ FULL = Value(
     examples=("block",),
     choices=tuple(WhenFull),
 )
+OTLP = Value(
+    "otlp",
+    units.yes_or_no,
+    "yes or no",
+    "expected yes or no",
+    "Whether each line is also sent to where procq sends its telemetry, as a record of a log.",
+    "no",
+    examples=("yes",),
+    choices=_YES_NO,
+)
 SURGE = Value(
     "surge",
     units.surge,
@@ -369,7 +379,9 @@ AFTER = List(
 STOP = Section("stop", (SIGNAL, GRACE, TO), "How workers are stopped.")
 RESTART = Section("restart", (POLICY, BACKOFF, GIVE_UP), "When workers are replaced.", short="policy")
 LOGS = Section(
-    "logs", (FILE, ROTATE, ROTATE_EVERY, KEEP, TOTAL, COMPRESS, FORMAT, FULL), "Where output goes besides memory."
+    "logs",
+    (FILE, ROTATE, ROTATE_EVERY, KEEP, TOTAL, COMPRESS, FORMAT, FULL, OTLP),
+    "Where output goes besides memory.",
 )
 UPDATE = Section("update", (SURGE, BATCH, PAUSE), "How workers are replaced when what they run has changed.")
 

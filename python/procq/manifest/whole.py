@@ -15,7 +15,7 @@ from procq.manifest.people import People
 from procq.manifest.source import Source
 from procq.manifest.units import LIMITS, Refused
 
-_FILE_ONLY = tuple(key for key in schema.LOGS.keys if key is not schema.FILE)
+_FILE_ONLY = tuple(key for key in schema.LOGS.keys if key not in (schema.FILE, schema.OTLP))
 
 
 @dataclass(frozen=True, slots=True)

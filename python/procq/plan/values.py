@@ -145,6 +145,7 @@ def _logs(logs: LogPolicy) -> Iterator[tuple[str, str]]:
     yield "logs.compress", "yes" if logs.compress else "no"
     yield "logs.format", logs.format.value
     yield "logs.full", logs.full.value
+    yield "logs.otlp", "yes" if logs.otlp else "no"
 
 
 def _limit(limit: Limit) -> str:

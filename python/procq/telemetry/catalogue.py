@@ -15,6 +15,7 @@ from procq.telemetry.family import Family, Kind, Point
 from procq.telemetry.histogram import Buckets
 from procq.telemetry.processes import Process
 from procq.telemetry.tally import Cause, Counts, QueueCounts
+from procq.telemetry.volume import SINKS, Volume
 from procq.views import About
 from procq.worker.counting import BOUNDS
 
@@ -50,6 +51,7 @@ class OneQueue:
     pace: Pace
     standing: Standing
     counts: QueueCounts
+    volume: Volume | None
     restarts: Mapping[Restarted, int]
 
 
@@ -145,6 +147,11 @@ def _processor(everything: Everything) -> Iterator[Point]:
 def _memory(everything: Everything) -> Iterator[Point]:
     for worker, load in everything.about.loads.items():
         yield Point((("queue", worker.queue), ("slot", str(worker.slot))), load.memory)
+
+
+def _dropped(queue: OneQueue) -> Iterator[tuple[str, float]]:
+    if queue.volume is not None:
+        yield from queue.volume.dropped.items()
 
 
 def _most(queue: OneQueue) -> int | None:
@@ -396,6 +403,30 @@ _OF_JOBS: Final = (
     ),
     _histogram("messaging.process.duration", "What jobs took.", _of_each(_durations), "queue"),
 )
+_OF_OUTPUT: Final = (
+    _counter(
+        "procq.queue.output.bytes",
+        "By",
+        "What its workers have written to their outputs, since procq was started.",
+        _of_each(lambda queue: queue.volume.bytes if queue.volume else None),
+        "queue",
+    ),
+    _counter(
+        "procq.queue.output.lines",
+        "{line}",
+        "Lines of that.",
+        _of_each(lambda queue: queue.volume.lines if queue.volume else None),
+        "queue",
+    ),
+    _counter(
+        "procq.queue.output.dropped",
+        "By",
+        f"What of it somebody did not get, by who: {', '.join(SINKS)}.",
+        _by("sink", _dropped),
+        "queue",
+        "sink",
+    ),
+)
 _OF_SCALING: Final = (
     _gauge(
         "procq.queue.source.age",
@@ -415,5 +446,5 @@ _OF_SCALING: Final = (
         "limit",
     ),
 )
-CATALOGUE: Final = (*_OF_PROCQ, *_OF_OWN_PROCESSES, *_OF_WORKERS, *_OF_JOBS, *_OF_SCALING)
+CATALOGUE: Final = (*_OF_PROCQ, *_OF_OWN_PROCESSES, *_OF_WORKERS, *_OF_JOBS, *_OF_OUTPUT, *_OF_SCALING)
 """Everything that is measured, in the order in which it is told."""

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from procq.telemetry.config import Batching
 
@@ -14,6 +14,10 @@ T = TypeVar("T")
 
 Send = Callable[[Sequence[T]], bool]
 """Sends a batch; whether it arrived. May take as long as it likes."""
+
+HEAVIEST_QUEUE: Final = 4 << 20
+HEAVIEST_BATCH: Final = 1 << 20
+"""Where records are weighed: a queue that weighs so much has no room, and a batch that does is sent as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +34,27 @@ class Lost:
 class Lane(Generic[T]):
     """Takes records from the control loop without ever waiting, and loses the oldest where there are too many.
 
-    `changed` hears, in the thread that sends, when that begins to fail and when it works again.
+    `changed` hears, in the thread that sends, when that begins to fail and when it works again; `taken` hears there
+    that there is room again. Records may differ much in size: `weigh` says how much one of them weighs.
     """
 
-    def __init__(self, name: str, send: Send[T], batching: Batching, changed: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        send: Send[T],
+        batching: Batching,
+        changed: Callable[[bool], None],
+        *,
+        weigh: Callable[[T], int] = lambda _: 0,
+        taken: Callable[[], None] = lambda: None,
+    ) -> None:
         self._send = send
         self._batching = batching
         self._changed = changed
+        self._weigh = weigh
+        self._taken = taken
         self._waiting: deque[T] = deque()
+        self._weight = 0
         self._news = threading.Condition()
         self._hurried = self._failing = self._sending = False
         self._overflowed = self._undelivered = 0
@@ -52,12 +69,22 @@ class Lane(Generic[T]):
     def put(self, record: T) -> None:
         """Hands over a record."""
         with self._news:
-            if len(self._waiting) >= self._batching.queue:
-                self._waiting.popleft()
+            while self._waiting and not self._has_room():
+                self._weight -= self._weigh(self._waiting.popleft())
                 self._overflowed += 1
             self._waiting.append(record)
-            if len(self._waiting) in (1, self._batching.batch):
+            before, self._weight = self._weight, self._weight + self._weigh(record)
+            if len(self._waiting) in (1, self._batching.batch) or before < HEAVIEST_BATCH <= self._weight:
                 self._news.notify()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another record costs none."""
+        with self._news:
+            return self._has_room()
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < self._batching.queue and self._weight < HEAVIEST_QUEUE
 
     def miss(self, records: int) -> None:
         """Counts records that were gone before they could be handed over."""
@@ -79,6 +106,7 @@ class Lane(Generic[T]):
     def _run(self) -> None:
         while True:
             batch = self._next()
+            self._taken()
             try:
                 sent = self._send(batch)
             except Exception:
@@ -94,8 +122,15 @@ class Lane(Generic[T]):
         with self._news:
             self._sending = False
             self._news.wait_for(lambda: self._waiting)
-            self._news.wait_for(
-                lambda: self._hurried or len(self._waiting) >= self._batching.batch, self._batching.delay
-            )
+            self._news.wait_for(lambda: self._hurried or self._fills_a_batch(), self._batching.delay)
             self._sending = True
-            return [self._waiting.popleft() for _ in range(min(self._batching.batch, len(self._waiting)))]
+            batch: list[T] = []
+            weight = 0
+            while self._waiting and len(batch) < self._batching.batch and weight < HEAVIEST_BATCH:
+                batch.append(self._waiting.popleft())
+                weight += self._weigh(batch[-1])
+            self._weight -= weight
+            return batch
+
+    def _fills_a_batch(self) -> bool:
+        return len(self._waiting) >= self._batching.batch or self._weight >= HEAVIEST_BATCH

@@ -15,6 +15,7 @@ from procq.wire import EventView
 class Severity(IntEnum):
     """As OpenTelemetry counts them."""
 
+    UNSPECIFIED = 0
     INFO = 9
     WARN = 13
     ERROR = 17
@@ -40,7 +41,10 @@ _ERRORS: Final = frozenset(("gave_up", "intent_lost", "reload_failed", "start_fa
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One of them. `at` is seconds since the epoch."""
+    """One of them. `at` is seconds since the epoch, and `observed` when it was read if that is another moment.
+
+    `kind` names an event; it is empty of a mere line.
+    """
 
     at: float
     kind: str
@@ -48,6 +52,7 @@ class Record:
     text: str
     attributes: Mapping[str, Value]
     context: Context | None = None
+    observed: float | None = None
 
 
 def severity(kind: str) -> Severity:

@@ -44,5 +44,6 @@ def _queue(view: StateView, about: About, counts: Counts, name: str) -> OneQueue
         pace=about.paces.get(name, NO_PACE),
         standing=about.standings.get(name, NO_STANDING),
         counts=counts.queues.get(name, NO_COUNTS),
+        volume=counts.volumes.get(name),
         restarts=view.restarts.get(name, {}),
     )

@@ -83,12 +83,13 @@ class Words:
             context = trace.set_span_in_context(trace.NonRecordingSpan(_context(record.context)))
         said = LogRecord(
             timestamp=_nanoseconds(record.at),
+            observed_timestamp=None if record.observed is None else _nanoseconds(record.observed),
             context=context,
             severity_number=SeverityNumber(int(record.severity)),
-            severity_text=record.severity.name,
+            severity_text=record.severity.name if record.severity else None,
             body=record.text,
             attributes=dict(record.attributes),
-            event_name=f"procq.{record.kind}",
+            event_name=f"procq.{record.kind}" if record.kind else None,
         )
         return ReadableLogRecord(said, self.resource, self.scope)
 

@@ -47,8 +47,8 @@ Grafana.
 
 Queues are labelled by name and workers by slot, never by pid: there are as many series as the manifest says. What
 nobody has said, as the number of jobs of workers that [say nothing](workers.md), has no series, and no 0 either.
-Counters of jobs and restarts outlive workers and control planes; the others begin anew with each control plane, which
-Prometheus expects of counters."""
+Counters of jobs, restarts and output outlive workers and control planes; the others begin anew with each control plane,
+which Prometheus expects of counters."""
 _TAIL: Final = """\
 `process` is `control_plane` or `keeper`: what procq itself costs. These metrics are those of the conventions for
 processes with `procq.` before them, so that a sum over `process.*` is one over workers alone.
@@ -90,6 +90,10 @@ def _values() -> Iterator[str]:
     yield ""
     yield from (f"- `{cause}`: {text}" for cause, text in _CAUSES.items())
     yield ""
+    yield "`sink` that did not get what a queue wrote:"
+    yield ""
+    yield from (f"- `{sink}`: {text}" for sink, text in _SINKS.items())
+    yield ""
     yield "`limit` of a decision, what kept it from what the load alone would have had:"
     yield ""
     yield from (f"- `{limit}`: {text}" for limit, text in _LIMITS.items())
@@ -124,6 +128,11 @@ _CAUSES: Final = {
     Cause.KILLED: "by a signal that procq did not send",
     Cause.MEMORY: "the kernel had no memory left for it",
     Cause.NOT_STARTED: "its program was never executed",
+}
+_SINKS: Final = {
+    "console": "the terminal, or what stands in its place, was too slow or is gone",
+    "file": "its log file took no data, and `logs.full` is `drop`",
+    "reader": "who follows it, by `procq logs -f` or to send it on, was too slow; each of them counts for itself",
 }
 _LIMITS: Final = {
     Limit.NONE: "nothing",

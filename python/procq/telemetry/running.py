@@ -34,6 +34,7 @@ from procq.telemetry.tracker import Tracker
 
 if TYPE_CHECKING:
     from procq.telemetry.otlp import Answers, Words
+    from procq.telemetry.output import Output
 
 Measures = Callable[[], Awaitable[Sequence[Family]]]
 Tell = Callable[[str], None]
@@ -49,8 +50,11 @@ _LOOK: Final = 0.01
 class Telemetry:
     """Follows the engine at once; `run` sends what it has seen. `tell` hears of trouble, on the loop.
 
-    Without a `config` a file says what is wanted, which is read when somebody has to know.
+    Without a `config` a file says what is wanted, which is read when somebody has to know. `output` is what workers
+    write, where that may have to be sent.
     """
+
+    output: Output | None = None
 
     def __init__(
         self, config: Config | None, environ: Mapping[str, str], engine: Engine, history: History, tell: Tell
@@ -126,7 +130,8 @@ class Telemetry:
         return any(is_outdated(desired, slot, state) for slot, state in view.queue(name).workers.items())
 
     def _all(self) -> list[Lane[Any]]:
-        return [lane for lanes in self._lanes.values() for lane in lanes]
+        output = self.output.lanes if self.output is not None else ()
+        return [*(lane for lanes in self._lanes.values() for lane in lanes), *output]
 
     # --- sending ------------------------------------------------------------------------------------------------
 
@@ -143,6 +148,9 @@ class Telemetry:
             # In a thread: importing and building takes half a second, and nobody waits for it.
             instance = self._engine.snapshot().instance
             self._lanes = await asyncio.to_thread(self._built, config, project, instance, began)
+        if self.output is not None:
+            self.output.life = self._tracker.life_of if Signal.TRACES in self._lanes else None
+            self.output.begin()
         if not self._lanes:
             self._stop_listening()
             self._early.clear()
@@ -161,15 +169,22 @@ class Telemetry:
 
     async def close(self) -> None:
         """Gives what is not sent yet a moment: a receiver that hangs delays nobody by more."""
+        if self.output is not None:
+            self.output.leave()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
                 if self._measures is not None:
                     await self._read(self._lanes[Signal.METRICS])
-                while not all(lane.idle for lane in self._all()):
+                while not (self._read_out() and all(lane.idle for lane in self._all())):
                     await asyncio.sleep(_LOOK)
+
+    def _read_out(self) -> bool:
+        """Whether nothing more comes of what workers write."""
+        return self.output is None or self.output.idle
 
     def _built(self, config: Config, project: str, instance: int, began: float) -> Lanes:
         from procq.telemetry.exporters import EXTRAS, missing
+        from procq.telemetry.output import output_lanes
 
         try:
             from procq.telemetry.otlp import Answers, Words
@@ -187,6 +202,8 @@ class Telemetry:
         }
         for why, signals in refused.items():
             self._say(f"telemetry: {', '.join(signals)} are not sent: {why}")
+        if self.output is not None and lanes.get(Signal.LOGS):
+            self.output.build = partial(output_lanes, config.ways[Signal.LOGS], words, answers, self._say)
         return {signal: built for signal, built in lanes.items() if built}
 
     def _lane(
@@ -257,13 +274,16 @@ class Telemetry:
 
     def _lost(self) -> Family:
         points = []
-        for signal, lanes in self._lanes.items():
+        told: list[tuple[str, Sequence[Lane[Any]]]] = [*self._lanes.items()]
+        if self.output is not None and self.output.lanes:
+            told.append(("output", self.output.lanes))
+        for signal, lanes in told:
             lost = sum((lane.lost for lane in lanes), Lost())
             points += [
                 Point((("signal", str(signal)), ("why", "queue_full")), lost.overflowed),
                 Point((("signal", str(signal)), ("why", "not_delivered")), lost.undelivered),
             ]
-        what = "Spans, log records and readings of numbers that did not arrive"
+        what = "Spans, records of the log and of output, and readings of numbers that did not arrive"
         return Family("procq.telemetry.lost", Kind.COUNTER, "{record}", what, tuple(points))
 
 

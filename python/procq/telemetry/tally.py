@@ -16,6 +16,7 @@ from procq.events import BecameReady, Event, Executing, Exited, Forgotten, Spawn
 from procq.meter import Load
 from procq.model import WorkerId
 from procq.telemetry.histogram import LAGS, STARTS, Buckets, Histogram
+from procq.telemetry.volume import Volume
 
 if TYPE_CHECKING:
     from procq.engine.view import StateView
@@ -78,11 +79,15 @@ NO_COUNTS: Final = QueueCounts()
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """All of it at one moment. `cpu` is seconds of processor time by worker, since somebody looked first."""
+    """All of it at one moment. `cpu` is seconds of processor time by worker, since somebody looked first.
+
+    `volumes` is the output of queues, which the keeper counts.
+    """
 
     queues: Mapping[str, QueueCounts] = field(default_factory=dict)
     lag: Buckets | None = None
     cpu: Mapping[WorkerId, float] = field(default_factory=dict)
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
 
 NOTHING: Final = Counts()

@@ -116,6 +116,10 @@ class Tracker:
             if not self._slots.busy(queue) and not self.replacing(queue):
                 self.spans.end(self._rolling.pop(queue).span, now)
 
+    def life_of(self, generation: int) -> Context:
+        """The span of the life of a worker."""
+        return self._lives.context(generation)
+
     def context(self, worker: WorkerId | None, queue: str | None = None) -> Context | None:
         """The span that is about a worker, a queue or all of them now, or was last."""
         if worker is not None:

@@ -43,6 +43,19 @@ def test_a_sound_machine(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {"procq", "kernel", "cgroup", "manifest", "files", "running"} <= {check["subject"] for check in checks}
 
 
+def test_output_that_nobody_receives(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    assert found("telemetry") == []
+    Path("procq.yaml").write_text("queues:\n  a:\n    command: work\n    logs:\n      otlp: yes\n")
+    (finding,) = found("telemetry")
+    assert (finding.verdict, finding.text) == ("weak", "logs.otlp is yes for a, and nothing receives it")
+    assert finding.hint is not None and "OTEL_EXPORTER_OTLP_ENDPOINT" in finding.hint
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:4318")
+    assert found("telemetry") == [finding], "traces are no logs"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+    assert found("telemetry") == []
+
+
 def test_a_manifest_that_does_not_load(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("procq.yaml").write_text("queues:\n  a:\n    comand: work\n    wokers: 3\n")
     assert cli.main(["doctor"]) == 1

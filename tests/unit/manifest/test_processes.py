@@ -226,6 +226,14 @@ def test_log_files() -> None:
     assert kept == LogPolicy("/srv/shop/a.log", rotate_every=5400.0, total=10**9, compress=True)
 
 
+def test_output_is_sent_where_asked_with_a_file_and_without() -> None:
+    assert queue("logs:\n  otlp: yes").logs == LogPolicy(otlp=True)
+    assert queue("logs:\n  file: a.log\n  otlp: yes").logs == LogPolicy("/srv/shop/a.log", otlp=True)
+    text = "defaults:\n  logs:\n    otlp: yes\nqueues:\n  a: b\n  c:\n    command: d\n    logs:\n      otlp: no\n"
+    found = read(text).queues
+    assert (found["a"].logs.otlp, found["c"].logs.otlp) == (True, False)
+
+
 def test_log_files_described_in_defaults_and_named_in_a_queue() -> None:
     text = "defaults:\n  logs:\n    rotate: 5MB\nqueues:\n  a: b\n  c:\n    command: d\n    logs:\n      file: c.log\n"
     found = read(text).queues

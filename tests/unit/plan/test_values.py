@@ -87,6 +87,7 @@ CHANGED: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "rotate_every": ({"logs": LogPolicy(rotate_every=86400.0)}, ("logs.rotate_every", "", "1d")),
     "compress": ({"logs": LogPolicy(compress=True)}, ("logs.compress", "no", "yes")),
     "total": ({"logs": LogPolicy(total=10**9)}, ("logs.total", "", "1GB")),
+    "otlp": ({"logs": LogPolicy(otlp=True)}, ("logs.otlp", "no", "yes")),
     "ready": ({"ready": Readiness(TcpCheck(8080))}, ("ready", "spawned", "port 8080")),
     "ready, by a line": ({"ready": Readiness(LogLine("^up$"))}, ("ready", "spawned", "log ^up$")),
     "ready, after a while": ({"ready": Readiness(After(1.5))}, ("ready", "spawned", "delay 1.5s")),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from procq.history import History
 from procq.model import WorkerId
 from procq.telemetry.config import Batching
-from procq.telemetry.lane import Lane, Lost
+from procq.telemetry.lane import HEAVIEST_BATCH, HEAVIEST_QUEUE, Lane, Lost
 from procq.telemetry.logs import Severity, record, severity, worker_of
 from procq.telemetry.resource import attributes, given
 from procq.telemetry.spans import Context
@@ -99,6 +99,30 @@ def test_a_receiver_that_hangs_costs_the_oldest_and_they_are_counted() -> None:
     until(lambda: lane.idle, "the rest")
     assert gate.sent == [0, 7, 8, 9, 10]
     assert lane.lost == Lost(overflowed=11)
+
+
+def test_heavy_records_leave_in_small_batches_and_wait_in_a_small_queue() -> None:
+    gate, room = Gate(), threading.Event()
+    heavy = HEAVIEST_BATCH // 2
+    lane: Lane[int] = Lane(
+        "t", gate.send, Batching(3_600.0), gate.changes.append, weigh=lambda _: heavy, taken=room.set
+    )
+    lane.put(0)
+    lane.put(1)
+    until(gate.begun.is_set, "a heavy batch to be sent at once")
+    assert room.is_set(), "who waits for room hears of it"
+    fits = HEAVIEST_QUEUE // heavy
+    for number in range(2, fits + 2):
+        assert lane.has_room
+        lane.put(number)
+    assert not lane.has_room
+    lane.put(fits + 2)
+    assert lane.lost == Lost(overflowed=1)
+    gate.open.set()
+    lane.hurry()
+    until(lambda: lane.idle, "the rest")
+    assert gate.sent == [0, 1, *range(3, fits + 3)], "the oldest made room"
+    assert {len(batch) for batch in gate.batches} == {2}
 
 
 def test_failing_is_told_once_and_so_is_its_end() -> None:

@@ -36,6 +36,7 @@ from procq.telemetry.histogram import Buckets
 from procq.telemetry.measures import CATALOGUE, Family, Itself, Kind, families
 from procq.telemetry.processes import Process
 from procq.telemetry.tally import Cause, Counts, Limit, QueueCounts
+from procq.telemetry.volume import Volume
 from procq.views import About
 from procq.worker.counting import BOUNDS
 from tests.exposition import Page, parse
@@ -93,6 +94,7 @@ COUNTS = Counts(
     },
     Buckets((0.001,), (8, 1), 0.25),
     {EMAILS_1: 3.25, EMAILS_2: 0.0},
+    {"emails": Volume(1_000_000, 20_000, {"console": 4096, "file": 0, "reader": 12})},
 )
 
 
@@ -170,6 +172,11 @@ OF_EMAILS = {
     'messaging_process_duration_seconds_bucket{le="+Inf"}': 31,
     "messaging_process_duration_seconds_sum": 431.75,
     "messaging_process_duration_seconds_count": 31,
+    "procq_queue_output_bytes_total": 1_000_000,
+    "procq_queue_output_lines_total": 20_000,
+    'procq_queue_output_dropped_bytes_total{sink="console"}': 4096,
+    'procq_queue_output_dropped_bytes_total{sink="file"}': 0,
+    'procq_queue_output_dropped_bytes_total{sink="reader"}': 12,
     "procq_queue_source_age_seconds": 0.75,
     "procq_queue_source_failing": 1,
     'procq_queue_scaling_decisions_total{winner="demand",limit="max"}': 20,
