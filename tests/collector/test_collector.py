@@ -56,7 +56,7 @@ meter_provider:
             endpoint: ${HTTP}/v1/metrics
             compression: gzip
 """
-_DESCRIPTORS: Final = 24
+_DESCRIPTORS: Final = 12
 """What exporters keep open for their connections."""
 
 

@@ -52,7 +52,7 @@ meter_provider:
             host: 127.0.0.1
             port: ${PORT}
 """
-_DESCRIPTORS: Final = 32
+_DESCRIPTORS: Final = 16
 """What exporters keep open for six connections, and the listener of a page."""
 
 

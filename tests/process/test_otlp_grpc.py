@@ -20,7 +20,7 @@ from tests.servers.otlp_grpc import receiving_by_grpc
 pytestmark = pytest.mark.process
 
 GRPC: Final = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-_DESCRIPTORS: Final = 24
+_DESCRIPTORS: Final = 12
 """What the library keeps open for three connections, at most; what leaks would be more with every export."""
 
 

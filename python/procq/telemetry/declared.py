@@ -11,22 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from operator import itemgetter
 from typing import Final, cast
-from urllib.parse import unquote, urlsplit
 
-from procq.telemetry.config import (
-    LONGEST,
-    MOST,
-    NEWEST,
-    Batching,
-    Compression,
-    Config,
-    Endpoint,
-    Means,
-    Signal,
-    Way,
-)
-from procq.telemetry.document import Items, Node, Scalar, Table, Unreadable, parse
-from procq.telemetry.fields import Fields, Notes
+from procq.telemetry.config import LONGEST, MOST, NEWEST, Batching, Config, Signal, Way
+from procq.telemetry.declared_way import way
+from procq.telemetry.document import Items, Node, Scalar, Table, Unreadable, below, null, parse
+from procq.telemetry.fields import Notes
 from procq.telemetry.resource import Value, listed
 
 MAJOR: Final = 1
@@ -42,7 +31,6 @@ _ELSEWHERE: Final = "propagator log_level instrumentation/development distributi
 _DELAYS: Final = {Signal.TRACES: 5_000, Signal.LOGS: 1_000}
 _FORMAT: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(-[0-9A-Za-z.-]+)?")
 _TYPES: Final[Mapping[str, type]] = {"string": str, "bool": bool, "int": int, "double": float}
-_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def declared(text: str, name: str, environ: Mapping[str, str]) -> Config:
@@ -84,6 +72,9 @@ class _File:
         for signal, (key, unused, silent) in _PROVIDERS.items():
             if (provider := fields.node(key)) is not None:
                 ways[signal] = tuple(self._processors(signal, provider, unused, silent))
+        traces = fields.node("tracer_provider")
+        if traces is not None and not self._sampled(below(traces, "sampler")):
+            del ways[Signal.TRACES]
         pages: list[tuple[str, int]] = []
         if (provider := fields.node("meter_provider")) is not None:
             ways[Signal.METRICS] = tuple(self._readers(provider, pages))
@@ -112,9 +103,9 @@ class _File:
         found: dict[str, Value] = {**listed(fields.text("attributes_list") or "")}
         for each in fields.items("attributes"):
             entry = self._notes.fields(each, "name value type")
-            name, kind = self._name(entry), entry.text("type") or "string"
+            name, kind = entry.named(), entry.text("type") or "string"
             value = entry.required("value")
-            if name is None or value is None or (isinstance(value, Scalar) and value.value is None):
+            if name is None or value is None or null(value):
                 continue
             typed = _typed(value, kind)
             if typed is None:
@@ -123,18 +114,11 @@ class _File:
                 found[name] = typed
         return found
 
-    def _name(self, entry: Fields) -> str | None:
-        name = entry.text("name")
-        if name is None and not entry.broken:
-            self._notes.fault(entry.owner, "has no `name`")
-        return name
-
     # --- traces and the log -------------------------------------------------------------------------------------
 
     def _processors(self, signal: Signal, node: Node, unused: str, silent: str) -> Iterator[Way]:
-        fields = self._notes.fields(node, "processors sampler", unused, silent)
-        if not self._sampled(fields.node("sampler")):
-            return
+        traces = signal is Signal.TRACES
+        fields = self._notes.fields(node, "processors sampler" if traces else "processors", unused, silent)
         for each in fields.items("processors", required=True):
             found = self._notes.one_of(each, ("batch", "simple"), "processor")
             if found is None:
@@ -142,7 +126,7 @@ class _File:
             name, processor = found
             if name == "simple":
                 # What would send at once and wait for it is sent at once, and nobody waits.
-                yield from self._way(signal, self._notes.fields(processor, "exporter"), Batching(0.0, batch=1), 0)
+                yield from way(signal, self._notes.fields(processor, "exporter"), Batching(0.0, batch=1))
                 continue
             given = self._notes.fields(
                 processor, "schedule_delay export_timeout max_queue_size max_export_batch_size exporter"
@@ -151,17 +135,20 @@ class _File:
             batch = given.whole("max_export_batch_size", 512, 1, MOST)
             delay = given.whole("schedule_delay", _DELAYS[signal], 0, LONGEST)
             bound = given.whole("export_timeout", 30_000)
-            yield from self._way(signal, given, Batching(delay / 1_000, queue, min(batch, queue)), bound)
+            yield from way(signal, given, Batching(delay / 1_000, queue, min(batch, queue)), bound)
 
     def _sampled(self, sampler: Node | None) -> bool:
         """Whether traces are sent at all. Between all and none there is nothing: procq has few, and they are whole."""
-        if sampler is None:
+        if sampler is None or null(sampler):
             return True
         parent_based = below(sampler, "parent_based")
         root = sampler if parent_based is None else below(parent_based, "root")
-        if root is not None and below(root, "always_on") is None and below(root, "always_off") is None:
+        if root is None or below(root, "always_on") is not None:
+            return True
+        if below(root, "always_off") is None:
             self._notes.skip(sampler)
-        return root is None or below(root, "always_off") is None
+            return True
+        return False
 
     # --- numbers ------------------------------------------------------------------------------------------------
 
@@ -179,7 +166,7 @@ class _File:
             given = self._notes.fields(reader, "interval timeout exporter", _READING)
             # An interval of 0 would be no interval.
             interval = max(1, given.whole("interval", 60_000, 0, LONGEST)) / 1_000
-            yield from self._way(Signal.METRICS, given, NEWEST, given.whole("timeout", 30_000), interval)
+            yield from way(Signal.METRICS, given, NEWEST, given.whole("timeout", 30_000), interval)
 
     def _page(self, reader: Node, pages: list[tuple[str, int]]) -> None:
         exporter = self._notes.fields(reader, "exporter", _READING).required("exporter")
@@ -191,87 +178,6 @@ class _File:
             silent = "scope_info_enabled target_info_enabled/development without_scope_info without_target_info"
             given = self._notes.fields(found[1], "host port", unused, silent)
             pages.append((given.text("host") or "localhost", given.whole("port", 9_464, 1, 65_535)))
-
-    # --- the way out --------------------------------------------------------------------------------------------
-
-    def _way(
-        self, signal: Signal, owner: Fields, batching: Batching, bound: int, interval: float = 60.0
-    ) -> Iterator[Way]:
-        """At most one; `bound` is how many milliseconds an export may take, 0 for any time."""
-        exporter = owner.required("exporter")
-        found = None if exporter is None else self._notes.one_of(exporter, tuple(Means), "exporter")
-        if found is None:
-            return
-        means, node = Means(found[0]), found[1]
-        numbers = "temporality_preference default_histogram_aggregation" if signal is Signal.METRICS else ""
-        if means is Means.CONSOLE:
-            given = self._notes.fields(node, numbers)
-            endpoint = None
-        else:
-            more = "encoding" if means is Means.HTTP else ""
-            given = self._notes.fields(node, f"endpoint tls headers headers_list compression timeout {more} {numbers}")
-            endpoint = self._endpoint(signal, means, given, bound)
-        self._as_it_is(given)
-        yield Way(means, batching, endpoint, interval)
-
-    def _endpoint(self, signal: Signal, means: Means, given: Fields, bound: int) -> Endpoint:
-        http = means is Means.HTTP
-        default = f"http://localhost:4318/v1/{signal}" if http else "http://localhost:4317"
-        compressions = {str(each): each for each in Compression if http or each is not Compression.DEFLATE}
-        url = given.checked(
-            "endpoint", _http_url if http else _grpc_target, default, "is no address: as in `http://localhost:4318/…`"
-        )
-        given.choice("encoding", {"protobuf": True}, True)
-        times = [each for each in (given.whole("timeout", 10_000), bound) if each]
-        node = given.node("tls")
-        paths = "ca_file key_file cert_file"
-        tls = None if node is None else self._notes.fields(node, paths if http else f"{paths} insecure")
-        ca, key, cert = (None if tls is None else self._path(tls, name) for name in paths.split())
-        if tls is not None and (key is None) is not (cert is None):
-            self._notes.fault(tls.owner, "needs `key_file` and `cert_file`, or neither of them")
-        return Endpoint(
-            url,
-            self._headers(given),
-            min(times, default=LONGEST) / 1_000,
-            given.choice("compression", compressions, Compression.NONE),
-            ca,
-            key,
-            cert,
-            tls is not None and not http and tls.flag("insecure"),
-        )
-
-    def _path(self, tls: Fields, name: str) -> str | None:
-        return tls.checked(name, lambda text: text if text.startswith("/") else None, "", "is no absolute path") or None
-
-    def _headers(self, given: Fields) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for pair in (given.text("headers_list") or "").split(","):
-            name, equals, value = pair.partition("=")
-            if equals:
-                found[unquote(name.strip()).lower()] = unquote(value.strip())
-            elif pair.strip():
-                self._notes.fault(given.entries["headers_list"], "is no list as `name=value,other=value`")
-        for each in given.items("headers"):
-            entry = self._notes.fields(each, "name value")
-            header, content = self._name(entry), entry.text("value")
-            if entry.required("value") is not None and header is not None and content is not None:
-                found[header.lower()] = content
-        wrong = [name for name, value in found.items() if not _HEADER.fullmatch(name) or not _sendable(value)]
-        if wrong:
-            self._notes.fault(given.owner, "has a header that cannot be sent: visible characters of ASCII can")
-        return found
-
-    def _as_it_is(self, given: Fields) -> None:
-        """Numbers are sent as they are kept: sums since the beginning, histograms with their own buckets."""
-        kept = {"temporality_preference": "cumulative", "default_histogram_aggregation": "explicit_bucket_histogram"}
-        for name, only in kept.items():
-            if given.text(name) not in (None, only):
-                self._notes.skip(given.entries[name])
-
-
-def below(node: Node, name: str) -> Node | None:
-    """What stands in a table under a key, if it is a table and has it."""
-    return node.entries.get(name) if isinstance(node, Table) else None
 
 
 def _typed(node: Node, kind: str) -> Value | None:
@@ -289,20 +195,3 @@ def _typed(node: Node, kind: str) -> Value | None:
     if wanted is float and type(node.value) is int:
         return float(node.value)
     return node.value if type(node.value) is wanted else None
-
-
-def _http_url(text: str) -> str | None:
-    try:
-        parts = urlsplit(text)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return None
-    return text if right and _sendable(text) else None
-
-
-def _grpc_target(text: str) -> str | None:
-    return _http_url(text) if "://" in text else text if _sendable(text) and " " not in text else None
-
-
-def _sendable(text: str) -> bool:
-    return text.isascii() and text.isprintable()

@@ -70,6 +70,16 @@ class Items:
 Node = Scalar | Table | Items
 
 
+def null(node: Node) -> bool:
+    """Whether a key stands there and nothing beside it."""
+    return isinstance(node, Scalar) and node.value is None
+
+
+def below(node: Node, name: str) -> Node | None:
+    """What stands in a table under a key, if it is a table and has it."""
+    return node.entries.get(name) if isinstance(node, Table) else None
+
+
 def parse(text: str, environ: Mapping[str, str]) -> Node:
     """The tree of `text`, with `${VARIABLES}` from `environ`. Raises Unreadable."""
     try:

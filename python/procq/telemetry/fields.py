@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from procq.telemetry.document import Items, Node, Scalar, Table
+from procq.telemetry.document import Items, Node, Scalar, Table, null
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Notes:
 
         What is not used is told, and what is silent is not: it has no meaning for a program that traces only itself.
         """
-        if isinstance(node, Scalar) and node.value is None:
+        if null(node):
             return Fields(self, node, {})
         if not isinstance(node, Table):
             self.fault(node, "is not what it should be: below it stand keys, each in a line of its own")
@@ -49,7 +49,7 @@ class Notes:
         without_effect, ignored = frozenset(unused.split()), frozenset(silent.split())
         for name, value in node.entries.items():
             if name in without_effect:
-                if not (isinstance(value, Scalar) and value.value is None):
+                if not null(value):
                     self.skip(value)
             elif name not in known and name not in ignored:
                 self._unknown(value, name, known | without_effect | ignored, extensible)
@@ -98,6 +98,13 @@ class Fields:
     def node(self, name: str) -> Node | None:
         """What stands there, null or not; None where the key does not."""
         return self.entries.get(name)
+
+    def named(self, name: str = "name") -> str | None:
+        """A text that has to be there; noted where it is not."""
+        found = self.text(name)
+        if found is None and not self.broken:
+            self.notes.fault(self.owner, f"has no `{name}`")
+        return found
 
     def required(self, name: str) -> Node | None:
         """What stands there; noted where nothing does."""
@@ -158,7 +165,7 @@ class Fields:
 
     def _value(self, name: str) -> Scalar | None:
         found = self.entries.get(name)
-        if found is None or (isinstance(found, Scalar) and found.value is None):
+        if found is None or null(found):
             return None
         if isinstance(found, Scalar):
             return found

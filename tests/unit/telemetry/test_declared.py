@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from procq.telemetry.config import NEWEST, Batching, Compression, Config, Endpoint, Means, Signal, Way
@@ -153,6 +156,29 @@ def test_what_is_disabled_is_not_sent_and_not_told() -> None:
     assert asked(TRACES + "disabled: true\nattribute_limits: {attribute_count_limit: 1}\n") == Config()
     assert asked(TRACES + "disabled: ${OFF}\n", OFF="TRUE") == Config()
     assert asked(TRACES + "disabled:\n").on
+
+
+def test_a_sampler_is_one_of_traces() -> None:
+    text = (
+        "file_format: 1.0\nlogger_provider: {sampler: {always_off: }, processors: [{batch: {exporter: {console: }}}]}\n"
+    )
+    assert "`logger_provider.sampler` is not known here" in wrong(text)
+    assert "has no `processors`" in wrong("file_format: 1.0\ntracer_provider: {sampler: {always_off: }}\n")
+    assert asked(TRACES + "  sampler:\n") == asked(TRACES)
+
+
+def test_the_example_of_the_documentation_is_right() -> None:
+    page = Path(__file__).parents[3] / "docs" / "telemetry.md"
+    (example,) = re.findall(r"```yaml\n(file_format.*?)```", page.read_text("utf-8"), re.DOTALL)
+    config = asked(example, OTEL_SERVICE_NAME="shop", API_KEY="1")
+    assert config.troubles == ()
+    assert config.resource == {"service.name": "shop"}
+    assert {signal: [way.means for way in ways] for signal, ways in config.ways.items()} == {
+        Signal.TRACES: [Means.HTTP, Means.GRPC],
+        Signal.METRICS: [Means.HTTP],
+        Signal.LOGS: [Means.GRPC],
+    }
+    assert config.pages == (("localhost", 9464),)
 
 
 @pytest.mark.parametrize("sampler", ["{always_off: }", "{parent_based: {root: {always_off: {}}}}"])
