@@ -66,6 +66,7 @@ class Telemetry:
         self._tell = tell
         self._looking = asyncio.Lock()
         self._early: deque[Span] = deque(maxlen=(config or Config()).early)
+        self._too_early = 0
         self._lanes: Lanes = {}
         self._intervals: dict[float, list[Lane[Any]]] = {}
         self._measures: Measures | None = None
@@ -117,6 +118,7 @@ class Telemetry:
     def _ended(self, span: Span) -> None:
         lanes = self._lanes.get(Signal.TRACES)
         if lanes is None:
+            self._too_early += len(self._early) == self._early.maxlen
             self._early.append(span)
             return
         for lane in lanes:
@@ -159,6 +161,8 @@ class Telemetry:
         for span in tuple(self._early) if self._tracing else ():
             self._ended(span)
         self._early.clear()
+        for lane in self._lanes.get(Signal.TRACES, ()):
+            lane.miss(self._too_early)
         async with asyncio.TaskGroup() as tasks:
             if Signal.LOGS in self._lanes:
                 tasks.create_task(self._follow_history())

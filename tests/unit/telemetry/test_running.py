@@ -101,3 +101,28 @@ def test_what_happens_before_it_can_be_sent_is_kept_within_bounds() -> None:
         rig.adopt(manifest(queue(workers=workers)))
         rig.advance(1)
     assert len(telemetry._early) == 5
+
+
+@pytest.mark.parametrize("room", [5, 2048])
+def test_what_there_was_no_room_for_before_it_could_be_sent_is_counted(
+    room: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def story() -> tuple[int, int]:
+        rig = Rig(manifest(queue()))
+        environ = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_MAX_QUEUE_SIZE": str(room)}
+        telemetry = Telemetry.of({**environ, "OTEL_BSP_SCHEDULE_DELAY": "1"}, rig.engine, History(), print)
+        assert telemetry is not None
+        for workers in range(2, 20):
+            rig.adopt(manifest(queue(workers=workers)))
+            rig.advance(1)
+        sending = asyncio.create_task(telemetry.run(nothing, "shop", 0.0))
+        while not (telemetry._all() and all(lane.idle for lane in telemetry._all())):
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        lost = [point.value for point in telemetry._lost().points if ("signal", "traces") in point.labels]
+        assert all(isinstance(number, int) for number in lost)
+        return capsys.readouterr().out.count('"name": "procq.'), int(sum(lost))  # type: ignore[arg-type]
+
+    # A change with its plan, and the start of a worker with its readiness.
+    number = 18 * 4
+    assert asyncio.run(story()) == (min(room, number), max(0, number - room))
