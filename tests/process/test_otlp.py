@@ -279,8 +279,11 @@ def test_secrets_are_in_nothing_that_is_sent(procqs: Procqs, receiver: Receiver)
 LIBRARIES = (
     "opentelemetry",
     "google.protobuf",
+    "grpc",
     "requests",
     "urllib3",
+    "procq.telemetry.config",
+    "procq.telemetry.declared",
     "procq.telemetry.otlp",
     "procq.telemetry.running",
 )

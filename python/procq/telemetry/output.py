@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from procq.engine.loop import Engine
 from procq.events import Event, HandOverAsked, IntentChanged
 from procq.model import Manifest
-from procq.telemetry.config import Signal, Way
 from procq.telemetry.unsent import REMEDY, no_receiver, sending
 
 if TYPE_CHECKING:
+    from procq.telemetry.config import Way
     from procq.telemetry.lane import Lane
     from procq.telemetry.logs import Record
     from procq.telemetry.otlp import Answers, Words
@@ -120,6 +120,7 @@ def output_lanes(
     ways: Sequence[Way], words: Words, answers: Answers, say: Callable[[str], None], taken: Callable[[], None]
 ) -> Sequence[Lane[Record]]:
     """Lanes that send by exporters like those of procq's log. `say` is called in any thread, `taken` as in `Lane`."""
+    from procq.telemetry.config import Signal
     from procq.telemetry.exporters import exporter
     from procq.telemetry.lane import Lane
     from procq.telemetry.otlp import BUILD
