@@ -340,6 +340,27 @@ def test_promtool_finds_nothing_wrong(procqs: Procqs, folder: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_output_is_counted_to_the_byte_and_outlives_workers_and_control_planes(procqs: Procqs) -> None:
+    """A worker of two writes 1,000 lines on each stream, and is started anew."""
+    command = f"{sys.executable} {WORKERS / 'numbered.py'} 1000"
+    procq = procqs(f"queues:\n  a:\n    command: {command}\n    workers: 2\n  silent: sleep 1000\n").start(3)
+    each = sum(len(f"a.1 {stream} {n}\n") for stream in ("stdout", "stderr") for n in range(1000))
+
+    def counted() -> tuple[float, ...]:
+        page = by_socket(procq)
+        names = ("procq_queue_output_bytes_total", "procq_queue_output_lines_total")
+        return tuple(page.of(name, queue=queue) for queue in ("a", "silent") for name in names)
+
+    until(lambda: counted() == (2 * each, 4000, 0, 0), lambda: str(counted()))
+    procq.kill_control_plane()
+    assert counted() == (2 * each, 4000, 0, 0)
+    procq.command("restart", "a.1")
+    until(lambda: counted() == (3 * each, 6000, 0, 0), lambda: str(counted()))
+    page = by_socket(procq)
+    for sink in ("console", "file", "reader"):
+        assert page.of("procq_queue_output_dropped_bytes_total", queue="a", sink=sink) == 0
+
+
 def shown() -> Iterator[str]:
     """What the dashboard asks for, for all queues."""
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
