@@ -175,8 +175,8 @@ def test_what_procq_itself_costs_is_told_of_each_process(procqs: Procqs) -> None
         assert used is not None and used <= sum(known.cpu_times()[:2]) + 0.02
         memory = page.of("procq_process_memory_usage_bytes", process=process)
         assert memory == pytest.approx(known.memory_info().rss, rel=0.2)
-        assert page.of("procq_process_thread_count", process=process) == pytest.approx(known.num_threads(), abs=2)
-        opened = page.of("procq_process_unix_file_descriptor_count", process=process)
+        assert page.of("procq_process_threads", process=process) == pytest.approx(known.num_threads(), abs=2)
+        opened = page.of("procq_process_file_descriptors", process=process)
         assert opened == pytest.approx(known.num_fds(), abs=4)
     assert page.of("procq_process_uptime_seconds", process="keeper") == pytest.approx(
         page.of("procq_uptime_seconds"), abs=2

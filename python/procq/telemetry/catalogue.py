@@ -258,13 +258,13 @@ _OF_OWN_PROCESSES: Final = (
     ),
     _gauge("procq.process.memory.usage", "By", "Their resident memory.", _of_own(lambda own: own.memory), "process"),
     _gauge(
-        "procq.process.unix.file_descriptor.count",
+        "procq.process.file_descriptors",
         "{file_descriptor}",
         "What they have open.",
         _of_own(lambda own: own.descriptors),
         "process",
     ),
-    _gauge("procq.process.thread.count", "{thread}", "Their threads.", _of_own(lambda own: own.threads), "process"),
+    _gauge("procq.process.threads", "{thread}", "Their threads.", _of_own(lambda own: own.threads), "process"),
     _gauge("procq.process.uptime", "s", "Since each of them began.", _of_own(lambda own: own.age), "process"),
 )
 _OF_WORKERS: Final = (

@@ -51,7 +51,8 @@ Counters of jobs, restarts and output outlive workers and control planes; the ot
 which Prometheus expects of counters."""
 _TAIL: Final = """\
 `process` is `control_plane` or `keeper`: what procq itself costs. These metrics are those of the conventions for
-processes with `procq.` before them, so that a sum over `process.*` is one over workers alone.
+processes with `procq.` before them, so that a sum over `process.*` is one over workers alone; none of them ends in
+`.count`, which Prometheus keeps for histograms.
 
 `winner` is the term that decided, as in `procq why`: `demand`, `retention`, `floor`, `backlog`, `utilization`,
 `metric`, `schedule`, `source` (it has never answered), `fallback`."""
