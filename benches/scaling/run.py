@@ -6,7 +6,7 @@ benches/scaling/run.py --seeds 20 --rivals 3    procq on so many seeds, the othe
 benches/scaling/run.py --budgets                only those that share a budget
 benches/scaling/run.py --out FOLDER             writes report.md and charts there as well
 
-The same arguments give the same numbers. A run with the defaults takes about a quarter of an hour.
+The same arguments give the same numbers. A run with the defaults takes about twenty minutes.
 """
 
 from __future__ import annotations
