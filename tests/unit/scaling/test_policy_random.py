@@ -39,7 +39,9 @@ def steps(draw: st.DrawFn) -> list[Signals]:
         seconds += draw(st.floats(0, 1e4))
         if draw(st.integers(0, 3)):
             oldest = draw(st.one_of(st.none(), st.floats(0, 1e5)))
-            poll = Poll(now, draw(st.floats(0, 1e5)), started, draw(st.one_of(st.none(), counts)), oldest)
+            running, within = draw(st.none() | counts), draw(st.none() | st.floats(0, 120))
+            soon = draw(st.sampled_from([0.0, 0.0, 5.0, 1e6]))
+            poll = Poll(now, draw(st.floats(0, 1e5)), started, running, oldest, soon, within)
         busy = draw(counts)
         told.append(
             Signals(
