@@ -204,8 +204,11 @@ def is_used_again(procq: Procq, receiver: Receiver) -> None:
         points = [p for p in receiver.newest("procq.telemetry.lost") if attributes(p)["why"] == why]
         return sum(point.as_int for point in points)
 
+    # Something to send: nothing may wait any more.
+    procq.save(SLEEPERS.format(workers=2))
+    procq.wait_running(2)
     until(lambda: procq.said().count("delivered again") == 3, procq.said)
-    procq.save(SLEEPERS.format(workers=3))
+    procq.save(SLEEPERS.format(workers=4))
     until(lambda: names(trace_of(receiver, "procq.reload"))["worker.start"] == 2, "a trace that is whole")
     until(lambda: lost("not_delivered") > 0, "what was lost to be counted")
 
