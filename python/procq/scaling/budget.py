@@ -36,6 +36,7 @@ def wish_of(queue: str, decision: Decision, signals: Signals, claim: Claim, cpus
         memory=memory,
         cpus=cpus,
         busy=signals.busy - signals.parkable + len(signals.starting),
+        starting=len(signals.starting),
     )
 
 

@@ -26,7 +26,7 @@ from procq.rules import Claim
 AGING: Final = 60.0
 """Seconds of waiting for a first worker that are worth one priority."""
 QUANTUM: Final = 60.0
-"""Seconds for which a queue has workers until it counts no longer as one that has waited."""
+"""Seconds for which a queue has workers that have started until it counts no longer as one that has waited."""
 _HALF: Final = 0.5
 _ROUNDING: Final = 1e-9
 _RESOURCES: Final = ("worker budget", "cpu budget", "memory budget")
@@ -39,7 +39,7 @@ _Amount = tuple[float, float, float]
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a queue would like. `held` are its live workers without those that drain, `busy` those of them that must
-    not be taken: that still start, or are at a job and cannot be told that it is their last.
+    not be taken: that are `starting`, or at a job and cannot be told that it is their last.
 
     A worker takes `memory` bytes and `cpus` cores; 0 where nobody knows. `waiting_since` is since when it has had
     nothing although it wants something, on the clock of `now` (see `Waits`). `least` counts up to `wanted` only.
@@ -54,6 +54,7 @@ class Wish:
     cpus: float = 0.0
     waiting_since: float | None = None
     busy: int = 0
+    starting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,8 @@ def at_once(
 class Waits:
     """Remembers since when queues have had nothing although they want something.
 
-    It is forgotten a `QUANTUM` after a queue has been given something: until then what it was given is not taken back
-    for the reason that others wait too.
+    It is forgotten a `QUANTUM` after a worker that a queue was given is there: until then it is not taken back for the
+    reason that others wait too.
     """
 
     def __init__(self) -> None:
@@ -136,7 +137,7 @@ class Waits:
             name, known = wish.queue, self._since.get(wish.queue)
             if not wish.wanted or (known is None and wish.held):
                 continue
-            if wish.held:
+            if wish.held > wish.starting:
                 served[name] = self._served.get(name, now)
                 if now - served[name] >= QUANTUM:
                     continue

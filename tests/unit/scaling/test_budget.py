@@ -21,7 +21,15 @@ EIGHT = Budget(workers=8)
 def test_who_can_be_parked_can_be_taken_and_who_starts_cannot() -> None:
     signals = replace(NOTHING, idle=1, busy=4, parkable=4, starting=(0.5, 1.0), least=1)
     wish = wish_of("a", decided(9), signals, HIGH, 0.5, 100)
-    assert (wish.held, wish.busy, wish.least, wish.cpus, wish.memory, wish.claim) == (7, 2, 1, 0.5, 100, HIGH)
+    assert (wish.held, wish.busy, wish.starting, wish.least, wish.cpus, wish.memory, wish.claim) == (
+        7,
+        2,
+        2,
+        1,
+        0.5,
+        100,
+        HIGH,
+    )
     assert wish_of("a", decided(9), replace(signals, parkable=0), HIGH).busy == 6
 
 

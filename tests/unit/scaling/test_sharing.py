@@ -186,4 +186,20 @@ def test_what_waited_is_forgotten_when_nothing_is_wanted() -> None:
     assert waits.look([wish("a", 2)], 11.0) == {"a": 11.0}
     assert waits.look([wish("a", 2, held=1)], 12.0) == {"a": 11.0}
     assert waits.look([wish("a", 2, held=1)], 12.0 + QUANTUM) == {}
+
+
+def test_a_turn_begins_when_the_worker_has_started() -> None:
+    waits, starting = Waits(), replace(wish("a", 1, held=1), starting=1)
+    waits.look([wish("a", 1)], 5.0)
+    for now in (6.0, 6.0 + 2 * QUANTUM):
+        assert waits.look([starting], now) == {"a": 5.0}
+    ready = 7.0 + 2 * QUANTUM
+    assert waits.look([wish("a", 1, held=1)], ready) == {"a": 5.0}
+    assert waits.look([wish("a", 1, held=1)], ready + QUANTUM - 1) == {"a": 5.0}
+    assert waits.look([wish("a", 1, held=1)], ready + QUANTUM) == {}
+
+
+def test_nothing_is_remembered_of_queues_that_are_gone() -> None:
+    waits = Waits()
+    waits.look([wish("a", 1)], 5.0)
     assert waits.look([], 99.0) == {}
