@@ -66,7 +66,7 @@ from procq.plan.waves import Known
 from procq.state import EMPTY_QUEUE, Dead, Observed, QueueState, Running, WorkerState
 
 SAVE_EVERY: Final = 2.0
-"""Seconds between saving mere counters; a change of the intent is saved at once."""
+"""Seconds between saving mere counters. A change of the intent is saved at once; so is a restart that comes alone."""
 _MOST_STRAYS: Final = 100
 
 Subscriber = Callable[[Sequence[Event]], None]
@@ -101,6 +101,7 @@ class Engine:
         self._unsaved: list[bytes] = []
         self._marks: list[MarkWorkerReady] = []
         self._save_at: float | None = None
+        self._saved_at = float("-inf")
         self.learnt: Mapping[str, Plain] = {}
         """What scaling has learnt of each queue: saved with the counters, and there again for the next one."""
         self._on_work: Callable[[], None] = lambda: None
@@ -274,7 +275,7 @@ class Engine:
             self._port.send(commands)
         if self._may_plan and self._intent is not None and self._save_at is not None and self._save_at <= now:
             self._port.send([SaveIntent(self._packed(self._intent))])
-            self._save_at = None
+            self._save_at, self._saved_at = None, now
         self._publish()
 
     def save_counters(self) -> None:
@@ -494,6 +495,9 @@ class Engine:
         # Another object each time: snapshots keep the ones before.
         counts = self._restarts.get(name, {})
         self._restarts[name] = {**counts, reason: counts.get(reason, 0) + 1}
+        # Who reads these numbers takes one that falls for a new beginning.
+        soon = max(self.now, self._saved_at + SAVE_EVERY)
+        self._save_at = soon if self._save_at is None else min(self._save_at, soon)
 
     def _publish(self) -> None:
         news, self._news = self._news, []

@@ -117,7 +117,8 @@ def test_a_crash_is_replaced_in_the_same_step() -> None:
     ]
     engine.handle(events)
     engine.step()
-    forget, spawn = port.sent
+    forget, spawn, saved = port.sent
+    assert isinstance(saved, SaveIntent), "the count, once the other one is on its way"
     assert forget == ForgetWorker(EMAILS_1, 1)
     assert isinstance(spawn, SpawnWorker)
     assert (spawn.worker, spawn.generation) == (EMAILS_1, 2)
@@ -137,6 +138,8 @@ def test_who_takes_the_place_of_an_unhealthy_one_is_a_restart() -> None:
 def test_counters_are_saved_once_in_a_while() -> None:
     rig = Rig(manifest(queue()))
     rig.advance(0.1)
+    rig.keeper.kill(EMAILS_1)
+    rig.settle()
     saved = rig.keeper.saved
     rig.keeper.kill(EMAILS_1)
     rig.settle()

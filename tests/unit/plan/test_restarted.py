@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from procq.endings import EARLIER_FAULT, Doom, Doomed, End, ExitStatus, Outcome, SpawnFailure
+from procq.engine.port import SaveIntent
 from procq.intent import restart
+from procq.model import Backoff, RestartPolicy
 from procq.plan.actions import Reason
 from procq.plan.restarted import Restarted, restarted, unwanted
 from procq.testing import NOT_FOUND, Rig, Script, crashes, everyone, exits, reaches
@@ -84,3 +86,26 @@ def test_another_command_is_a_change_and_more_workers_are_none() -> None:
     rig.adopt(manifest(queue("emails", 3, command="other")))
     rig.advance(60)
     assert rig.engine.snapshot().restarts == {"emails": {Restarted.CHANGED: 2}}
+
+
+@pytest.mark.parametrize("failures", [1, 2], ids=["at once", "after a long wait"])
+def test_a_restart_is_kept_as_soon_as_it_is_counted(failures: int) -> None:
+    """A counter that falls looks as if it had begun anew. The second one waits for longer than counters do."""
+    patient = replace(queue(), restart=RestartPolicy(backoff=Backoff(25.0, 25.0)))
+    rig = Rig(manifest(patient), lambda _, generation: exits(1, after=5) if generation <= failures else Script())
+    while unwanted(rig.engine.snapshot().restarts.get("emails", {})) < failures:
+        rig.advance_to_next(rig.clock.now + 60)
+    rig.replace_control_plane()
+    assert rig.engine.snapshot().restarts == {"emails": {Restarted.FAILED: failures}}
+
+
+def test_many_restarts_are_kept_once_in_a_while() -> None:
+    rig = Rig(
+        manifest(queue("emails", 100)), lambda _, generation: exits(1, after=5) if generation <= 100 else Script()
+    )
+    rig.advance(4.9)
+    before = len([each for each in rig.keeper.commands if isinstance(each, SaveIntent)])
+    rig.advance(5)
+    assert unwanted(rig.engine.snapshot().restarts["emails"]) == 100
+    saved = len([each for each in rig.keeper.commands if isinstance(each, SaveIntent)]) - before
+    assert saved <= 3
