@@ -37,6 +37,11 @@ def started(procq: Procq, workers: int) -> Procq:
     return procq
 
 
+def noise(procq: Procq) -> list[str]:
+    """Lines that the library writes by itself."""
+    return re.findall(r"(?im)^.*(?:fork|grpc|[EWI]0000 ).*$", procq.said())
+
+
 def test_all_three_arrive(procqs: Procqs, receiver: Receiver) -> None:
     more = {**GRPC, "OTEL_EXPORTER_OTLP_HEADERS": "api-key=mine", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
     procq = started(sending(procqs, READY_LATE.format(workers=1), receiver.url, **more), 1)
@@ -76,6 +81,7 @@ def test_a_receiver_that_does_not_do_its_part_harms_nobody_and_is_used_again(pro
             is_used_again(procq, receiver)
         return
     goes_on(started(procq, 1))
+    assert noise(procq) == []
     with receiving_by_grpc(port) as receiver:
         is_used_again(procq, receiver)
 
