@@ -187,7 +187,8 @@ def outlived(shop: Shop, trouble: str, port: int, running: ExitStack) -> str:
 def settle(shop: Shop) -> str:
     """What has arrived and what is said to be lost are together what there was; in words."""
     receiver = shop.receiver
-    spans = 2 + 2 * (SLEEPERS + STEADIES) + 3 * shop.kills
+    # Of a start its readiness too; of an end the life that it ends, and the restart with those two.
+    spans = 2 + 2 * (SLEEPERS + STEADIES) + 4 * shop.kills
     until(
         lambda: len(receiver.spans()) + shop.lost("traces").total() == spans,
         lambda: f"{spans} spans: {Counter(span.name for span in receiver.spans())}, {shop.lost('traces')}",
