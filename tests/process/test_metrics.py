@@ -346,7 +346,7 @@ def test_output_is_counted_to_the_byte_and_outlives_workers_and_control_planes(p
     procq = procqs(f"queues:\n  a:\n    command: {command}\n    workers: 2\n  silent: sleep 1000\n").start(3)
     each = sum(len(f"a.1 {stream} {n}\n") for stream in ("stdout", "stderr") for n in range(1000))
 
-    def counted() -> tuple[float, ...]:
+    def counted() -> tuple[float | None, ...]:
         page = by_socket(procq)
         names = ("procq_queue_output_bytes_total", "procq_queue_output_lines_total")
         return tuple(page.of(name, queue=queue) for queue in ("a", "silent") for name in names)
