@@ -48,6 +48,7 @@ RQ = ["rq", "worker", "emails"]
         ({"update": UpdatePolicy(surge=Share(101, percent=True))}, ValueError, "between 0 and 100%, not 101"),
         ({"logs": LogPolicy(rotate=100)}, ValueError, "4096 bytes or more, not at 100"),
         ({"logs": LogPolicy(keep=-1)}, ValueError, "between 0 and 1000 closed"),
+        ({"logs": LogPolicy(otlp=True)}, ValueError, "sent as telemetry by `procq up`"),
         ({"rlimits": {"locks": 1}}, ValueError, "used by procq itself"),
         ({"env": {"PROCQ_SLOT": "1"}}, ValueError, "set by procq itself"),
         ({"restart": RestartPolicy(give_up=GiveUp(0, 1))}, ValueError, "1 to 100 failures"),

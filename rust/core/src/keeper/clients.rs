@@ -47,6 +47,10 @@ pub(super) struct SavedClient {
 }
 
 impl Client {
+    pub fn new(channel: Channel) -> Client {
+        Client { channel, waits_for_end: false, subscription: None, lasting: false }
+    }
+
     pub fn save(&self, luggage: &mut Luggage) -> SavedClient {
         let Client { channel, waits_for_end, subscription, lasting } = self;
         let (waits_for_end, subscription, lasting) = (*waits_for_end, *subscription, *lasting);
@@ -88,8 +92,7 @@ impl Keeper {
             let Ok(channel) = Channel::new(socket) else { continue };
             self.next_client += 1;
             self.watch(channel.as_fd(), Token::Client(self.next_client));
-            let client = Client { channel, waits_for_end: false, subscription: None, lasting: false };
-            self.clients.insert(self.next_client, client);
+            self.clients.insert(self.next_client, Client::new(channel));
         }
     }
 

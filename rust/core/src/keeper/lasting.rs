@@ -100,3 +100,134 @@ impl From<(&str, &Account)> for OutputAccount {
         OutputAccount { queue: queue.to_owned(), bytes, lines, console_dropped, file_dropped, readers_dropped }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::clients::Client;
+    use super::super::tests::keeper;
+    use super::super::token::Token;
+    use super::*;
+    use crate::output::StreamId;
+    use crate::proto::messages::{Request, Stream};
+    use crate::proto::Channel;
+    use crate::sys;
+    use std::os::fd::AsFd;
+
+    /// A client with this number, and its end of the conversation.
+    fn client(keeper: &mut Keeper, id: u64) -> Channel {
+        let (ours, theirs) = sys::socket_pair().unwrap();
+        let channel = Channel::new(ours).unwrap();
+        keeper.watch(channel.as_fd(), Token::Client(id));
+        keeper.clients.insert(id, Client::new(channel));
+        Channel::new(theirs).unwrap()
+    }
+
+    fn ask(keeper: &mut Keeper, id: u64, peer: &mut Channel, workers: &[&str], follow: bool, lasting: bool) {
+        let workers = workers.iter().map(|&worker| worker.to_owned()).collect();
+        peer.push(&Request::Logs { workers, tail: 9, follow, lasting }).unwrap();
+        assert!(peer.flush().unwrap());
+        keeper.serve_client(id);
+    }
+
+    /// What has come, in short.
+    fn heard(keeper: &mut Keeper, peer: &mut Channel) -> Vec<String> {
+        keeper.feed_readers();
+        let _ = peer.fill(usize::MAX);
+        let mut found = Vec::new();
+        while let Ok(Some(reply)) = peer.receive::<Reply>() {
+            found.push(match reply {
+                Reply::Output { data, .. } => String::from_utf8(data.into_vec()).unwrap(),
+                Reply::Gap { lines, .. } => format!("gap of {lines}"),
+                Reply::TailEnd {} => "end".to_owned(),
+                other => format!("{other:?}"),
+            });
+        }
+        found
+    }
+
+    fn write(keeper: &mut Keeper, worker: StreamId, text: &str) {
+        let _ = keeper.output.ingest(worker, Stream::Stdout, 1, text.as_bytes());
+    }
+
+    fn hang_up(keeper: &mut Keeper, id: u64, peer: Channel) {
+        drop(peer);
+        keeper.serve_client(id);
+        assert!(!keeper.clients.contains_key(&id));
+    }
+
+    #[test]
+    fn the_next_one_goes_on_where_the_one_before_it_was() {
+        let (mut keeper, _peer) = keeper();
+        let worker = keeper.output.open("w.1", 1, None, None);
+        write(&mut keeper, worker, "0\n");
+        let mut first = client(&mut keeper, 1);
+        ask(&mut keeper, 1, &mut first, &["w"], true, true);
+        write(&mut keeper, worker, "1\n");
+        assert_eq!(heard(&mut keeper, &mut first), ["0\n", "end", "1\n"]);
+        hang_up(&mut keeper, 1, first);
+        write(&mut keeper, worker, "2\n");
+        let other = keeper.output.open("x.1", 2, None, None);
+        let mut second = client(&mut keeper, 2);
+        ask(&mut keeper, 2, &mut second, &["w", "x"], true, true);
+        write(&mut keeper, other, "of another\n");
+        assert_eq!(heard(&mut keeper, &mut second), ["2\n", "of another\n"], "no tail: it was told");
+        // One that leaves hears of everything that was sent to it.
+        write(&mut keeper, worker, "3\n");
+        ask(&mut keeper, 2, &mut second, &[], false, true);
+        write(&mut keeper, worker, "4\n");
+        let last = heard(&mut keeper, &mut second);
+        hang_up(&mut keeper, 2, second);
+        let mut third = client(&mut keeper, 3);
+        ask(&mut keeper, 3, &mut third, &["w"], true, true);
+        let rest = heard(&mut keeper, &mut third);
+        assert_eq!(last.last().map(String::as_str), Some("end"));
+        assert_eq!([&last[..last.len() - 1], &rest[..]].concat(), ["3\n", "4\n"]);
+    }
+
+    #[test]
+    fn what_is_too_much_meanwhile_is_a_gap_that_knows_its_lines() {
+        let (mut keeper, _peer) = keeper();
+        let worker = keeper.output.open("w.1", 1, None, None);
+        let mut first = client(&mut keeper, 1);
+        ask(&mut keeper, 1, &mut first, &["w"], true, true);
+        hang_up(&mut keeper, 1, first);
+        // It would all be in the output of the test.
+        keeper.output.pause_console(true);
+        let block = "0123456789abcde\n".repeat(4096);
+        (0..40).for_each(|_| write(&mut keeper, worker, &block));
+        let mut second = client(&mut keeper, 2);
+        ask(&mut keeper, 2, &mut second, &["w"], true, true);
+        let (mut lines, mut missing) = (0, 0);
+        while lines + missing < 40 * 4096 {
+            for each in heard(&mut keeper, &mut second) {
+                match each.strip_prefix("gap of ") {
+                    Some(number) => missing += number.parse::<usize>().unwrap(),
+                    None => lines += each.matches('\n').count(),
+                }
+            }
+            keeper.flush_clients();
+        }
+        assert!(missing > 0 && lines + missing == 40 * 4096, "{lines} + {missing}");
+    }
+
+    #[test]
+    fn nobody_is_waited_for_for_ever_or_after_a_farewell() {
+        let (mut keeper, _peer) = keeper();
+        let mut first = client(&mut keeper, 1);
+        ask(&mut keeper, 1, &mut first, &["w"], true, true);
+        hang_up(&mut keeper, 1, first);
+        let held = keeper.held.as_ref().map(|held| held.subscription).unwrap();
+        keeper.now += PATIENCE - 1;
+        keeper.attend_held();
+        assert!(keeper.held_timer().is_some() && !keeper.output.is_finished(held));
+        keeper.now += 1;
+        keeper.attend_held();
+        assert!(keeper.held_timer().is_none() && keeper.output.is_finished(held));
+        let mut second = client(&mut keeper, 2);
+        ask(&mut keeper, 2, &mut second, &["w"], true, true);
+        // Whoever asks as any other reader does is one from then on.
+        ask(&mut keeper, 2, &mut second, &["nobody"], false, false);
+        hang_up(&mut keeper, 2, second);
+        assert_eq!(keeper.held_timer(), None, "nothing is kept for anybody");
+    }
+}
