@@ -47,7 +47,7 @@ queues:
 ONGOING = """\
 queues:
   a:
-    command: {python} -u {lines} line 0 0.002
+    command: {python} -u {lines} line 0 {pause}
     logs:
       otlp: {otlp}
   other:
@@ -83,8 +83,8 @@ def lines(receiver: Receiver) -> list[Any]:
     return [record for record in receiver.records() if any(each.key == "log.iostream" for each in record.attributes)]
 
 
-def ongoing(otlp: str = "yes", other: str = "no") -> str:
-    return ONGOING.format(python=sys.executable, lines=WORKERS / "lines.py", otlp=otlp, other=other)
+def ongoing(otlp: str = "yes", other: str = "no", pause: float = 0.002) -> str:
+    return ONGOING.format(python=sys.executable, lines=WORKERS / "lines.py", otlp=otlp, other=other, pause=pause)
 
 
 def numbers(receiver: Receiver) -> list[int]:
@@ -214,15 +214,16 @@ def test_after_the_death_of_a_control_plane_it_goes_on(procqs: Procqs, receiver:
     assert found[0] == 0, "from the beginning"
     missing = sorted(set(range(found[-1])) - set(found))
     times = {int(r.body.string_value.split()[1]): r.time_unix_nano for r in lines(receiver)}
-    # What it had read and not sent: of the moment before its end, and nothing of what came after it.
-    assert all(times[max(n for n in times if n < each)] < killed for each in missing), missing
-    assert missing == list(range(missing[0], missing[-1] + 1)) if missing else True
-    assert len(missing) < 500
+    # What it had read and not sent: of the moment before its end, and nothing of what came before the next one read.
+    if missing:
+        assert missing == list(range(missing[0], missing[-1] + 1))
+        assert times[missing[-1] + 1] < killed + 2e8, f"{(times[missing[-1] + 1] - killed) / 1e9:.3f} s"
 
 
 def test_over_an_upgrade_no_line_is_lost_or_doubled(procqs: Procqs, receiver: Receiver, tmp_path: Path) -> None:
     version = Version(tmp_path, "7.0.0")
-    procq = started(sending(procqs, ongoing(), receiver), 2)
+    # Some are on their way whenever the one control plane leaves.
+    procq = started(sending(procqs, ongoing(pause=0.0001), receiver), 2)
     until(lambda: len(lines(receiver)) > 100, "lines")
     version.take_over(procq)
     taken_over = time.time_ns()
