@@ -20,6 +20,7 @@ from tests.process.support.project import Procq
 from tests.process.support.versions import Version
 from tests.process.support.waiting import throughout, until
 from tests.servers.otlp import Receiver, attributes, receiving
+from tests.servers.otlp_grpc import receiving_by_grpc
 
 pytestmark = pytest.mark.process
 
@@ -156,6 +157,25 @@ def silence(receiver: Receiver) -> Callable[[], bool]:
         return time.monotonic() - since > 0.5
 
     return lasts
+
+
+def test_long_lines_leave_by_grpc_in_messages_that_its_receivers_take(procqs: Procqs) -> None:
+    """By default these take 4 MiB. A line that is longer than the keeper's bound comes in parts of it."""
+    numbered = "[print(f'{n} ' + 'x' * 60_000, flush=not time.sleep(0.01)) for n in range(200)]"
+    script = f"import signal, time; {numbered}; print('y' * 150_000, flush=True); signal.pause()"
+    manifest = (
+        f'queues:\n  a:\n    command: {sys.executable} -c "{script}"\n    workers: 0\n    logs:\n      otlp: yes\n'
+    )
+    with receiving_by_grpc() as receiver:
+        procq = sending(procqs, manifest, receiver, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+        procq.start(0)
+        until(lambda: receiver.metrics, "telemetry to be on")
+        procq.save(manifest.replace("workers: 0", "workers: 1"))
+        until(lambda: len(lines(receiver)) == 203, lambda: f"{len(lines(receiver))} lines; {procq.said()[-500:]}")
+        bodies = [record.body.string_value for record in lines(receiver)]
+        assert [int(body.split()[0]) for body in bodies[:200]] == list(range(200))
+        assert [len(body) for body in bodies[200:]] == [65_536, 65_536, 150_000 - 2 * 65_536]
+        procq.command("down")
 
 
 TORRENT = 200_000
