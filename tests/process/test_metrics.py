@@ -20,6 +20,7 @@ from tests.exposition import Page, parse
 from tests.process.support.fixtures import Procqs
 from tests.process.support.keeper import WORKERS
 from tests.process.support.project import Procq
+from tests.process.support.versions import Version
 from tests.process.support.waiting import until
 from tests.servers.prometheus import labels, prometheus
 from tests.servers.rabbitmq import free_ports
@@ -340,7 +341,7 @@ def test_promtool_finds_nothing_wrong(procqs: Procqs, folder: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_output_is_counted_to_the_byte_and_outlives_workers_and_control_planes(procqs: Procqs) -> None:
+def test_output_is_counted_to_the_byte_and_the_counts_outlive_who_counts(procqs: Procqs, tmp_path: Path) -> None:
     """A worker of two writes 1,000 lines on each stream, and is started anew."""
     command = f"{sys.executable} {WORKERS / 'numbered.py'} 1000"
     procq = procqs(f"queues:\n  a:\n    command: {command}\n    workers: 2\n  silent: sleep 1000\n").start(3)
@@ -353,6 +354,8 @@ def test_output_is_counted_to_the_byte_and_outlives_workers_and_control_planes(p
 
     until(lambda: counted() == (2 * each, 4000, 0, 0), lambda: str(counted()))
     procq.kill_control_plane()
+    assert counted() == (2 * each, 4000, 0, 0)
+    Version(tmp_path, "7.0.0").take_over(procq)
     assert counted() == (2 * each, 4000, 0, 0)
     procq.command("restart", "a.1")
     until(lambda: counted() == (3 * each, 6000, 0, 0), lambda: str(counted()))
