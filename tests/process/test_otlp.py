@@ -287,7 +287,9 @@ LIBRARIES = (
     "urllib3",
     "procq.telemetry.config",
     "procq.telemetry.declared",
+    "procq.telemetry.lane",
     "procq.telemetry.otlp",
+    "procq.telemetry.reader",
     "procq.telemetry.running",
 )
 

@@ -306,3 +306,13 @@ def test_where_nobody_receives_it_that_is_said_once(procqs: Procqs, variables: d
     procq.save(ongoing("yes", other="yes"))
     throughout(0.3, lambda: procq.said().count("nothing receives it") == 1, "silence")
     assert len(psutil.Process(procq.control_plane()).net_connections("unix")) <= before, "nobody reads for nothing"
+
+
+def test_what_keeps_it_from_being_sent_is_said_once(procqs: Procqs, receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry.py").write_text("raise ImportError('No module', name='opentelemetry')\n")
+    procq = sending(procqs, ongoing(), receiver, PYTHONPATH=str(tmp_path))
+    procq.start(2)
+    until(lambda: "pip install 'procq[otlp]'" in procq.said(), procq.said)
+    procq.save(ongoing(other="yes"))
+    until(lambda: "procq.yaml    ~ other" in procq.said(), procq.said)
+    assert "nothing receives it" not in procq.said()

@@ -58,9 +58,13 @@ class Output:
         """Whether nothing more will be handed to the lanes, once `leave` was called."""
         return self._reader is None or self._reader.over
 
-    def begin(self) -> None:
-        """From now on what is read is sent. Without `build` there is nobody to send it to, and will not be."""
+    def begin(self, asked: bool) -> None:
+        """From now on what is read is sent. Without `build` there is nobody to send it to, and will not be.
+
+        `asked`: somebody is named who should receive it; why that cannot be has been told then.
+        """
         self._begun = True
+        self._told = asked
         if self.build is None:
             self.refuse()
         else:

@@ -152,7 +152,7 @@ class Telemetry:
             self._lanes = await asyncio.to_thread(self._built, config, project, instance, began)
         if self.output is not None:
             self.output.life = self._tracker.life_of if Signal.TRACES in self._lanes else None
-            self.output.begin()
+            self.output.begin(asked=Signal.LOGS in config.ways)
         if not self._lanes:
             self._stop_listening()
             self._early.clear()
