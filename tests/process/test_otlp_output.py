@@ -254,13 +254,17 @@ def test_over_an_upgrade_no_line_is_lost_or_doubled(procqs: Procqs, receiver: Re
     assert {resource["service.version"] for resource in resources} >= {"7.0.0"}
 
 
-def test_the_last_words_arrive(procqs: Procqs, receiver: Receiver) -> None:
+@pytest.mark.parametrize("end", ["everything", "the queue"])
+def test_the_last_words_arrive(procqs: Procqs, receiver: Receiver, end: str) -> None:
     command = """sh -c 'trap "echo last words; exit" TERM; echo first words; while :; do sleep 0.01; done'"""
-    procq = started(
-        sending(procqs, f"queues:\n  a:\n    command: {command}\n    logs:\n      otlp: yes\n", receiver), 1
-    )
+    manifest = f"queues:\n  a:\n    command: {command}\n    logs:\n      otlp: yes\n"
+    procq = started(sending(procqs, manifest, receiver), 1)
     until(lambda: lines(receiver), "the first ones")
-    procq.command("down")
+    if end == "everything":
+        procq.command("down")
+    else:
+        procq.save("queues:\n  b: sleep 1000\n")
+        until(lambda: len(lines(receiver)) > 1, "the last ones")
     assert [record.body.string_value for record in lines(receiver)] == ["first words", "last words"]
 
 

@@ -8,7 +8,7 @@ counted by the keeper. Which queues are read follows the manifest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from procq.engine.loop import Engine
@@ -40,6 +40,8 @@ class Output:
         self._tell = tell
         self._seen: Manifest | None = None
         self._queues: tuple[str, ...] = ()
+        self._read: Set[str] = frozenset()
+        """What is read: the queues that want it, and those that did and are being emptied."""
         self._reader: Reader | None = None
         self._begun = self._refused = self._told = False
         self.build: Build | None = None
@@ -99,11 +101,15 @@ class Output:
         self._queues = sending(manifest)
         if self._refused or (self._reader is None and not self._queues):
             return
+        # Those that are gone from the manifest may have something to say until their workers are gone too.
+        view = self._engine.snapshot()
+        leaving = {name for name in self._read if name not in manifest.queues and view.queue(name).workers}
+        self._read = leaving.union(self._queues)
         if self._reader is None:
             from procq.telemetry.reader import Reader
 
             self._reader = Reader(self._path)
-        self._reader.follow(frozenset(self._queues), len(self._queues) == len(manifest.queues), from_start)
+        self._reader.follow(self._read, len(self._queues) == len(manifest.queues), from_start)
         self._send()
 
     def _send(self) -> None:

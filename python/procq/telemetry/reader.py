@@ -6,7 +6,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,7 +31,7 @@ Build = Callable[[Callable[[], None]], Sequence[Lane[Record]]]
 class _Wanted:
     """The queues to be read. `every`: those are all that there are."""
 
-    queues: frozenset[str] = frozenset()
+    queues: Set[str] = frozenset()
     every: bool = False
     from_start: bool = False
 
@@ -67,7 +67,7 @@ class Reader:
     def _stops(self) -> bool:
         return self._leaving or self._ending
 
-    def follow(self, queues: frozenset[str], every: bool, from_start: bool) -> None:
+    def follow(self, queues: Set[str], every: bool, from_start: bool) -> None:
         """Reads these from now on; where they are the first ones, and `from_start`, what they have written as well."""
         self._wanted = _Wanted(queues, every, from_start)
         self._ring()
