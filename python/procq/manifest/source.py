@@ -14,15 +14,19 @@ MAX_PROBLEMS = 100
 
 # Control characters, line breaks which parsers count differently, and what shows text in another order.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
-# The password in an address, up to the last @ before its path: people do not always escape one.
-_PASSWORD = re.compile(r"(?<=://)(?P<user>[^\s:/@]*):(?P<password>[^\s/]+)(?=@)")
+# In an address: up to the last @ of the word, for people do not always escape what a password holds; and in its query.
+_PASSWORDS = (
+    re.compile(r"(?<=://)(?P<before>[^\s:/@]*:)(?P<password>[^\s\"']+)(?=@)"),
+    re.compile(r"(?P<before>[?&](?:password|passwd|pwd|token|secret)=)(?P<password>[^\s&\"'#]+)", re.IGNORECASE),
+)
 
 
 def concealed(text: str) -> str:
     """`text` with a dot for each character of a password in an address."""
-    if "://" not in text:
-        return text
-    return _PASSWORD.sub(lambda found: f"{found['user']}:{'•' * len(found['password'])}", text)
+    if "://" in text:
+        for pattern in _PASSWORDS:
+            text = pattern.sub(lambda found: f"{found['before']}{'•' * len(found['password'])}", text)
+    return text
 
 
 class Source:

@@ -19,6 +19,10 @@ HEAD = "version: 1\nqueues:\n  emails:\n    command: sleep 60\n"
         "    source: redis://worker:hunter2@db/0\n",
         "    source:\n      rq: queue\n      urll: redis://:hunter2@db:6379/0\n",
         "    workers: redis://:hunter2@db:6379/0\n",
+        "    source: rq+redis://:hunter2/x@host/0\n",
+        "    source: rq+redis://u:p@hunter2/w@host/0\n",
+        "    source: {rqq: 'redis://db/0?password=hunter2&db=1'}\n",
+        "    urll: postgresql://db/app?user=me&password=hunter2\n",
         "    env:\n      URL: amqp://guest:hunter2@db//\n      URL: again\n",
     ],
 )
