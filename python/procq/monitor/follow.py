@@ -108,9 +108,11 @@ class Follow:
     def ask(self, now: float) -> None:
         """Its answer is awaited from now on.
 
-        What is due before a worker started now would be there counts as waiting in it.
+        What is due before a worker started now would be there counts as waiting in it, and where the source is asked
+        seldom, what is due before one started at the next answer would be.
         """
-        self.asked, self.asked_at, self.within = True, now, rounded(self.policy.lead)
+        every = (self.queue.source.every if self.queue.source is not None else None) or 0.0
+        self.asked, self.asked_at, self.within = True, now, rounded(self.policy.lead + every)
 
     def heard(self, said: Reading | SourceError, observed: QueueState, now: float) -> None:
         """What the source has said, or why it has not."""

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 
 class Ring:
-    """Points (time, jobs that had come by then), both never falling. Few: what is old or close together is joined."""
+    """Points (time, jobs that had come by then), both never falling. Few: what is old or close together is joined.
+
+    Whoever pushes a time that is earlier than the last one calls `cut` first.
+    """
 
     __slots__ = ("times", "totals")
 
@@ -66,12 +69,22 @@ class Ring:
         if old > 1:
             del times[1:old], totals[1:old]
 
-    def buckets(self, started: float) -> Iterator[tuple[float, float]]:
-        """For each span that still holds waiting jobs: its middle, and how many wait up to its end."""
+    def begun(self, at: float) -> float:
+        """How many may have come by `at` at most: all those of a span that has begun."""
+        after = bisect_left(self.times, at)
+        return self.totals[min(after, len(self.totals) - 1)] if after else 0.0
+
+    def cut(self, until: float) -> None:
+        """Forgets what is known of times later than `until`."""
+        last = bisect_right(self.times, until)
+        del self.times[last:], self.totals[last:]
+
+    def spans(self, started: float) -> Iterator[tuple[float, float, float]]:
+        """For each span that still holds waiting jobs: its beginning, its end, and how many wait up to its end."""
         times, totals = self.times, self.totals
         for index in range(max(1, bisect_right(totals, started)), len(totals)):
             if totals[index] > totals[index - 1]:
-                yield (times[index - 1] + times[index]) / 2, totals[index] - started
+                yield times[index - 1], times[index], totals[index] - started
 
     def clear(self) -> None:
         """Forgets all."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from procq.rules import Style
 from procq.scaling import wording
+from procq.scaling.announced import Announced
 from procq.scaling.demand import ENOUGH, Crew, Shortfall, shortfall
 from procq.scaling.envelope import Envelope
 from procq.scaling.proposal import Proposal
@@ -49,19 +50,19 @@ class WaitObjective:
         self._ring = Ring()
         self._envelope = Envelope(goal)
         self._started: int | None = None
-        self._announced = Ring()
-        self._soon = self._polled = 0.0
+        self._announced = Announced()
+        self._polled = 0.0
         self._rent = Rent()
         self._levels = Levels()
 
     def waiting(self, started: int) -> float:
         """Jobs that no worker has begun, those that are due soon included, when so many have been started."""
-        return max(0.0, self._ring.total - started) + self._soon
+        return max(0.0, self._ring.total - started) + self._announced.soon
 
     def oldest(self, now: float) -> float | None:
         """For how many seconds the first job in line has been waiting; None where none waits."""
-        came = next(self._ring.buckets(self._started or 0), None)
-        return None if came is None else max(0.0, now - came[0])
+        span = next(self._ring.spans(self._started or 0), None)
+        return None if span is None else max(0.0, now - (span[0] + span[1]) / 2)
 
     @property
     def limit(self) -> float:
@@ -78,7 +79,7 @@ class WaitObjective:
         """Takes a new answer of the source."""
         ring, before = self._ring, self._ring.total
         waiting = min(max(0.0, poll.waiting), 1e12)
-        soon, passed, self._polled = min(max(0.0, poll.soon), waiting), poll.at - self._polled, poll.at
+        soon, self._polled = min(max(0.0, poll.soon), waiting), poll.at
         total = poll.started + waiting - soon
         if not ring.times:
             # Nobody knows since when these wait, unless the source does.
@@ -88,30 +89,15 @@ class WaitObjective:
         if total < before:
             self._envelope.fell(total)
         ring.push(poll.at, total, self.goal / _POINTS)
-        self._soon = self._announce(poll, total, soon, passed, boot)
+        self._announced.told(poll.at, total, soon, boot + TICK if poll.within is None else poll.within)
         if poll.oldest is not None and poll.waiting > 0:
             ring.no_earlier(poll.at - poll.oldest - TICK, poll.started)
         self._envelope.learn(poll.at, total, total - before, service)
 
-    def _announce(self, poll: Poll, total: float, soon: float, passed: float, boot: float) -> float:
-        """Of `soon` jobs that are not due yet, how many will be before a worker started now would be there.
-
-        They are seen first when they are due in as long as the source was asked for; it was `passed` seconds ago.
-        """
-        announced = self._announced
-        if not soon:
-            announced.clear()
-            return 0.0
-        within = boot + TICK if poll.within is None else poll.within
-        if not announced.times:
-            announced.push(poll.at + max(0.0, within - passed), total, 0.0)
-        announced.push(poll.at + within, total + soon, 0.0)
-        announced.forget(total, poll.at)
-        return max(0.0, announced.by(poll.at + boot + TICK) - total)
-
     def needed(self, signals: Signals, started: int, service: ServiceTime, boot: BootTime) -> None:
-        """Remembers how many workers are needed now: so many levels are kept for a while."""
+        """Counts the jobs that are due soon, and remembers how many workers are needed: levels are kept for a while."""
         busy, now = _packed(signals), signals.now
+        self._announced.look(now, boot.mean + TICK, started)
         waiting, took = self.waiting(started), service.cautious(signals.elapsed)
         need = busy
         if waiting and not signals.idle:
@@ -223,10 +209,11 @@ class WaitObjective:
 
     def _line(self, started: int) -> Iterator[tuple[float, float]]:
         """The jobs in line, by when they came; last those that are to come within the boot of a worker."""
-        yield from self._ring.buckets(started)
-        if self._soon:
-            for middle, line in self._announced.buckets(self._ring.total):
-                yield middle, min(line, self._soon) + max(0.0, self._ring.total - started)
+        there = max(0.0, self._ring.total - started)
+        for since, until, line in self._ring.spans(started):
+            yield (since + until) / 2, line
+        for due, line in self._announced.line():
+            yield due, line + there
 
     def _floor(self) -> int:
         return self._envelope.quantile(1.0 - (1.0 - self._tuning.enough) * 10.0**-self._doubt)
@@ -262,7 +249,7 @@ class WaitObjective:
         """Goes on from where one with other settings was."""
         self.eagerness, self._settled = other.eagerness, other._settled
         self._ring, self._started = other._ring, other._started
-        self._soon, self._polled, self._announced = other._soon, other._polled, other._announced
+        self._polled, self._announced = other._polled, other._announced
         self._rent, self._levels = other._rent, other._levels
         if self.goal == other.goal:
             self._envelope = other._envelope

@@ -405,6 +405,14 @@ def test_what_is_not_due_yet_is_told_to_the_policy() -> None:
     assert follow.poll == Poll(1.0, 5, 0, running=0, soon=3, within=3.0)
 
 
+def test_a_source_that_is_asked_seldom_is_asked_for_what_is_due_until_then() -> None:
+    follow = Follow.begin(replace(scaled(), source=Source("rq://127.0.0.1/0", every=60.0)), None, 0.0)
+    follow.ask(0.0)
+    assert follow.within >= 60.0 + follow.policy.lead
+    follow.heard(Reading(5, 0, soon=3), EMPTY_QUEUE, 1.0)
+    assert follow.due_at(1.0) == 60.0
+
+
 def test_delayed_jobs_find_workers_that_have_booted() -> None:
     """Six jobs are due at the same moment, which is known before; workers take four seconds to be ready."""
     due = 100.0
