@@ -54,6 +54,10 @@ class Counts:
         self._longest = max(self._longest, place)
         return True
 
+    def busy(self, waiting: int) -> int:
+        """How many jobs it has, those included that wait."""
+        return len(self.running) + waiting
+
     def total(self, waiting: int, now: float) -> str:
         """All of it, at `now`; `waiting` are the jobs that it has taken and not begun."""
         took = ",".join(map(str, self._took[: self._longest + 1]))
@@ -62,7 +66,7 @@ class Counts:
         return (
             f"X_PROCQ_JOBS={self.jobs}\nX_PROCQ_FAILED={self.failed}\nX_PROCQ_RETRIED={self.retried}\n"
             f"X_PROCQ_TOOK_USEC={int(self._seconds * 1e6)}\nX_PROCQ_TOOK={took}\n"
-            f"X_PROCQ_BUSY={len(self.running) + waiting}\nX_PROCQ_JOB={label}\n"
+            f"X_PROCQ_BUSY={self.busy(waiting)}\nX_PROCQ_JOB={label}\n"
             f"X_PROCQ_JOB_USEC={int((now - since) * 1e6)}\nX_PROCQ_SCOPE=process\n"
         )
 

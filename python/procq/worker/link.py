@@ -6,6 +6,7 @@ import contextlib
 import os
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ _LONGEST = 64
 """Bytes of what procq says; it says one word."""
 _LATER = 0.02
 """Seconds until that is said which found no room, or can wait for company."""
+_AT_ONCE = 6
+"""Words that are said at once before others wait; one more may be for each time of `_LATER` that has passed."""
 _AT_THE_END = 0.25
 """Seconds for which a process that ends waits for room."""
 
@@ -31,8 +34,9 @@ class Link:
         self._heed: Mapping[str, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
         self._late = self._awake = False
+        self._selector: selectors.BaseSelector | None = None
         self._wake: tuple[int, int] | None = None
-        self._sent = -_LATER
+        self._sent, self._allowed = 0.0, float(_AT_ONCE)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             # A name of our own, which the kernel chooses: answers come there, and from nobody else.
@@ -42,30 +46,40 @@ class Link:
             self._socket.close()
             raise
 
-    def send(self, text: bytes) -> None:
-        """Says it now, or as soon as there is room. Nothing where procq does not listen any more."""
-        self._sent = time.monotonic()
+    def send(self, text: bytes) -> bool:
+        """Says it now, or else all of it as soon as there is room. Nothing where procq does not listen any more."""
+        self._sent, self._allowed = time.monotonic(), max(self._allowance() - 1, 0)
         try:
             self._socket.send(text, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             self.later()
+            return False
         except OSError:
             pass
+        return True
 
     @property
     def rests(self) -> bool:
-        """Whether nothing was said for a moment. What comes sooner is cheaper said `later`, with what comes then."""
-        return time.monotonic() - self._sent >= _LATER
+        """Whether little was said of late. Else words are cheaper said `later`, together with those that come then."""
+        return self._allowance() >= 1
 
-    def later(self) -> None:
-        """Has all of it said a moment later. While jobs follow each other closely that costs nearly nothing."""
+    def _allowance(self) -> float:
+        return min(self._allowed + (time.monotonic() - self._sent) / _LATER, _AT_ONCE)
+
+    def later(self) -> bool:
+        """Has all of it said a moment later, which costs nearly nothing while jobs follow each other closely.
+
+        False where that cannot be: there is no thread to be had.
+        """
         self._late = True
         if not self._awake:
+            if not self._begin():
+                return False
             self._awake = True
-            self._begin()
             assert self._wake is not None
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake[1], b"\0")
+        return True
 
     def insist(self, text: bytes) -> None:
         """Says it, and waits a moment for room: nobody will say it again."""
@@ -73,38 +87,51 @@ class Link:
             self._socket.settimeout(_AT_THE_END)
             self._socket.send(text, socket.MSG_NOSIGNAL)
 
-    def listen(self, heed: Mapping[str, Callable[[], None]]) -> None:
-        """Calls, in a thread of its own, what belongs to each word that procq says."""
+    def listen(self, heed: Mapping[str, Callable[[], None]]) -> bool:
+        """Calls, in a thread of its own, what belongs to each word that procq says. False if there is no thread."""
         self._heed = heed
-        self._begin()
+        return self._begin()
 
     def drop(self) -> None:
         """For a child after a fork: the socket and whoever listens are the parent's."""
         self._socket.close()
+        if self._selector is not None:
+            self._selector.close()
         for descriptor in self._wake or ():
             os.close(descriptor)
 
-    def _begin(self) -> None:
-        if self._thread is None:
-            self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._thread = threading.Thread(target=self._run, name="procq-worker", daemon=True)
-            self._thread.start()
+    def _begin(self) -> bool:
+        """Sees that there is a thread. A job must not fail because there are no more threads or descriptors."""
+        if self._thread is not None:
+            return True
+        if sys.is_finalizing():
+            return False
+        try:
+            if self._wake is None:
+                self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            if self._selector is None:
+                self._selector = selectors.DefaultSelector()
+                self._selector.register(self._wake[0], selectors.EVENT_READ)
+                self._selector.register(self._socket, selectors.EVENT_READ)
+            thread = threading.Thread(target=self._run, args=(self._selector, self._wake[0]), name="procq-worker")
+            thread.daemon = True
+            thread.start()
+        except (OSError, RuntimeError):
+            return False
+        self._thread = thread
+        return True
 
-    def _run(self) -> None:
-        assert self._wake is not None
+    def _run(self, selector: selectors.BaseSelector, wake: int) -> None:
         due: float | None = None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake[0], selectors.EVENT_READ)
-            selector.register(self._socket, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select(None if due is None else max(0.0, due - time.monotonic())):
-                    if key.fileobj is self._socket:
-                        if not self._hear():
-                            selector.unregister(self._socket)
-                    else:
-                        os.read(self._wake[0], 4096)
-                if due is None or time.monotonic() >= due:
-                    due = time.monotonic() + _LATER if self._goes_on(due is not None) else None
+        while True:
+            for key, _ in selector.select(None if due is None else max(0.0, due - time.monotonic())):
+                if key.fileobj is self._socket:
+                    if not self._hear():
+                        selector.unregister(self._socket)
+                else:
+                    os.read(wake, 4096)
+            if due is None or time.monotonic() >= due:
+                due = time.monotonic() + _LATER if self._goes_on(due is not None) else None
 
     def _goes_on(self, due: bool) -> bool:
         """Says what is late, if that is due; whether to look again in a moment."""

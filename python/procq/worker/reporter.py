@@ -13,6 +13,9 @@ from functools import partial
 from procq.worker.counting import Counts, Job
 from procq.worker.link import Link
 
+_TRIES = 5
+"""How often all is said anew where it changes while it is said."""
+
 
 class Reporter:
     """What one process says. Outside procq it says nothing, and costs next to nothing.
@@ -30,6 +33,8 @@ class Reporter:
         self._link: Link | None = None
         self._parked: bool | None = None
         self._waiting: Callable[[], int] | None = None
+        self._changes = 0
+        self._said_busy = False
         if self._address:
             os.register_at_fork(after_in_child=self._after_fork)
             atexit.register(self._at_exit)
@@ -44,14 +49,18 @@ class Reporter:
         job = Job(label, time.monotonic())
         with self._lock:
             self._counts.begin(job)
-            self._tell()
+            self._changes += 1
+        # Whoever is thought to be idle may be told to leave: what the job does next may keep our thread from running.
+        self._tell(at_once=not self._said_busy)
         return job
 
     def end(self, job: Job, *, failed: bool = False, retried: bool = False) -> None:
         """It has ended. Nothing where that was known already."""
         with self._lock:
-            if self._counts.end(job, time.monotonic(), failed=failed, retried=retried):
-                self._tell()
+            if not self._counts.end(job, time.monotonic(), failed=failed, retried=retried):
+                return
+            self._changes += 1
+        self._tell()
 
     def say(self, line: str) -> None:
         """Says one line of its own, as `READY=1`."""
@@ -66,9 +75,10 @@ class Reporter:
         if self._starts_parked:
             park()
         with self._lock:
-            if (link := self._connected()) is not None:
-                link.listen({"PARK": park, "RESUME": partial(self._resume, resume)})
-        self._say_all()
+            link = self._connected()
+            if link is not None and not link.listen({"PARK": park, "RESUME": partial(self._resume, resume)}):
+                self._parked = None
+        self._say()
 
     def _resume(self, resume: Callable[[], None]) -> None:
         # A child that is forked from here on does not start parked.
@@ -78,30 +88,46 @@ class Reporter:
     def parked(self, yes: bool) -> None:
         """Says that it takes no more jobs, or takes some again."""
         with self._lock:
-            if self._parked is not None and self._parked != yes:
-                self._parked = yes
-                self._say_all()
+            if self._parked is None or self._parked == yes:
+                return
+            self._parked = yes
+            self._changes += 1
+        self._say()
 
     def tell(self) -> None:
         """Says that what is waiting has changed."""
         with self._lock:
-            self._tell()
+            self._changes += 1
+        self._tell()
 
-    def _tell(self) -> None:
+    def _tell(self, at_once: bool = False) -> None:
         """Says all of it: now, or soon where jobs follow each other so closely that one word may tell of several."""
+        link = self._connected()
+        if link is not None and (at_once or link.rests or not link.later()):
+            self._say()
+
+    def _say(self) -> None:
+        for _ in range(_TRIES):
+            if self._said():
+                return
         if (link := self._connected()) is not None:
-            if link.rests:
-                link.send(self._all())
-            else:
-                link.later()
+            link.later()
 
-    def _say_all(self) -> None:
+    def _said(self) -> bool:
+        """Says all of it, unless something changed meanwhile."""
+        if self._connected() is None:
+            return True
+        before = self._changes
+        # Not in the lock: what is asked here may take one of its own, and hold it where it tells something.
+        waiting = self._also_busy()
         with self._lock:
-            if (link := self._connected()) is not None:
-                link.send(self._all())
+            if before != self._changes or (link := self._connected()) is None:
+                return False
+            self._said_busy = link.send(self._all(waiting)) and self._counts.busy(waiting) > 0
+        return True
 
-    def _all(self) -> bytes:
-        return f"{self._counts.total(self._also_busy(), time.monotonic())}{self._parked_line()}".encode()
+    def _all(self, waiting: int) -> bytes:
+        return f"{self._counts.total(waiting, time.monotonic())}{self._parked_line()}".encode()
 
     def _also_busy(self) -> int:
         return 0 if self._waiting is None else self._waiting()
@@ -111,13 +137,18 @@ class Reporter:
 
     def _connected(self) -> Link | None:
         if self._link is None and self._address:
+            with self._lock:
+                self._connect()
+        return self._link
+
+    def _connect(self) -> None:
+        if self._link is None and self._address:
             try:
-                self._link = Link(self._address, self._say_all)
+                self._link = Link(self._address, self._say)
                 self._at_the_end_too()
             except OSError:
                 # Nobody is there any more, or it is another machine's: nobody will be.
                 self._address = ""
-        return self._link
 
     def _at_the_end_too(self) -> None:
         """Processes of these packages end without what is registered with `atexit`."""
@@ -127,12 +158,14 @@ class Reporter:
 
     def _at_exit(self) -> None:
         """The last word must not be lost because the one before it was still on its way."""
+        waiting = self._also_busy()
         with self._lock:
             if self._link is not None:
-                self._link.insist(self._all())
+                self._link.insist(self._all(waiting))
 
     def _after_fork(self) -> None:
         if self._link is not None:
             self._link.drop()
         self._lock, self._counts = threading.RLock(), Counts()
         self._link = self._parked = self._waiting = None
+        self._said_busy = False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,6 +136,78 @@ elif __name__ == "__main__":
 """
 
 
+def dense(reporter: Reporter, listener: Listener) -> None:
+    """So many jobs that what follows is told together, the last word being that one is at hand."""
+    said: list[dict[str, str]] = []
+    for _ in range(100):
+        reporter.end(reporter.begin("dense"))
+        listener.gathered(said)
+    until(lambda: listener.gathered(said)[-1]["X_PROCQ_JOBS"] == "100", "all of them")
+    for _ in range(10):
+        reporter.say("STATUS=busy")
+    listener.all()
+
+
+def test_who_was_said_to_be_idle_is_busy_at_once(listener: Listener) -> None:
+    """A job may keep the thread that says things later from running at all."""
+    reporter = Reporter(listener.environ)
+    dense(reporter, listener)
+    reporter.begin("long")
+    assert [said["X_PROCQ_JOB"] for said in listener.all()] == ["long"]
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_a_job_does_not_fail_where_there_is_no_thread(
+    listener: Listener, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: threading.Thread) -> None:
+        raise kind
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    reporter = Reporter(listener.environ)
+    reporter.listen(nothing, nothing, None)
+    said: list[dict[str, str]] = []
+    for _ in range(100):
+        reporter.end(reporter.begin("7"))
+        listener.gathered(said)
+    assert said[-1]["X_PROCQ_JOBS"] == "100", "each is said at once then"
+    assert not any("X_PROCQ_PARKED" in each for each in said), "nobody would hear that it is to park"
+
+
+def test_what_tells_how_many_wait_may_take_a_lock_of_its_own(listener: Listener) -> None:
+    reporter, lock, asked = Reporter(listener.environ), threading.RLock(), threading.Event()
+
+    def waiting() -> int:
+        asked.set()
+        with lock:
+            return 0
+
+    reporter.listen(nothing, nothing, waiting)
+    dense(reporter, listener)
+    with lock:
+        reporter.begin("1 at hand")
+        asked.clear()
+        reporter.tell()
+        until(asked.is_set, "the thread to ask")
+        reporter.tell()
+    said: list[dict[str, str]] = []
+    until(lambda: listener.gathered(said)[-1:] and said[-1]["X_PROCQ_JOB"] == "1 at hand", "the job at hand")
+
+
+def test_forks_of_forks_leave_no_descriptors_open(listener: Listener) -> None:
+    reporter = Reporter(listener.environ)
+
+    def open_now() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def generation(left: int) -> int:
+        reporter.listen(nothing, nothing, None)
+        return open_now() if left == 0 else in_a_child(lambda: os._exit(generation(left - 1)))
+
+    one, four = generation(1), generation(4)
+    assert one == four
+
+
 @pytest.mark.parametrize("method", ["", "fork", "spawn"])
 def test_the_last_word_of_a_process_is_not_lost(listener: Listener, method: str, tmp_path: Path) -> None:
     environ = {**os.environ, **listener.environ, "PYTHONPATH": str(PACKAGE)}
@@ -183,11 +255,16 @@ def test_who_starts_parked_says_so_first_and_its_children_do_not_once_it_goes_on
     assert {said["X_PROCQ_PARKED"] for said in listener.all()} == {"0"}
 
 
-def in_a_child(act: Callable[[], object]) -> int | None:
-    process = multiprocessing.get_context("fork").Process(target=act)
-    process.start()
-    process.join()
-    return process.exitcode
+def in_a_child(act: Callable[[], object]) -> int:
+    """Ends as processes do that leave in the middle: nothing is said at the end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_a_child_counts_for_itself(listener: Listener) -> None:
