@@ -159,8 +159,8 @@ def can_park(park: Callable[[], None], resume: Callable[[], None], waiting: Call
     """This process can be told to take no more jobs, and to take some again: that is what `park` and `resume` do.
 
     They are called in a thread of their own, must not raise, and say when it is so with `parked`. `waiting` tells how
-    many jobs it has taken that have not begun: it is not idle before those are done. It is asked in any thread. After a fork the child says so
-    anew, if it can.
+    many jobs it has taken that have not begun: it is not idle before those are done. It is asked in any thread. After a
+    fork the child says so anew, if it can.
     """
     _reporter.listen(park, resume, waiting)
 
