@@ -17,6 +17,7 @@ from procq.scaling.budget import Budget
 from procq.scaling.signals import Signals
 from procq.simulate.engine import Fleet, Procq, Settings, simulate
 from procq.simulate.load import Load, exponential
+from procq.simulate.queue import Leave
 from procq.simulate.result import Result
 from procq.simulate.synthetic import HOUR, poisson
 
@@ -59,7 +60,11 @@ _WEIGHTS: Final = (4.0, 2.0, 1.0, 1.0)
 
 
 class Deaf(Procq):
-    """Workers that cannot be told to take no more jobs: nobody who is busy is taken away."""
+    """Workers that cannot be told to take no more jobs: whoever is busy and has to go is interrupted."""
+
+    def __init__(self, rules: Sequence[ScaleRule], budget: Budget | None = None, claims: Sequence[Claim] = ()) -> None:
+        super().__init__(rules, budget, claims)
+        self.leave = Leave.AT_ONCE
 
     def targets(self, signals: Sequence[Signals]) -> Sequence[int]:
         """As the policies decide, cut to the budget."""

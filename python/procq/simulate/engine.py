@@ -42,9 +42,11 @@ class Procq:
     """The policy of production, one for each queue, and the sharing of production where there is a budget for all.
 
     `claims` are what each queue may claim of it; without them all are equal.
+
+    Only where queues make room for each other may workers that are busy have to go, and these can be parked. Without a
+    budget none may, so whoever has to all the same is interrupted, and counted.
     """
 
-    leave = Leave.BETWEEN_JOBS
     grace = float("inf")
 
     def __init__(
@@ -56,6 +58,7 @@ class Procq:
     ) -> None:
         self._policies = [Policy(rule, tuning) for rule in rules]
         self._budget = budget
+        self.leave = Leave.AT_ONCE if budget is None else Leave.BETWEEN_JOBS
         self._claims = claims or [Claim()] * len(rules)
         self._sharing = Sharing()
         self.refused = [False] * len(rules)

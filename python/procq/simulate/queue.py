@@ -40,6 +40,8 @@ class Leave(Enum):
     """Only who is idle."""
     BETWEEN_JOBS = auto()
     """Who is idle, and then others when they have done the jobs that they have: what workers do that can be parked."""
+    AT_ONCE = auto()
+    """Who is idle, and then others in the middle of their jobs: what workers do that cannot be parked."""
     YOUNGEST = auto()
     """The youngest, whatever they do."""
 
@@ -194,8 +196,8 @@ class Queue:
             self._stop_young(before - target, now, grace)
         elif target < before:
             self._stop_idle(before - target, now)
-            if leave is Leave.BETWEEN_JOBS:
-                self._park(self.live - target, now)
+            if leave is not Leave.IDLE:
+                self._take_busy(self.live - target, now, leave is Leave.AT_ONCE)
         direction = (self.live > before) - (self.live < before)
         if direction and self._direction and direction != self._direction:
             self._reversals += 1
@@ -248,10 +250,12 @@ class Queue:
             for worker in [each for each in self._ready if not each.jobs][-count:]:
                 self._drain(worker, now)
 
-    def _park(self, count: int, now: float) -> None:
-        """They take no more jobs, and go when they have done what they have."""
+    def _take_busy(self, count: int, now: float, interrupts: bool) -> None:
+        """They take no more jobs, and go when they have done what they have; if it `interrupts`, that is lost to them."""
         for worker in [each for each in self._ready if each.jobs][::-1][: max(0, count)]:
             self._drain(worker, now)
+            if interrupts:
+                self._kill(worker)
 
     def _stop_young(self, count: int, now: float, grace: float) -> None:
         for worker in list(self._starting)[::-1][:count]:
@@ -321,7 +325,8 @@ class Queue:
     def remember(self, now: float) -> None:
         """Notes how it is, for a chart."""
         wait = now - self.waiting[0].came if self.waiting else 0.0
-        self._moments.append(Moment(now, len(self.waiting), self.live, len(self._ready) - self._idle, wait))
+        leaving = self._draining + self._replacing
+        self._moments.append(Moment(now, len(self.waiting), self.live, len(self._ready) - self._idle, wait, leaving))
 
     def result(self, now: float) -> Result:
         """The end: workers are paid up to now, and jobs that wait for too long already are late."""

@@ -10,13 +10,18 @@ from functools import cached_property
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How it was at a time: for charts. `wait` is for how long the job had waited that was next."""
+    """How it was at a time: for charts. `wait` is for how long the job had waited that was next.
+
+    `workers` are those that are ready or on their way. `draining` are there besides: they finish what they have, or are
+    to replace others.
+    """
 
     at: float
     waiting: int
     workers: int
     busy: int
     wait: float
+    draining: int
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Result:
 
     `worker_seconds` are from asking for a worker until it is gone. `work` is what jobs took of workers that always have
     as many as they take at a time. `reversals` is how often more workers were followed by fewer or the other way round.
+    `interrupted` are jobs that were not finished when their worker had to go.
     """
 
     wait: float

@@ -93,6 +93,33 @@ def test_others_cut_jobs_after_a_grace() -> None:
     assert result.interrupted == 1
 
 
+@pytest.mark.parametrize(("leave", "interrupted"), [(Leave.IDLE, 0), (Leave.BETWEEN_JOBS, 0), (Leave.AT_ONCE, 1)])
+def test_who_cannot_be_parked_is_interrupted(leave: Leave, interrupted: int) -> None:
+    (result,) = simulate([some([0.5], takes=10.0)], Always(2, 2, 2, 0, leave=leave), NO_BOOT)
+    assert (result.interrupted, result.work) == (interrupted, 10.0)
+
+
+def test_procq_interrupts_nobody_and_would_be_seen_to() -> None:
+    class Hasty(Procq):
+        """Takes one more worker away than it may."""
+
+        def targets(self, signals: Sequence[Signals]) -> Sequence[int]:
+            return [max(0, target - 1) for target in super().targets(signals)]
+
+    load = named("step", 0)
+    rules = [ScaleRule(wait=load.wait)]
+    assert simulate([load], Procq(rules), Settings())[0].interrupted == 0
+    assert simulate([load], Hasty(rules), Settings())[0].interrupted > 0
+
+
+def test_workers_that_finish_what_they_have_are_still_there() -> None:
+    parked = Always(1, 1, 1, 0, leave=Leave.BETWEEN_JOBS)
+    (result,) = simulate([some([0.5], takes=10.0)], parked, replace(NO_BOOT, moments=2))
+    seen = [(moment.at, moment.workers, moment.draining) for moment in result.moments]
+    assert seen[:3] == [(0.0, 1, 0), (2.0, 1, 0), (4.0, 0, 1)]
+    assert seen[5:7] == [(10.0, 0, 1), (12.0, 0, 0)]
+
+
 def test_jobs_that_never_start_are_late() -> None:
     (result,) = simulate([some([1.0, 2.0, 28.0])], Always(0), NO_BOOT)
     assert (result.left, result.jobs, result.attained) == (2, 2, 0.0)
