@@ -110,6 +110,18 @@ def test_what_lower_priorities_want_is_nothing_to_higher_ones(host: Host, wishes
             assert all_want[each.queue] == few_want[each.queue]
 
 
+@given(HOSTS, crowds(), st.integers(0, 6))
+def test_what_a_failing_queue_wants_beyond_its_first_worker_is_nothing_to_others(
+    host: Host, wishes: list[Wish], number: int
+) -> None:
+    wishes = [replace(each, failing=each.queue == f"q{number}") for each in wishes]
+    modest = [replace(each, wanted=min(each.wanted, max(1, base(each)))) if each.failing else each for each in wishes]
+    wants, wants_one = workers(host.share(wishes)), workers(host.share(modest))
+    for each in wishes:
+        if not each.failing:
+            assert wants[each.queue] == wants_one[each.queue]
+
+
 @given(st.integers(0, 60), crowds(aged=False))
 def test_by_weight_within_one_worker(budget: int, wishes: list[Wish]) -> None:
     counts = workers(Host(budget, None, None).share(wishes))

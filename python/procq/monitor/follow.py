@@ -11,6 +11,7 @@ from procq.intent import DesiredQueue
 from procq.model import Queue
 from procq.plain import Plain
 from procq.plan.crew import places, slots_for, unusable
+from procq.plan.slow_start import failing
 from procq.rules import ScaleRule
 from procq.scaling.crew import Crew
 from procq.scaling.place import BadPlace, Place, parse
@@ -52,6 +53,8 @@ class Follow:
     refused: bool = False
     """Whether it got less than it wanted the last time."""
     short: str = ""
+    failing: bool = False
+    """Whether its workers fail again and again, and none works."""
     _lost: SourceError | None = None
     _unusable: set[int] = field(default_factory=set)
     heard_at: float | None = None
@@ -156,6 +159,7 @@ class Follow:
         """
         least, most = self._range(bounds)
         self._unusable = unusable(desired, observed)
+        self.failing = failing(desired, observed, now)
         held = desired.workers - sum(slot <= desired.workers for slot in self._unusable)
         running = None if self.reading is None else self.reading.running
         waits = self.reading is not None and self.reading.waiting > 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 from procq.engine.view import StateView
 from procq.intent import Intent, wanted_workers
 from procq.meter import Read
-from procq.model import Queue
+from procq.model import Manifest, Queue
 from procq.monitor.follow import Follow
 from procq.monitor.quiet import Users
 from procq.rules import Guard
@@ -16,6 +17,9 @@ from procq.scaling.budget import Budget, Sharing, wish_of
 from procq.scaling.guard import OPEN, Brake, Level, Pressure, shrink
 from procq.scaling.sharing import Grant, Wish
 from procq.state import EMPTY_QUEUE, Dead
+
+MARGIN: Final = 0.1
+"""Part by which what workers take may be beyond the budget until somebody has to leave, where it is measured."""
 
 
 class Host:
@@ -83,6 +87,7 @@ class Host:
             workers=None if manifest.budget is None else max(0, manifest.budget - workers),
             cpus=None if manifest.cpus is None else max(0.0, manifest.cpus - cpus),
             memory=None if manifest.memory is None else max(0, manifest.memory - memory),
+            margin=MARGIN if any(_measured(manifest, queue) for queue in manifest.queues.values()) else 0.0,
         )
 
     def _cost(self, queue: Queue) -> tuple[float, int]:
@@ -108,4 +113,10 @@ class Host:
     def _wish(self, follow: Follow) -> Wish:
         queue, decision, signals = follow.queue, follow.decision, follow.signals
         assert decision is not None and signals is not None
-        return wish_of(queue.name, decision, signals, queue.claim, *self._cost(queue))
+        return wish_of(queue.name, decision, signals, queue.claim, *self._cost(queue), failing=follow.failing)
+
+
+def _measured(manifest: Manifest, queue: Queue) -> bool:
+    """Whether a worker takes of the budget what is measured, because nobody has said how much."""
+    cpus, memory = manifest.cpus is not None, manifest.memory is not None
+    return (cpus and queue.claim.cpus is None) or (memory and queue.claim.memory is None)

@@ -2,14 +2,17 @@
 
 One that fails for the first time is started again at once. What has failed twice in a row is a *suspect*: a program
 that cannot work, or a service that is away, is tried with one worker, and as more of them work, with more.
+
+Where no worker works at all the queue is *failing*: what it wants is nothing that others should make room for.
 """
 
 from __future__ import annotations
 
+from procq.endings import HEALTHY_AFTER, SpawnFailure
 from procq.intent import DesiredQueue
 from procq.plan.crew import places
 from procq.plan.readiness import since_ready, unready
-from procq.state import CALM, QueueState, Running, Starting, Streak
+from procq.state import CALM, Backoff, Ended, QueueState, Running, Starting, Streak
 
 
 def is_suspect(streak: Streak) -> bool:
@@ -37,3 +40,17 @@ def trial(desired: DesiredQueue, observed: QueueState, now: float) -> tuple[int,
             if shows is not None:
                 shows_at = shows if shows_at is None else min(shows_at, shows)
     return trying, healthy, shows_at
+
+
+def failing(desired: DesiredQueue, observed: QueueState, now: float) -> bool:
+    """Whether workers have failed again and again, or cannot be executed, and none has worked for long since then."""
+    suspect = False
+    for slot in places(desired, observed):
+        state = observed.workers.get(slot)
+        if isinstance(state, Running):
+            ready = since_ready(desired, state)
+            if ready is not None and now - ready >= HEALTHY_AFTER:
+                return False
+        impossible = isinstance(state, Ended | Backoff) and isinstance(state.end.outcome, SpawnFailure)
+        suspect = suspect or impossible or (state is not None and is_suspect(observed.streaks.get(slot, CALM)))
+    return suspect

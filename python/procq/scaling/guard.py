@@ -132,13 +132,13 @@ def _part(workers: int) -> int:
 def shrink(wishes: Sequence[Wish], counts: Mapping[str, int], most: int, *, drain: bool) -> dict[str, int]:
     """Takes away from `counts` until there are `most` workers in all, or nothing is left that may be taken.
 
-    First what is not there yet, then idle workers, then, with `drain`, busy ones; each by priority, the lowest first,
-    and of one priority from who has most for its weight. Never below the least of a queue.
+    First what is not there yet, then idle workers, then, with `drain`, those at work; each by priority, the lowest
+    first, and of one priority from who has most for its weight. Never below the least of a queue.
     """
     left = dict(counts)
     floors: list[dict[str, int]] = [
         {wish.queue: max(wish.least, wish.held) for wish in wishes},
-        {wish.queue: max(wish.least, min(wish.busy, wish.held)) for wish in wishes},
+        {wish.queue: max(wish.least, min(wish.at_work, wish.held)) for wish in wishes},
     ]
     if drain:
         floors.append({wish.queue: wish.least for wish in wishes})

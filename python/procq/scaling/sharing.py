@@ -9,7 +9,8 @@ Webster and Sainte-Laguë did.
 
 Against starvation: a queue that has nothing at all rises by one priority each minute, for its first worker alone. So
 it gets one at some time, whoever is above it, and no more than that one is taken from those. Against swapping to and
-fro: a worker that is there goes to another queue only where that one is more than half a worker behind.
+fro: a worker that is there goes to another queue only where that one is more than half a worker behind. Against waste:
+where workers fail again and again, one of them is tried in the turn of its queue, and more only on what is left by all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from procq.rules import Claim
 AGING: Final = 60.0
 """Seconds of waiting for a first worker that are worth one priority."""
 QUANTUM: Final = 60.0
-"""Seconds for which a queue has workers that have started until it counts no longer as one that has waited."""
+"""Seconds for which a queue has workers that have started, or failed to, until it counts no longer as one that has
+waited."""
 _HALF: Final = 0.5
 _ROUNDING: Final = 1e-9
 _RESOURCES: Final = ("worker budget", "cpu budget", "memory budget")
@@ -43,6 +45,8 @@ class Wish:
 
     A worker takes `memory` bytes and `cpus` cores; 0 where nobody knows. `waiting_since` is since when it has had
     nothing although it wants something, on the clock of `now` (see `Waits`). `least` counts up to `wanted` only.
+    `at_work` are those of `held` that start or are at a job, whether they can be told or not. `failing`: its workers
+    fail again and again, and none works.
     """
 
     queue: str
@@ -55,6 +59,8 @@ class Wish:
     waiting_since: float | None = None
     busy: int = 0
     starting: int = 0
+    at_work: int = 0
+    failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +128,16 @@ class Waits:
     """Remembers since when queues have had nothing although they want something.
 
     It is forgotten a `QUANTUM` after a worker that a queue was given is there: until then it is not taken back for the
-    reason that others wait too.
+    reason that others wait too. One that has ended instead was there as well: a program that cannot start has its turn
+    like others, and then waits again.
     """
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
         self._served: dict[str, float] = {}
+        self._there: set[str] = set()
 
-    def look(self, wishes: Iterable[Wish], now: float) -> Mapping[str, float]:
+    def look(self, wishes: Sequence[Wish], now: float) -> Mapping[str, float]:
         """Takes note of what queues want and have, and says for `Wish.waiting_since` since when. Seconds."""
         since: dict[str, float] = {}
         served: dict[str, float] = {}
@@ -137,12 +145,15 @@ class Waits:
             name, known = wish.queue, self._since.get(wish.queue)
             if not wish.wanted or (known is None and wish.held):
                 continue
-            if wish.held > wish.starting:
-                served[name] = self._served.get(name, now)
-                if now - served[name] >= QUANTUM:
+            ended = known is not None and name in self._there and not wish.held
+            if wish.held > wish.starting or ended or name in self._served:
+                begun = self._served.get(name, now)
+                if now - begun >= QUANTUM:
                     continue
+                served[name] = begun
             since[name] = now if known is None else known
         self._since, self._served = since, served
+        self._there = {wish.queue for wish in wishes if wish.held}
         return since
 
 
@@ -158,15 +169,17 @@ class _Entry:
 
 
 def _by_class(wishes: Sequence[Wish], now: float) -> list[list[_Entry]]:
-    classes: dict[int, list[_Entry]] = {}
+    classes: dict[tuple[bool, int], list[_Entry]] = {}
     for wish in wishes:
         priority = wish.claim.priority
-        classes.setdefault(priority, []).append(_Entry(wish, wish.wanted))
+        if wish.failing:
+            classes.setdefault((True, priority), []).append(_Entry(wish, min(wish.wanted, 1)))
+        classes.setdefault((not wish.failing, priority), []).append(_Entry(wish, wish.wanted))
         if wish.waiting_since is not None and _base(wish) == 0 < wish.wanted:
             steps = int(max(0.0, now - wish.waiting_since) // AGING)
             if steps:
-                classes.setdefault(priority + steps, []).append(_Entry(wish, 1))
-    return [classes[priority] for priority in sorted(classes, reverse=True)]
+                classes.setdefault((True, priority + steps), []).append(_Entry(wish, 1))
+    return [classes[key] for key in sorted(classes, reverse=True)]
 
 
 class _Filling:
@@ -241,7 +254,8 @@ def _lack(wish: Wish, workers: float, cpus: float, memory: float) -> str:
 
 def _grant(wish: Wish, granted: int, lacks: Mapping[str, str], excess: Mapping[str, str]) -> Grant:
     if granted < wish.wanted:
-        return Grant(wish.queue, granted, f"wants {wish.wanted}, has {granted}: {lacks[wish.queue]}")
+        why = lacks[wish.queue] + ("; its workers fail, so that others come first" if wish.failing else "")
+        return Grant(wish.queue, granted, f"wants {wish.wanted}, has {granted}: {why}")
     if granted and wish.queue in excess:
         what = f"its least, {granted}," if granted <= wish.least else f"{granted}, as many as are busy,"
         return Grant(wish.queue, granted, f"has {what} beyond the {excess[wish.queue]}")

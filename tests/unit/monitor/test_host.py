@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from procq.model import Manifest
+from procq.model import Manifest, WorkerId
 from procq.monitor.host import Host
 from procq.monitor.scaler import Scaler
 from procq.rules import Claim, Guard
 from procq.scaling.guard import Pressure
 from procq.scaling.reading import Reading
-from procq.testing.script import Casting, everyone, runs, works
+from procq.testing.script import Casting, Script, everyone, exits, runs, works
 from tests.queues import manifest, queue
 from tests.unit.monitor.test_scaler import Trial, scaled
 
@@ -86,6 +86,34 @@ def test_of_workers_that_say_nothing_nobody_who_is_busy_is_taken() -> None:
     )
     assert (machine.alive(), machine.alive("first")) == (8, 0)
     assert machine.short("first") == "wants 6, has 0: worker budget"
+
+
+def test_a_program_that_cannot_work_takes_one_worker_of_others_and_no_more() -> None:
+    first = replace(scaled("first", most=6), claim=Claim(priority=5))
+    seen: list[int] = []
+    said: list[str] = []
+    broken = True
+
+    def casting(worker: WorkerId, _generation: int) -> Script:
+        return exits(1, after=0.3) if worker.queue == "first" and broken else works(1.0)
+
+    def mend() -> None:
+        nonlocal broken
+        broken = False
+
+    machine = Machine(replace(manifest(scaled(most=8), first), budget=4), casting)
+    machine.broker.says.update(emails=Reading(500, 4), first=Reading(50, 0))
+    look = lambda: seen.append(machine.alive())  # noqa: E731
+    machine.play(
+        (30.0, look),
+        *((1.0, look) for _ in range(120)),
+        (0.0, lambda: said.append(machine.short("first"))),
+        (0.0, mend),
+        (120.0, look),
+    )
+    assert set(seen[:-1]) == {3}
+    assert said == ["wants 6, has 1: worker budget; its workers fail, so that others come first"]
+    assert (machine.alive("first"), machine.alive()) == (4, 0), "what works again counts in full"
 
 
 def test_under_pressure_nothing_is_started_and_nobody_who_works_is_stopped() -> None:

@@ -149,7 +149,7 @@ def test_looks_may_be_far_apart() -> None:
 
 
 def wish(queue: str, held: int, *, least: int = 0, busy: int = 0, priority: int = 0, weight: float = 1.0) -> Wish:
-    return Wish(queue, held, least, held, Claim(priority, weight), busy=busy)
+    return Wish(queue, held, least, held, Claim(priority, weight), at_work=busy)
 
 
 def counts(*wishes: Wish) -> dict[str, int]:

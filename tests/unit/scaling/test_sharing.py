@@ -199,6 +199,28 @@ def test_a_turn_begins_when_the_worker_has_started() -> None:
     assert waits.look([wish("a", 1, held=1)], ready + QUANTUM) == {}
 
 
+def test_a_worker_that_has_ended_before_it_started_has_had_its_turn() -> None:
+    waits, starting = Waits(), replace(wish("a", 1, held=1), starting=1)
+    waits.look([wish("a", 1)], 5.0)
+    waits.look([starting], 6.0)
+    assert waits.look([wish("a", 1)], 10.0) == {"a": 5.0}
+    assert waits.look([starting], 10.0 + QUANTUM - 1) == {"a": 5.0}
+    assert waits.look([starting], 10.0 + QUANTUM) == {}
+    assert waits.look([wish("a", 1)], 11.0 + QUANTUM) == {"a": 11.0 + QUANTUM}
+    assert waits.look([wish("a", 1)], 99.0 + QUANTUM) == {"a": 11.0 + QUANTUM}
+
+
+def test_a_queue_whose_workers_fail_tries_one_in_its_turn_and_more_on_what_is_left() -> None:
+    fails = replace(wish("fails", 4, priority=5), failing=True)
+    assert shared(fails, wish("low", 4, held=4), workers=4) == [1, 3]
+    assert shared(fails, wish("low", 2, held=2), workers=4) == [2, 2]
+    assert shared(replace(fails, least=2), wish("low", 4, held=4), workers=4) == [2, 2]
+    assert shared(fails, wish("low", 4, held=4), workers=8) == [4, 4]
+    assert shared(fails, replace(wish("also", 4, priority=6), failing=True), wish("low", 1), workers=4) == [1, 2, 1]
+    grants = share([fails, wish("low", 4)], workers=4, cpus=None, memory=None, now=0.0)
+    assert grants["fails"].short == "wants 4, has 1: worker budget; its workers fail, so that others come first"
+
+
 def test_nothing_is_remembered_of_queues_that_are_gone() -> None:
     waits = Waits()
     waits.look([wish("a", 1)], 5.0)
