@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -115,6 +116,65 @@ def test_celery_tells_what_is_for_later_and_who_has_it(redis: Redis, socket: Pat
     assert counts(read(f"celery+unix://{socket}", within=600)) == (5, 1, 2)
     redis.hset("unacked", "d", json.dumps([json.loads(message()), "topic", "shop.*"]))
     assert read(f"celery+unix://{socket}").running is None, "nobody can tell whose that is"
+
+
+def test_all_of_a_crowd_in_celery_that_is_due_soon_are_seen(redis: Redis, socket: Path) -> None:
+    def push(count: int, eta: float | None) -> None:
+        text = None if eta is None else datetime.fromtimestamp(time.time() + eta, UTC).isoformat()
+        redis.lpush("work", *[json.dumps({"headers": {"eta": text}, "properties": {}})] * count)
+
+    url = f"celery+unix://{socket}"
+    push(1000, 50.0)
+    assert with_soon(read(url, within=2)) == (0, 0, 1000, 0)
+    assert with_soon(read(url, within=100)) == (1000, 0, 0, 1000)
+    push(3000, None)
+    push(1000, 500.0)
+    found = read(url, within=100)
+    assert (found.waiting, found.soon, found.delayed) == pytest.approx((4000, 1000, 1000), rel=0.1)
+    assert found.waiting + (found.delayed or 0) == 5000
+    assert found.running == 0
+
+
+@pytest.mark.parametrize("kind", ["schedule", "retry"])
+def test_all_of_a_crowd_in_sidekiq_that_is_due_soon_are_seen(redis: Redis, socket: Path, kind: str) -> None:
+    def push(queue: str, count: int, late: float, prefix: str = "") -> None:
+        jobs = (json.dumps({"class": f"{prefix}Job", "queue": queue, "jid": number}) for number in range(count))
+        redis.zadd(kind, dict.fromkeys(jobs, time.time() + late))
+
+    url = f"sidekiq+unix://{socket}"
+    push("work", 450, 50.0)
+    push("other", 40, 40.0)
+    assert with_soon(read(url, within=2)) == (0, 0, None, 0), "more for later than are looked at"
+    assert with_soon(read(url, within=100)) == (450, 0, 0, 450), "so many are looked at one by one"
+    push("work", 1000, 50.0, "A")
+    push("other", 3000, 40.0, "A")
+    push("work", 5, -10.0, "B")
+    push("other", 5000, -20.0, "C")
+    found = read(url, within=100)
+    assert found.soon == pytest.approx(1450, rel=0.05), "whatever of others is due before"
+    assert 0 <= found.waiting - found.soon <= 50, (
+        "five of some thousand may be missed, or be taken for ten times as many"
+    )
+    assert found.delayed == 0
+
+
+def test_a_hundred_times_as_many_cost_no_more_to_read(redis: Redis, socket: Path) -> None:
+    """What is read of it, not how long that takes: by the bytes that Redis sends."""
+
+    def sent(url: str) -> int:
+        before = redis.info("stats")["total_net_output_bytes"]
+        read(url, within=100)
+        return int(redis.info("stats")["total_net_output_bytes"] - before)
+
+    bytes_of = {}
+    for count in (1_000, 100_000):
+        redis.flushall()
+        jobs = (json.dumps({"queue": "work", "jid": f"{number:06}"}) for number in range(count))
+        redis.zadd("schedule", dict.fromkeys(jobs, time.time() + 50))
+        redis.rpush("work", *[json.dumps({"headers": {"eta": "2100-01-01T00:00:00+00:00"}})] * count)
+        bytes_of[count] = sent(f"sidekiq+unix://{socket}"), sent(f"celery+unix://{socket}")
+    few, many = bytes_of.values()
+    assert many == pytest.approx(few, rel=0.2)
 
 
 def test_all_queues_of_a_server_are_one_round_trip(redis: Redis, socket: Path) -> None:

@@ -127,7 +127,9 @@ PRESETS: Final[Mapping[str, Preset]] = {
     ),
     "celery+redis": Preset(
         "A queue of Celery on Redis, all its priorities together. Workers acknowledge what they begin: `running` is"
-        " what they hold besides, or with `task_acks_late` all that they have.",
+        " what they hold besides, or with `task_acks_late` all that they have. What they have fetched for later they"
+        " keep until it is due, and no other worker can have it: it is `delayed`, and never waits. Of a list of more than"
+        " a hundred, how many are for later is estimated by a hundred of them.",
         f"celery+redis://{_AT}:6379/0?queue=celery",
         _redis("celery", short=False),
         ("waiting", "running", "delayed"),
@@ -275,7 +277,9 @@ PRESETS: Final[Mapping[str, Preset]] = {
         _prefix("what keys begin with", "bull"),
     ),
     "sidekiq": Preset(
-        "A queue of Sidekiq, with what is scheduled for it or to be tried again.",
+        "A queue of Sidekiq, with what is scheduled for it or to be tried again. That is kept for all queues together:"
+        " where more than 500 are due, the part of this one is estimated by 500 of them; where more than 200 are for"
+        " later, `delayed` is not known.",
         f"sidekiq://{_AT}:6379/0?queue=default",
         _redis("sidekiq"),
         ALL,

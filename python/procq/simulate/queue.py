@@ -251,7 +251,7 @@ class Queue:
                 self._drain(worker, now)
 
     def _take_busy(self, count: int, now: float, interrupts: bool) -> None:
-        """They take no more jobs, and go when they have done what they have; if it `interrupts`, that is lost to them."""
+        """They take no more jobs, and go when they have done what they have; if it `interrupts` they lose that."""
         for worker in [each for each in self._ready if each.jobs][::-1][: max(0, count)]:
             self._drain(worker, now)
             if interrupts:

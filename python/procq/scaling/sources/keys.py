@@ -46,6 +46,23 @@ def whole(reply: Any) -> int:
     return int(said(reply))
 
 
+def spread(first: int, count: int, most: int, each: int) -> list[tuple[int, int]]:
+    """Which places of a list to look at, as ranges with both ends, of the `count` from `first` on.
+
+    That is all of them, or where there are more than `most`, so many in groups of `each`, which lie evenly.
+    """
+    if count <= most:
+        return [(first, first + count - 1)] if count else []
+    groups = most // each
+    starts = [first + index * (count - each) // (groups - 1) for index in range(groups)]
+    return [(start, start + each - 1) for start in starts]
+
+
+def scaled(found: int, seen: int, count: int) -> int:
+    """How many of `count` it is, where it is `found` of those that were `seen`."""
+    return round(found * count / seen) if seen else 0
+
+
 def text(name: bytes | str) -> str:
     """A key or member as text."""
     return name.decode(errors="surrogateescape") if isinstance(name, bytes) else name

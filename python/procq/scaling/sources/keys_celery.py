@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from procq.scaling.reading import Reading
 from procq.scaling.sources.jobs import age, number_in, object_in
-from procq.scaling.sources.keys import Moment, Recipe, said, whole
+from procq.scaling.sources.keys import Moment, Recipe, said, scaled, spread, whole
 
 if TYPE_CHECKING:
     from procq.scaling.place import Place
 
 _PRIORITIES: Final = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 """What is added to the queue's name for each step of priority."""
-_LOOKED_AT: Final = 50
-"""Messages of a list whose times are looked at: nobody starts a worker for a handful that is due tomorrow."""
+_LOOKED_AT: Final = 100
+"""Messages of a list whose times are looked at, spread over all of it: the others are taken to be like them."""
+_TOGETHER: Final = 10
+"""Messages that are looked at at one place: to find a place Redis goes through the list."""
 _UNACKED: Final = 300
 """Messages that workers may hold before they are no longer looked at."""
 
@@ -29,22 +32,27 @@ def celery(place: Place, moment: Moment) -> Recipe:
     held = f"{prefix}unacked"
     *lengths, unacked = yield [*(("LLEN", key) for key in lists), ("HLEN", held)]
     waiting, many = sum(map(whole, lengths)), whole(unacked) > _UNACKED
-    filled = [key for key, length in zip(lists, lengths, strict=True) if length]
+    filled = [(key, length) for key, length in zip(lists, map(whole, lengths), strict=True) if length]
     if not filled and not whole(unacked):
         return Reading(0, 0, 0)
-    asked = [("LRANGE", key, -_LOOKED_AT, -1) for key in filled]
+    looks = [[("LRANGE", key, *ends) for ends in spread(0, length, _LOOKED_AT, _TOGETHER)] for key, length in filled]
+    asked = [command for look in looks for command in look]
     replies = yield asked if many or not whole(unacked) else [*asked, ("HVALS", held)]
-    messages = [object_in(message) for reply in replies[: len(filled)] for message in reversed(said(reply))]
-    etas = [_eta(message) or 0.0 for message in messages]
-    later = sum(eta > moment.due for eta in etas)
-    soon = sum(moment.now < eta <= moment.due for eta in etas)
-    running, at_workers = _held(said(replies[-1]), place.queue, moment) if len(replies) > len(filled) else (0, 0)
+    running, at_workers = _held(said(replies[-1]), place.queue, moment) if len(replies) > len(asked) else (0, 0)
+    rest, later, soon = iter(replies), 0, 0
+    sent: list[float] = []
+    for look, (_, length) in zip(looks, filled, strict=True):
+        messages = [object_in(message) for reply in islice(rest, len(look)) for message in said(reply)]
+        etas = [_eta(message) or 0.0 for message in messages]
+        later += scaled(sum(eta > moment.due for eta in etas), len(etas), length)
+        soon += scaled(sum(moment.now < eta <= moment.due for eta in etas), len(etas), length)
+        sent += _sent(messages, moment)
     return Reading(
         waiting - later,
         None if many else running,
         None if many else later + at_workers,
-        age(moment.now, min(_sent(messages, moment), default=None)),
-        soon,
+        age(moment.now, min(sent, default=None)),
+        min(soon, waiting - later),
     )
 
 

@@ -1,21 +1,17 @@
-"""How BullMQ, Sidekiq and Laravel keep their queues in Redis. No I/O."""
+"""How BullMQ and Laravel keep their queues in Redis. No I/O."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from procq.scaling.reading import Reading
 from procq.scaling.sources.jobs import age, number_in, object_in
-from procq.scaling.sources.keys import Moment, Recipe, said, scored, text, whole
+from procq.scaling.sources.keys import Moment, Recipe, said, text, whole
 
 if TYPE_CHECKING:
     from procq.scaling.place import Place
 
-_SAMPLE: Final = 200
-"""Jobs, or processes, that are looked at one by one."""
 _OLD_MARKER: Final = "0:"
-_LARGE: Final = 1e11
-"""Times that are larger are in milliseconds."""
 
 
 def bullmq(place: Place, moment: Moment) -> Recipe:
@@ -44,46 +40,6 @@ def bullmq(place: Place, moment: Moment) -> Recipe:
         sent, delay = (number_in(value) for value in said(about))
         oldest = None if sent is None else age(moment.now, (sent + (delay or 0.0)) / 1000)
     return Reading(count, whole(running), later, oldest, whole(soon))
-
-
-def sidekiq(place: Place, moment: Moment) -> Recipe:
-    """A list for each queue; one sorted set for what is scheduled on all queues, and one for what is tried again."""
-    prefix = f"{place.options['prefix']}:" if "prefix" in place.options else ""
-    key = f"{prefix}queue:{place.queue}"
-    waiting, tail, processes, *later = yield [
-        ("LLEN", key),
-        ("LINDEX", key, -1),
-        ("SSCAN", f"{prefix}processes", 0, "COUNT", _SAMPLE),
-        *(("ZCARD", f"{prefix}{each}") for each in ("schedule", "retry")),
-        *(("ZRANGE", f"{prefix}{each}", 0, _SAMPLE - 1, "WITHSCORES") for each in ("schedule", "retry")),
-    ]
-    due, soon, delayed = _sidekiq_later(place.queue, moment, later)
-    # Before 7 it was called workers.
-    names = [text(name) for name in said(processes)[1]][:_SAMPLE]
-    hashes = [f"{prefix}{name}:{each}" for name in names for each in ("work", "workers")]
-    replies = (yield [("HVALS", name) for name in hashes]) if hashes else []
-    at_work = [object_in(value) for reply in replies for value in said(reply)]
-    running = sum(1 for work in at_work if work.get("queue") == place.queue)
-    oldest = age(moment.now, _seconds(object_in(said(tail)).get("enqueued_at")))
-    return Reading(whole(waiting) + due, running, delayed, oldest, soon)
-
-
-def _sidekiq_later(queue: str, moment: Moment, replies: list[Any]) -> tuple[int, int, int | None]:
-    """How many jobs of the queue are due now or soon, how many of them soon, and how many are for later.
-
-    The last of these only where all jobs were looked at.
-    """
-    counts, sets = replies[:2], replies[2:]
-    times = [at for reply in sets for job, at in scored(reply) if object_in(job).get("queue") == queue]
-    due = [at for at in times if at <= moment.due]
-    soon = sum(1 for at in due if at > moment.now)
-    return len(due), soon, len(times) - len(due) if all(whole(count) <= _SAMPLE for count in counts) else None
-
-
-def _seconds(value: Any) -> float | None:
-    """Sidekiq has counted in milliseconds since its version 8, in seconds before."""
-    found = number_in(value)
-    return found if found is None or found < _LARGE else found / 1000
 
 
 def laravel(place: Place, moment: Moment) -> Recipe:

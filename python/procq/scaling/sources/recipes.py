@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from procq.scaling.sources import keys_celery, keys_others, keys_plain, keys_python
+from procq.scaling.sources import keys_celery, keys_others, keys_plain, keys_python, keys_sidekiq
 from procq.scaling.sources.keys import Moment, Recipe
 
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ RECIPES: Final[Mapping[str, Callable[[Place, Moment], Recipe]]] = {
     "arq": keys_python.arq,
     "saq+redis": keys_python.saq,
     "bullmq": keys_others.bullmq,
-    "sidekiq": keys_others.sidekiq,
+    "sidekiq": keys_sidekiq.sidekiq,
     "laravel+redis": keys_others.laravel,
 }
