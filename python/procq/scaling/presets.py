@@ -128,8 +128,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
     "celery+redis": Preset(
         "A queue of Celery on Redis, all its priorities together. Workers acknowledge what they begin: `running` is"
         " what they hold besides, or with `task_acks_late` all that they have. What they have fetched for later they"
-        " keep until it is due, and no other worker can have it: it is `delayed`, and never waits. Of a list of more than"
-        " a hundred, how many are for later is estimated by a hundred of them.",
+        " keep until it is due, and no other worker can have it: it is `delayed`, and never waits. Of a list of more"
+        " than a hundred, how many are for later is estimated by a hundred of them.",
         f"celery+redis://{_AT}:6379/0?queue=celery",
         _redis("celery", short=False),
         ("waiting", "running", "delayed"),
