@@ -131,7 +131,7 @@ _CAUSES: Final = {
     Cause.NOT_STARTED: "its program was never executed",
 }
 _SINKS: Final = {
-    "console": "the terminal, or what stands in its place, was too slow or is gone",
+    "console": "the terminal, or what stands in its place, was too slow, or is gone with what waited for it",
     "file": "its log file took no data, and `logs.full` is `drop`",
     "reader": "who follows it, by `procq logs -f` or to send it on, was too slow; each of them counts for itself",
 }

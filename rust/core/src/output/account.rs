@@ -16,7 +16,7 @@ pub struct Account {
     pub bytes: u64,
     /// Lines of that: those that have ended, and what had no end when its stream had.
     pub lines: u64,
-    /// Too slow a console, or one that nobody reads any more.
+    /// Too slow a console, or one that nobody reads any more: what waited for it when that began is among it.
     pub console_dropped: u64,
     /// A log file that took no data.
     pub file_dropped: u64,

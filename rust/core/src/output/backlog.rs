@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::console::Share;
 use super::prefix::Label;
 
 /// What the next block is.
@@ -88,6 +89,14 @@ impl Backlog {
 
     pub fn pop(&mut self) -> Option<Block> {
         self.blocks.pop_front()
+    }
+
+    /// Whose bytes are in it.
+    pub fn shares(&self) -> impl Iterator<Item = Share> + '_ {
+        self.blocks.iter().filter_map(|block| match block {
+            Block::Lines(label, range) => Some((label.clone(), range.len())),
+            Block::Loss(_) => None,
+        })
     }
 
     pub fn is_empty(&self) -> bool {

@@ -36,6 +36,9 @@ pub struct ConsoleConfig {
     pub most: Option<u64>,
 }
 
+/// So many bytes of a worker, or of procq's own (no label).
+pub(super) type Share = (Option<Arc<Label>>, usize);
+
 /// Formatted and unformatted lines on their way to the destination.
 #[derive(Debug)]
 pub(super) struct Console {
@@ -45,9 +48,11 @@ pub(super) struct Console {
     most: Option<u64>,
     backlog: Backlog,
     batch: Vec<u8>,
-    /// Bytes of the batch that are written, and bytes of output that the batch stands for.
+    /// Bytes of the batch that are written.
     written: usize,
+    /// Bytes of output that the batch stands for, and of whom how many.
     raw: usize,
+    shares: Vec<Share>,
     /// The destination was full: wait until it is ready.
     pub blocked: bool,
     pub retry: Option<Instant>,
@@ -63,20 +68,31 @@ pub(super) struct SavedConsole {
     batch: Vec<u8>,
     written: usize,
     raw: usize,
+    shares: Vec<(Option<String>, usize)>,
     closed: bool,
 }
 
 impl Console {
     pub fn save(&self) -> SavedConsole {
         let Console { destination: _, kind: _, style: _, most: _, backlog, batch, written, raw, .. } = self;
-        let Console { blocked: _, retry: _, closed, .. } = self;
-        SavedConsole { backlog: backlog.save(), batch: batch.clone(), written: *written, raw: *raw, closed: *closed }
+        let Console { shares, blocked: _, retry: _, closed, .. } = self;
+        let name = |label: &Option<Arc<Label>>| label.as_ref().map(|label| label.name().to_owned());
+        SavedConsole {
+            backlog: backlog.save(),
+            batch: batch.clone(),
+            written: *written,
+            raw: *raw,
+            shares: shares.iter().map(|(label, bytes)| (name(label), *bytes)).collect(),
+            closed: *closed,
+        }
     }
 
     pub fn restore(config: ConsoleConfig, saved: SavedConsole) -> Console {
         let written = saved.written.min(saved.batch.len());
         let (backlog, batch, raw, closed) = (Backlog::restore(saved.backlog), saved.batch, saved.raw, saved.closed);
-        Console { backlog, batch, written, raw, closed, ..Console::new(config) }
+        let label = |name: String| Arc::new(Label::new(Arc::from(name)));
+        let shares = saved.shares.into_iter().map(|(name, bytes)| (name.map(label), bytes)).collect();
+        Console { backlog, batch, written, raw, shares, closed, ..Console::new(config) }
     }
 
     pub fn new(config: ConsoleConfig) -> Self {
@@ -96,6 +112,7 @@ impl Console {
             batch: Vec::new(),
             written: 0,
             raw: 0,
+            shares: Vec::new(),
             blocked: false,
             retry: None,
             closed: false,
@@ -165,11 +182,17 @@ impl Console {
             }
             Err(_) => {
                 self.closed = true;
-                self.raw = 0;
-                self.relax();
                 Progress::Closed
             }
         }
+    }
+
+    /// Nobody reads any more: forgets everything, and gives whose it was. A batch that was not taken whole counts as lost.
+    pub fn abandon(&mut self) -> Vec<Share> {
+        let shares = std::mem::take(&mut self.shares).into_iter().chain(self.backlog.shares()).collect();
+        self.raw = 0;
+        self.relax();
+        shares
     }
 
     /// Between two batches, and so between two lines.
@@ -192,27 +215,26 @@ impl Console {
         if self.is_done() || self.closed {
             self.backlog = Backlog::default();
             self.batch = Vec::new();
+            self.shares = Vec::new();
             self.written = 0;
         }
     }
 
     fn format(&mut self) {
         self.batch.clear();
+        self.shares.clear();
         self.written = 0;
         while self.raw < BATCH {
             match self.backlog.pop() {
                 Some(Block::Lines(label, range)) => {
                     self.raw += range.len();
-                    self.format_lines(label, range);
+                    self.style.format(label.as_deref(), &self.backlog.data[range.clone()], &mut self.batch);
+                    self.shares.push((label, range.len()));
                 }
                 Some(Block::Loss(lines)) => self.format_loss(lines),
                 None => break,
             }
         }
-    }
-
-    fn format_lines(&mut self, label: Option<Arc<Label>>, range: std::ops::Range<usize>) {
-        self.style.format(label.as_deref(), &self.backlog.data[range], &mut self.batch);
     }
 
     fn format_loss(&mut self, lines: u64) {

@@ -256,7 +256,12 @@ impl Output {
     }
 
     /// What has become of the output of each queue so far.
-    pub fn accounts(&self) -> impl Iterator<Item = (&str, &Account)> {
+    pub fn accounts(&mut self) -> impl Iterator<Item = (&str, &Account)> {
+        let abandoned = std::mem::take(&mut self.shared.lock().console.abandoned);
+        for (worker, console_dropped) in abandoned {
+            let account = self.accounts.of(&worker);
+            self.accounts.add(account, &Account { console_dropped, ..Account::default() });
+        }
         self.accounts.iter()
     }
 

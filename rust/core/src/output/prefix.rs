@@ -20,6 +20,11 @@ impl Label {
         &self.name
     }
 
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// The colour depends on the name alone, so that it survives restarts; slots of a queue get different ones.
     pub fn new(name: Arc<str>) -> Self {
         let (queue, slot) = name.rsplit_once('.').unwrap_or((&name, ""));

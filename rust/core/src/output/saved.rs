@@ -57,6 +57,7 @@ struct SavedQueues {
     paused: bool,
     width: usize,
     closed: bool,
+    abandoned: BTreeMap<String, u64>,
     waited_for: Vec<u32>,
     past_lost: u64,
     past_delivered: u64,
@@ -232,7 +233,7 @@ fn save_queues(state: &State) -> SavedQueues {
     let State { files, queued, by_path: _, listed: _, console, spares: _, troubles: _, waited_for, .. } = state;
     let State { released: _, console_released: _, past_lost, past_delivered, work: _, asleep: _, .. } = state;
     let State { flushing: _, stop: _, finished: _, calm: _, .. } = state;
-    let ConsoleQueue { backlog, gauge, lost_lines, paused, width, stuck: _, closed } = console;
+    let ConsoleQueue { backlog, gauge, lost_lines, paused, width, stuck: _, closed, abandoned } = console;
     SavedQueues {
         files: files.map(|_, file| file.clone()),
         queued: *queued,
@@ -242,6 +243,7 @@ fn save_queues(state: &State) -> SavedQueues {
         paused: *paused,
         width: *width,
         closed: *closed,
+        abandoned: abandoned.iter().map(|(worker, bytes)| (worker.to_string(), *bytes)).collect(),
         waited_for: waited_for.clone(),
         past_lost: *past_lost,
         past_delivered: *past_delivered,
@@ -250,10 +252,11 @@ fn save_queues(state: &State) -> SavedQueues {
 
 fn restore_queues(saved: SavedQueues) -> State {
     let SavedQueues { files, queued, backlog, gauge, lost_lines, paused, width, closed, .. } = saved;
-    let SavedQueues { waited_for, past_lost, past_delivered, .. } = saved;
+    let SavedQueues { abandoned, waited_for, past_lost, past_delivered, .. } = saved;
     let by_path = files.iter().map(|(id, file)| (Arc::clone(&file.path), id)).collect();
     let backlog = Backlog::restore(backlog);
-    let console = ConsoleQueue { backlog, gauge, lost_lines, paused, width, stuck: false, closed };
+    let abandoned = abandoned.into_iter().map(|(worker, bytes)| (Arc::from(worker), bytes)).collect();
+    let console = ConsoleQueue { backlog, gauge, lost_lines, paused, width, stuck: false, closed, abandoned };
     State {
         files,
         queued,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::backlog::Backlog;
+use super::console::Share;
 use super::gauge::{Admission, Gauge, LEFT_BEHIND};
 use super::prefix::Label;
 use super::queue::{FileQueue, FILE_QUEUE};
@@ -71,6 +72,8 @@ pub(super) struct ConsoleQueue {
     pub stuck: bool,
     /// Nobody reads any more.
     pub closed: bool,
+    /// Bytes of each worker that waited when that began, until they are in its account.
+    pub abandoned: HashMap<Arc<str>, u64>,
 }
 
 #[derive(Debug)]
@@ -125,6 +128,7 @@ impl Shared {
             width,
             stuck: false,
             closed: false,
+            abandoned: HashMap::new(),
         };
         Shared::with(State::new(console), to_writer, to_reactor)
     }
@@ -375,6 +379,20 @@ impl State {
         }
         self.work |= !self.console.stuck;
         admission
+    }
+
+    /// Nobody reads the console any more: all that waits for it is lost, these shares that the writer had among it.
+    pub fn console_closed(&mut self, shares: Vec<Share>) {
+        let console = &mut self.console;
+        console.closed = true;
+        console.lost_lines = 0;
+        console.gauge.abandon(console.gauge.pending());
+        let backlog = std::mem::take(&mut console.backlog);
+        for (label, bytes) in shares.into_iter().chain(backlog.shares()) {
+            if let Some(label) = label {
+                *console.abandoned.entry(label.shared_name()).or_default() += bytes as u64;
+            }
+        }
     }
 
     /// Puts a line about lost lines where they are missing.

@@ -178,18 +178,14 @@ impl Writer {
             return false;
         }
         let progress = self.console.write(now);
+        let shares = if progress == Progress::Closed { self.console.abandon() } else { Vec::new() };
         let mut state = self.shared.lock();
         let gauge = &mut state.console.gauge;
         match progress {
             Progress::Wrote(raw) => _ = gauge.deliver(raw, Instant::now()),
             Progress::Full => state.console.stuck = true,
             Progress::Failed(errno) => _ = gauge.fail(errno.raw_os_error()),
-            Progress::Closed => {
-                gauge.abandon(gauge.pending());
-                state.console.closed = true;
-                state.console.lost_lines = 0;
-                state.console.backlog = Backlog::default();
-            }
+            Progress::Closed => state.console_closed(shares),
         }
         let released = state.console.gauge.release() || progress == Progress::Closed;
         state.console_released |= released;
