@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import signal
 import socket
@@ -16,6 +18,7 @@ import pytest
 
 from procq import core
 from procq.client import Client, Output
+from procq.telemetry.keeper import connect, volumes
 from tests.process.support import processes, writers
 from tests.process.support.fixtures import Keepers, Procqs
 from tests.process.support.keeper import Keeper, program
@@ -181,6 +184,60 @@ def test_faults_33_what_a_slow_reader_gets_and_what_it_is_told_to_miss_is_everyt
     reader.link.close()
     assert received + missing == lines * 1000
     assert missing > 0
+
+
+def test_what_waits_for_a_reader_that_dies_is_the_next_one_s_but_what_its_socket_held(
+    procqs: Procqs, keepers: Keepers, tmp_path: Path
+) -> None:
+    """Its place is kept, as that of a control plane that sends output: one hangs and is killed, another one comes."""
+    project = procqs("").project
+    project.prepare()
+    keeper = keepers(run_dir=project.run_dir, keeper_socket=project.keeper_socket)
+    request = {"t": "logs", "workers": ["w"], "tail": 0, "follow": True, "lasting": True}
+    path, lines, log = project.keeper_socket, 4_000, tmp_path / "log"
+    hung = connect(path)
+    hung.send([request])
+    until(hung.drain, "the end of the tail")
+    code = f"for n in range({lines}):\n os.write(1, b'%0199d\\n' % n)"
+    keeper.of(keeper.spawn(python(code), log=log), "gone")
+    until(lambda: volumes(path)["w"].lines == lines, "the keeper to have it all")
+    hung.close()
+    following = connect(path)
+    following.send([request])
+    found: list[int] = []
+
+    def complete() -> bool:
+        replies = following.drain()
+        assert not [reply for reply in replies if reply["t"] == "gap"]
+        found.extend(int(line) for reply in replies if reply["t"] == "output" for line in reply["data"].split())
+        return found[-1:] == [lines - 1]
+
+    until(complete, lambda: f"the last line; {len(found)} have come")
+    following.close()
+    assert found == list(range(found[0], lines)), "none of the rest is missing, none is doubled"
+    held = int(Path("/proc/sys/net/core/wmem_default").read_text())
+    assert 0 < found[0] * 200 <= held, "what the kernel had taken, and no more"
+
+
+def test_what_a_terminal_that_goes_leaves_behind_is_in_the_account_of_its_queue(procqs: Procqs, tmp_path: Path) -> None:
+    """As `procq up | less`, which is left without having read on."""
+    count, done = 80_000, tmp_path / "done"
+    written = sum(len(f"torrent {n} {'x' * 80}\n") for n in range(count))
+    command = f"{sys.executable} {Path(__file__).parent / 'workers' / 'torrent.py'} {count} {done}"
+    procq = procqs(f"queues:\n  a: {command}\n")
+    reader, writer = os.pipe()
+    held = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+    try:
+        with open(writer, "wb") as stdout:
+            procq.start(1, stdout=stdout)
+        until(done.exists, "the worker to have written everything")
+        path = procq.project.keeper_socket
+        until(lambda: volumes(path)["a"].bytes == written, "the keeper to have read it")
+        assert volumes(path)["a"].dropped["console"] < written / 4, "most of it waits"
+    finally:
+        os.close(reader)
+    until(lambda: volumes(path)["a"].dropped["console"] >= written - held, lambda: f"{volumes(path)} of {written}")
+    assert volumes(path)["a"].dropped["console"] <= written
 
 
 def test_a_long_tail_arrives_whole_while_nothing_new_is_written(served: tuple[Keeper, Client]) -> None:

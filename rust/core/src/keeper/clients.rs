@@ -61,6 +61,24 @@ impl Client {
         let SavedClient { channel, waits_for_end, subscription, lasting } = saved;
         Client { channel: Channel::restore(channel, inherited), waits_for_end, subscription, lasting }
     }
+
+    /// Output of which nothing was sent, taken back from what waits in the connection.
+    pub(super) fn take_unsent(&mut self) -> Vec<Delivery> {
+        let mut output = Vec::new();
+        for reply in self.channel.take_unsent::<Reply>().unwrap_or_default() {
+            match Delivery::try_from(reply) {
+                Ok(delivery) => output.push(delivery),
+                Err(other) => _ = self.channel.push(&other),
+            }
+        }
+        output
+    }
+
+    /// Output that was not sent whole, so that who has gone cannot have had it.
+    fn undelivered(&self) -> Vec<Delivery> {
+        let replies = self.channel.undelivered::<Reply>().unwrap_or_default();
+        replies.into_iter().filter_map(|reply| Delivery::try_from(reply).ok()).collect()
+    }
 }
 
 impl AsFd for Client {
@@ -238,7 +256,10 @@ impl Keeper {
         if let Some(client) = self.clients.remove(&id) {
             self.poller.remove(client.channel.as_fd());
             match client.subscription {
-                Some(subscription) if client.lasting => self.hold(subscription),
+                Some(subscription) if client.lasting => {
+                    self.output.put_back(subscription, client.undelivered());
+                    self.hold(subscription);
+                }
                 Some(subscription) => self.output.unsubscribe(subscription),
                 None => {}
             }
@@ -255,6 +276,23 @@ impl From<Delivery> for Reply {
             }
             Delivery::Gap { bytes, lines } => Reply::Gap { bytes, lines },
             Delivery::TailEnd => Reply::TailEnd {},
+        }
+    }
+}
+
+impl TryFrom<Reply> for Delivery {
+    /// What is no output.
+    type Error = Reply;
+
+    fn try_from(reply: Reply) -> Result<Delivery, Reply> {
+        match reply {
+            Reply::Output { worker, stream, time, data, partial, generation } => {
+                let (worker, data) = (worker.into(), data.into_vec().into());
+                Ok(Delivery::Output(Line { worker, generation, stream, time, data, partial }))
+            }
+            Reply::Gap { bytes, lines } => Ok(Delivery::Gap { bytes, lines }),
+            Reply::TailEnd {} => Ok(Delivery::TailEnd),
+            other => Err(other),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The one reader of output whose place outlives its connection: the control plane, which reads for somebody elsewhere.
 //!
 //! Control planes come and go. What waits for one that has gone is kept for the next one, within the bounds of any other
-//! reader's queue, so that it misses nothing in between, or knows how much.
+//! reader's queue and of its connection, so that it misses nothing that the kernel had not taken, or knows how much. What
+//! lies in the socket of one that dies goes with it, as what it had read does: one that leaves in order takes it first.
 
 use super::Keeper;
 use crate::output::{Account, Interest, SubscriptionId};
@@ -44,7 +45,9 @@ impl Keeper {
     fn leave_lasting(&mut self, id: u64) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.lasting = false;
+        let unsent = client.take_unsent();
         if let Some(subscription) = client.subscription.take() {
+            self.output.put_back(subscription, unsent);
             self.hold(subscription);
         }
     }
@@ -107,7 +110,7 @@ mod tests {
     use super::super::tests::keeper;
     use super::super::token::Token;
     use super::*;
-    use crate::output::StreamId;
+    use crate::output::{StreamId, SUBSCRIPTION_QUEUE};
     use crate::proto::messages::{Request, Stream};
     use crate::proto::Channel;
     use crate::sys;
@@ -182,6 +185,97 @@ mod tests {
         let rest = heard(&mut keeper, &mut third);
         assert_eq!(last.last().map(String::as_str), Some("end"));
         assert_eq!([&last[..last.len() - 1], &rest[..]].concat(), ["3\n", "4\n"]);
+    }
+
+    /// Far more than a connection and what waits before it hold, and less than a reader's queue and these. Gives it all.
+    fn overfill(keeper: &mut Keeper, worker: StreamId) -> Vec<String> {
+        // It would all be in the output of the test.
+        keeper.output.pause_console(true);
+        let all: Vec<String> = (0..600).map(|n| format!("{n} {}\n", "x".repeat(2_000))).collect();
+        for text in &all {
+            write(keeper, worker, text);
+            keeper.feed_readers();
+        }
+        all
+    }
+
+    /// What the kernel has of a conversation, while the keeper does nothing.
+    fn in_the_socket(peer: &mut Channel) -> Vec<String> {
+        peer.fill(usize::MAX).unwrap();
+        let text = |reply| match reply {
+            Reply::Output { data, .. } => Some(String::from_utf8(data.into_vec()).unwrap()),
+            _ => None,
+        };
+        std::iter::from_fn(|| peer.receive().unwrap()).filter_map(text).collect()
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_one_that_dies_is_the_next_one_s() {
+        let (mut keeper, _peer) = keeper();
+        let worker = keeper.output.open("w.1", 7, None, None);
+        let mut first = client(&mut keeper, 1);
+        ask(&mut keeper, 1, &mut first, &["w"], true, true);
+        let all = overfill(&mut keeper, worker);
+        let had = in_the_socket(&mut first);
+        assert!(!had.is_empty() && had.len() < all.len() / 2, "{}", had.len());
+        hang_up(&mut keeper, 1, first);
+        let mut second = client(&mut keeper, 2);
+        ask(&mut keeper, 2, &mut second, &["w"], true, true);
+        let mut rest = Vec::new();
+        while rest.len() < all.len() - had.len() {
+            let before = rest.len();
+            rest.extend(heard(&mut keeper, &mut second));
+            assert!(rest.len() > before, "{} + {}", had.len(), before);
+            keeper.flush_clients();
+        }
+        assert_eq!([had, rest].concat(), all, "none is missing, none is doubled");
+    }
+
+    #[test]
+    fn one_that_leaves_is_not_kept_by_what_waits_for_it() {
+        let (mut keeper, _peer) = keeper();
+        let worker = keeper.output.open("w.1", 7, None, None);
+        let mut first = client(&mut keeper, 1);
+        ask(&mut keeper, 1, &mut first, &["w"], true, true);
+        let all = overfill(&mut keeper, worker);
+        let mut had = in_the_socket(&mut first);
+        // Asked before, and answered after what waits: not taken back with it.
+        first.push(&Request::Info {}).unwrap();
+        ask(&mut keeper, 1, &mut first, &[], false, true);
+        let mut late = heard(&mut keeper, &mut first);
+        assert_eq!(late.pop().as_deref(), Some("end"));
+        assert!(late.pop().is_some_and(|answer| answer.starts_with("Info")));
+        assert!(late.len() <= 1, "none but the line of which it has the beginning: {}", late.len());
+        had.extend(late);
+        hang_up(&mut keeper, 1, first);
+        let mut second = client(&mut keeper, 2);
+        ask(&mut keeper, 2, &mut second, &["w"], true, true);
+        while had.len() < all.len() {
+            let before = had.len();
+            had.extend(heard(&mut keeper, &mut second));
+            assert!(had.len() > before, "{before}");
+            keeper.flush_clients();
+        }
+        assert_eq!(had, all);
+    }
+
+    #[test]
+    fn readers_that_come_and_go_make_what_waits_no_longer_than_its_bound() {
+        let (mut keeper, _peer) = keeper();
+        keeper.output.pause_console(true);
+        let worker = keeper.output.open("w.1", 7, None, None);
+        let block = "0123456789abcde\n".repeat(256);
+        let mut waiting = Vec::new();
+        for id in 1..40 {
+            let mut reader = client(&mut keeper, id);
+            ask(&mut keeper, id, &mut reader, &["w"], true, true);
+            (0..300).for_each(|_| write(&mut keeper, worker, &block));
+            keeper.feed_readers();
+            hang_up(&mut keeper, id, reader);
+            waiting.push(keeper.output.waiting(keeper.held.as_ref().map(|held| held.subscription).unwrap()));
+        }
+        let most = waiting.iter().max().unwrap();
+        assert!(*most > SUBSCRIPTION_QUEUE && *most < SUBSCRIPTION_QUEUE + (512 << 10), "{most}");
     }
 
     #[test]

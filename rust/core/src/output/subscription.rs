@@ -140,6 +140,24 @@ impl Subscription {
         delivery
     }
 
+    /// Takes back what was popped last and did not reach the reader, in that order: it comes first again. The queue is
+    /// longer by that than its bound, until it has been popped anew.
+    pub fn put_back(&mut self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries.into_iter().rev() {
+            match &delivery {
+                Delivery::Output(line) if !self.in_tail => self.queued += line.data.len() + OVERHEAD,
+                Delivery::TailEnd => self.in_tail = true,
+                Delivery::Output(_) | Delivery::Gap { .. } => {}
+            }
+            self.queue.push_front(delivery);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.queued
+    }
+
     /// Nothing is left and nothing will come.
     pub fn is_finished(&self) -> bool {
         !self.interest.follow && self.queue.is_empty() && self.lost == 0
@@ -191,6 +209,31 @@ mod tests {
         assert!(!subscription.is_finished());
         assert_eq!(subscription.pop(), Some(Delivery::TailEnd));
         assert!(subscription.is_finished());
+    }
+
+    #[test]
+    fn what_is_put_back_comes_again_and_takes_the_same_room() {
+        let mut subscription = Subscription::new(Interest { follow: true, ..Interest::default() }, vec![line(5)], 7, 1);
+        subscription.push(line(1));
+        while subscription.has_room(SUBSCRIPTION_QUEUE / 8) {
+            subscription.push(line(SUBSCRIPTION_QUEUE / 8));
+        }
+        subscription.lose(9, 2);
+        let (queued, mut same) = (subscription.queued, subscription.clone());
+        let all: Vec<Delivery> = std::iter::from_fn(|| same.pop()).collect();
+        assert_eq!(all.last(), Some(&Delivery::Gap { bytes: 9, lines: 2 }));
+        for taken in 0..=all.len() {
+            let (mut reader, kept) = (subscription.clone(), taken / 2);
+            let mut had: Vec<Delivery> = (0..taken).map_while(|_| reader.pop()).collect();
+            reader.put_back(had.split_off(kept));
+            had.extend(std::iter::from_fn(|| reader.pop()));
+            assert_eq!(had, all, "{taken}");
+            assert_eq!((reader.queued, reader.in_tail), (0, false));
+            let mut nobody = subscription.clone();
+            let had = (0..taken).map_while(|_| nobody.pop()).collect();
+            nobody.put_back(had);
+            assert_eq!((nobody.queued, nobody.in_tail), (queued, true));
+        }
     }
 
     proptest! {

@@ -46,6 +46,19 @@ impl Output {
         self.subscriptions.get_mut(id.0)?.pop()
     }
 
+    /// What was taken for a reader and did not reach it: the next one that reads from this gets it first.
+    pub fn put_back(&mut self, id: SubscriptionId, deliveries: Vec<Delivery>) {
+        if let Some(subscription) = self.subscriptions.get_mut(id.0) {
+            subscription.put_back(deliveries);
+        }
+    }
+
+    /// Bytes that wait for a reader, bookkeeping included.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, id: SubscriptionId) -> usize {
+        self.subscriptions.get(id.0).map_or(0, Subscription::waiting)
+    }
+
     /// Nothing is left for this reader and nothing will come.
     pub fn is_finished(&self, id: SubscriptionId) -> bool {
         self.subscriptions.get(id.0).is_none_or(Subscription::is_finished)

@@ -93,13 +93,43 @@ impl Channel {
 
     /// Forgets every queued frame of which no byte was sent, so that the stream stays in step.
     pub fn discard_unsent(&mut self) {
-        let mut cut = 0;
-        while cut < self.sent {
-            let mut length = [0; 4];
-            length.copy_from_slice(&self.outgoing[cut..cut + 4]);
-            cut += 4 + u32::from_le_bytes(length) as usize;
+        self.outgoing.truncate(self.begun());
+    }
+
+    /// Takes back every queued frame of which no byte was sent, so that the stream stays in step.
+    pub fn take_unsent<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, FrameError> {
+        let unsent = self.outgoing.split_off(self.begun());
+        decode(&unsent)
+    }
+
+    /// Every queued frame that the other side cannot have had whole.
+    pub fn undelivered<T: DeserializeOwned>(&self) -> Result<Vec<T>, FrameError> {
+        decode(&self.outgoing[self.complete()..])
+    }
+
+    /// Bytes of the frames of which some were sent.
+    fn begun(&self) -> usize {
+        let whole = self.complete();
+        if whole == self.sent {
+            whole
+        } else {
+            self.next_frame(whole).map_or(self.outgoing.len(), |next| next.min(self.outgoing.len()))
         }
-        self.outgoing.truncate(cut);
+    }
+
+    /// Bytes of the frames that were sent whole.
+    fn complete(&self) -> usize {
+        let mut whole = 0;
+        while let Some(next) = self.next_frame(whole).filter(|&next| next <= self.sent) {
+            whole = next;
+        }
+        whole
+    }
+
+    /// Where the frame after the one at `start` begins.
+    fn next_frame(&self, start: usize) -> Option<usize> {
+        let header = self.outgoing[start..].first_chunk::<4>()?;
+        Some(start + 4 + u32::from_le_bytes(*header) as usize)
     }
 
     /// Sends what the socket takes; true when nothing is left.
@@ -131,14 +161,7 @@ impl Channel {
         if self.sent < 1 << 16 {
             return;
         }
-        let mut whole = 0;
-        while let Some(header) = self.outgoing[whole..].first_chunk::<4>() {
-            let next = whole + 4 + u32::from_le_bytes(*header) as usize;
-            if next > self.sent {
-                break;
-            }
-            whole = next;
-        }
+        let whole = self.complete();
         self.outgoing.drain(..whole);
         self.sent -= whole;
     }
@@ -182,6 +205,13 @@ impl Channel {
             None => Ok(None),
         }
     }
+}
+
+/// Whole frames, as messages.
+fn decode<T: DeserializeOwned>(frames: &[u8]) -> Result<Vec<T>, FrameError> {
+    let mut decoder = Decoder::default();
+    decoder.feed(frames);
+    std::iter::from_fn(|| decoder.take().transpose()).collect()
 }
 
 impl AsFd for Channel {
@@ -239,6 +269,23 @@ mod tests {
         seen.extend(receive(&mut b));
         assert_eq!(seen.pop(), Some(u64::MAX));
         assert!(seen.len() < 100_000 && seen.iter().copied().eq(0..seen.len() as u64));
+    }
+
+    #[test]
+    fn what_was_not_sent_whole_is_known_and_can_be_taken_back() {
+        let of = |frames: Vec<Command>| -> Vec<u64> {
+            let number = |frame| if let Command::Forget { generation, .. } = frame { generation } else { u64::MAX };
+            frames.into_iter().map(number).collect()
+        };
+        let (mut a, mut b) = pair();
+        (0..100_000).for_each(|n| a.push(&forget(n)).unwrap());
+        assert!(!a.flush().unwrap());
+        let had = receive(&mut b);
+        assert_eq!(of(a.undelivered().unwrap()), Vec::from_iter(had.len() as u64..100_000));
+        let back = of(a.take_unsent().unwrap());
+        assert!(!back.is_empty() && a.flush().unwrap());
+        assert_eq!([had, receive(&mut b), back].concat(), Vec::from_iter(0..100_000), "the one that was begun arrives");
+        assert!(a.undelivered::<Command>().unwrap().is_empty() && a.take_unsent::<Command>().unwrap().is_empty());
     }
 
     #[test]
