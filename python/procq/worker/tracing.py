@@ -57,7 +57,7 @@ class Tracing:
     def begin(self, id: object, name: object, origin: Origin | None) -> JobSpan | None:
         """The span of a job that begins here, current from now on; None where nobody makes spans."""
         api = sys.modules.get(API)
-        if api is None or not self._on:
+        if api is None or not self._on or (self._provider is None and not _whole(api)):
             return None
         try:
             return self._begun(api, id, name, origin or _UNKNOWN)
@@ -144,6 +144,13 @@ class JobSpan:
         if failed or error is not None:
             self._span.set_attribute("error.type", "_OTHER" if error is None else error.__qualname__)
         self._span.end()
+
+
+def _whole(api: Any) -> bool:
+    """Whether nobody is importing it at this moment: until that is done, some of it may not be there."""
+    if getattr(getattr(api, "__spec__", None), "_initializing", False):
+        return False
+    return hasattr(api, "get_tracer_provider") and hasattr(api, "ProxyTracerProvider")
 
 
 def _leave(context: Any) -> None:

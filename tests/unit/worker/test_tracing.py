@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from opentelemetry import context, trace
@@ -267,6 +269,27 @@ def test_there_is_none_while_nobody_has_set_a_provider(
         assert tracing.begin("1", "send", None) is None
     begun(tracing, "2").end()
     assert set(named(told)) == {"2"}
+
+
+@pytest.mark.parametrize("missing", [None, "get_tracer_provider", "ProxyTracerProvider"])
+def test_there_is_none_while_another_thread_imports_it_and_there_are_later(
+    told: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: str | None
+) -> None:
+    """A module is in `sys.modules` before all that it will have is there."""
+    tracing = Tracing(ENVIRON)
+    half = ModuleType("opentelemetry.trace")
+    if missing is None:
+        half.__spec__ = ModuleSpec("opentelemetry.trace", None)
+        half.__spec__._initializing = True  # type: ignore[attr-defined]
+    for name in ("get_tracer_provider", "ProxyTracerProvider"):
+        if missing is not None and name != missing:
+            setattr(half, name, getattr(trace, name))
+    with monkeypatch.context() as importing:
+        importing.setitem(sys.modules, "opentelemetry.trace", half)
+        assert tracing.begin("1", "send", None) is None
+    begun(tracing, "2").end()
+    assert set(named(told)) == {"2"}
+    assert caplog.records == []
 
 
 def test_a_job_does_not_fail_for_its_span(told: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
