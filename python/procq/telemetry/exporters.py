@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from procq.telemetry import transport
 from procq.telemetry.config import Endpoint, Means, Signal, Way
+from procq.telemetry.packages import EXTRAS
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Request, Session
@@ -36,12 +37,6 @@ _CONSOLES: Final[Mapping[Signal, tuple[str, str]]] = {
     Signal.METRICS: ("opentelemetry.sdk.metrics.export", "ConsoleMetricExporter"),
     Signal.LOGS: ("opentelemetry.sdk._logs.export", "ConsoleLogRecordExporter"),
 }
-EXTRAS: Final[Mapping[Means, str]] = {
-    Means.HTTP: "procq[otlp]",
-    Means.GRPC: "procq[otlp-grpc]",
-    Means.CONSOLE: "procq[otlp]",
-}
-"""What to install for each."""
 _OF_THE_BODY: Final = frozenset(("content-type", "content-encoding", "user-agent"))
 
 
@@ -87,8 +82,9 @@ def _http(signal: Signal, endpoint: Endpoint | None) -> Any:
 
 
 def _session(endpoint: Endpoint) -> Session:
-    """Sends with the headers and certificates of the endpoint and no others."""
+    """Sends with the headers, the login and the certificates of the endpoint and no others. Proxies are as they are."""
     from requests import Session
+    from requests.utils import get_auth_from_url
 
     for path in (endpoint.ca, endpoint.key, endpoint.cert):
         _content(path)
@@ -98,6 +94,9 @@ def _session(endpoint: Endpoint) -> Session:
         def prepare_request(self, request: Request) -> PreparedRequest:
             kept = {header: value for header, value in request.headers.items() if header.lower() in _OF_THE_BODY}
             request.headers = {**kept, **endpoint.headers}
+            login = get_auth_from_url(endpoint.url)
+            # Where none is given, requests would look for one in .netrc, and put it in the place of the header.
+            request.auth = login if any(login) and "authorization" not in endpoint.headers else _as_it_is
             return super().prepare_request(request)
 
         def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, *_: Any) -> Any:
@@ -106,6 +105,10 @@ def _session(endpoint: Endpoint) -> Session:
             return super().merge_environment_settings(url, proxies, stream, endpoint.ca, cert)
 
     return Own()
+
+
+def _as_it_is(prepared: PreparedRequest) -> PreparedRequest:
+    return prepared
 
 
 class _Headers(dict[str, str]):

@@ -187,8 +187,9 @@ class Telemetry:
         return self.output is None or self.output.idle
 
     def _built(self, config: Config, project: str, instance: int, began: float) -> Lanes:
-        from procq.telemetry.exporters import EXTRAS, missing
+        from procq.telemetry.exporters import missing
         from procq.telemetry.output import output_lanes
+        from procq.telemetry.packages import EXTRAS
 
         try:
             from procq.telemetry.otlp import Answers, Words

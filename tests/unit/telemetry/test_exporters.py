@@ -105,6 +105,36 @@ def test_no_headers_are_none(means: Means, receiver: Receiver, monkeypatch: pyte
     assert "api-key" not in receiver.headers[0]
 
 
+FILE = {"authorization": "Bearer of the file"}
+
+
+@pytest.mark.parametrize(
+    ("user", "headers", "sent"),
+    [
+        ("", FILE, "Bearer of the file"),
+        ("", {}, None),
+        ("u:p@", {}, "Basic dTpw"),
+        ("u:p@", FILE, "Bearer of the file"),
+    ],
+)
+def test_nobody_logs_in_but_who_the_file_names(
+    netrc: None, user: str, headers: dict[str, str], sent: str | None
+) -> None:
+    with receiving() as receiver:
+        address = url(receiver, Means.HTTP, Signal.TRACES).replace("://", f"://{user}")
+        assert send(Signal.TRACES, Means.HTTP, Endpoint(address, headers))
+        assert receiver.headers[0].get("authorization") == sent
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has a login for all receivers of these tests."""
+    logins = tmp_path / "netrc"
+    logins.write_text("machine 127.0.0.1 login somebody password hunter2\n")
+    logins.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(logins))
+
+
 def test_what_is_sent_may_be_compressed(receiver: Receiver, means: Means) -> None:
     assert send(Signal.TRACES, means, Endpoint(url(receiver, means, Signal.TRACES), compression=Compression.GZIP))
     assert receiver.spans()
