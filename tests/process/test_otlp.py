@@ -245,6 +245,7 @@ def test_a_receiver_that_hangs_does_not_keep_procq_from_leaving(procqs: Procqs, 
     procq = started(sending(procqs, SLEEPERS.format(workers=2), receiver.url), 2)
     until(lambda: receiver.asked > 0, "telemetry to be on")
     within(3.0, lambda: procq.command("down") is not None, "the end")
+    assert "Traceback" not in procq.said()
 
 
 CANARIES = ("hunter2-environment", "hunter2-of-a-url", "hunter2-of-a-file", "hunter2-in-the-manifest")

@@ -155,6 +155,35 @@ def test_a_file_that_is_wrong_is_told_and_harms_nobody(procqs: Procqs, text: str
     assert receiver.asked == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "instead", "why"),
+    [
+        (
+            'endpoint: "${TWO}"',
+            'endpoint: "[::1:4317"',
+            "telemetry is off: otel.yaml (OTEL_CONFIG_FILE), line 17: "
+            "`tracer_provider.processors[1].batch.exporter.otlp_grpc.endpoint` is no address",
+        ),
+        ("host: 127.0.0.1", "host: foo..bar", "metrics are not served: 'foo..bar' is no name and no address of a host"),
+    ],
+)
+def test_a_place_that_is_none_is_told_and_ends_no_control_plane(
+    procqs: Procqs, given: str, instead: str, why: str
+) -> None:
+    with receiving() as one, receiving_by_grpc() as two:
+        text = TWO_RECEIVERS.replace(given, instead)
+        assert text != TWO_RECEIVERS
+        procq = configured(procqs, SLEEPERS.format(workers=1), text, ONE=one.url, TWO=two.url, PORT=str(unused()))
+        started(procq, 1)
+        until(lambda: why in procq.said(), procq.said)
+        before = procq.control_plane()
+        procq.save(SLEEPERS.format(workers=2))
+        procq.wait_running(2)
+        throughout(0.3, lambda: procq.said().count(why) == 1, "silence")
+        assert procq.control_plane() == before
+        assert "Traceback" not in procq.said()
+
+
 def test_nothing_is_loaded_where_the_file_disables_it(procqs: Procqs) -> None:
     def loaded(procq: Procq) -> bool:
         return any("google/_upb" in each.path for each in psutil.Process(procq.control_plane()).memory_maps())

@@ -298,25 +298,48 @@ def test_a_worker_s_lines_belong_to_the_span_of_its_life(procqs: Procqs, receive
     assert lines(receiver)[1].span_id != life.span_id
 
 
-@pytest.mark.parametrize("variables", [{}, {"OTEL_TRACES_EXPORTER": "console"}], ids=["nothing", "traces alone"])
-def test_where_nobody_receives_it_that_is_said_once(procqs: Procqs, variables: dict[str, str]) -> None:
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "advice"),
+    [
+        ({}, "set OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "set OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (ENDPOINT | {"OTEL_LOGS_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, "take OTEL_LOGS_EXPORTER out"),
+        (ENDPOINT | {"OTEL_CONFIG_FILE": "otel.yaml"}, "add a `logger_provider` to otel.yaml (OTEL_CONFIG_FILE)"),
+    ],
+    ids=["nothing", "traces alone", "no log", "no log by file"],
+)
+def test_where_nobody_receives_it_that_is_said_once(procqs: Procqs, variables: dict[str, str], advice: str) -> None:
     procq = procqs(ongoing("no"))
     procq.environment |= variables
+    (procq.folder / "otel.yaml").write_text('file_format: "1.0"\n')
     procq.start(2)
     before = len(psutil.Process(procq.control_plane()).net_connections("unix"))
     procq.save(ongoing("yes"))
-    told = "logs.otlp is yes for a, and nothing receives it: set OTEL_EXPORTER_OTLP_ENDPOINT"
+    told = f"logs.otlp is yes for a, and nothing receives it: {advice}"
     until(lambda: told in procq.said(), procq.said)
     procq.save(ongoing("yes", other="yes"))
     throughout(0.3, lambda: procq.said().count("nothing receives it") == 1, "silence")
     assert len(psutil.Process(procq.control_plane()).net_connections("unix")) <= before, "nobody reads for nothing"
 
 
-def test_what_keeps_it_from_being_sent_is_said_once(procqs: Procqs, receiver: Receiver, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"PYTHONPATH": "{path}"}, "pip install 'procq[otlp]'"),
+        ({"OTEL_CONFIG_FILE": "none.yaml"}, "telemetry is off: none.yaml (OTEL_CONFIG_FILE), cannot be read"),
+    ],
+    ids=["no package", "no file"],
+)
+def test_what_keeps_it_from_being_sent_is_said_once(
+    procqs: Procqs, receiver: Receiver, tmp_path: Path, more: dict[str, str], why: str
+) -> None:
     (tmp_path / "opentelemetry.py").write_text("raise ImportError('No module', name='opentelemetry')\n")
-    procq = sending(procqs, ongoing(), receiver, PYTHONPATH=str(tmp_path))
+    procq = sending(procqs, ongoing(), receiver, **{name: value.format(path=tmp_path) for name, value in more.items()})
     procq.start(2)
-    until(lambda: "pip install 'procq[otlp]'" in procq.said(), procq.said)
+    until(lambda: why in procq.said(), procq.said)
     procq.save(ongoing(other="yes"))
     until(lambda: "procq.yaml    ~ other" in procq.said(), procq.said)
     assert "nothing receives it" not in procq.said()

@@ -174,15 +174,23 @@ def _readable_by_others(project: Project) -> Iterator[Finding]:
 
 
 def _telemetry(manifest: Manifest | None) -> Iterator[Finding]:
-    """Whether somebody receives what is to be sent, as far as this environment says."""
-    from procq.telemetry.asked import file
-    from procq.telemetry.config import Signal, read
-    from procq.telemetry.unsent import REMEDY, no_receiver, sending
+    """Whether what is to be sent can be, and somebody receives it, as far as this environment says."""
+    from procq.telemetry.config import Signal
+    from procq.telemetry.configured import configured
+    from procq.telemetry.packages import lacking
+    from procq.telemetry.unsent import no_receiver, remedy, sending
 
+    here = "This looked at the environment of this command."
+    config = configured(os.environ)
+    for trouble in config.troubles:
+        yield Finding("telemetry", "weak", trouble, here)
+    for extra, package in lacking(config):
+        text = f"telemetry is asked for, and the Python package {package} is missing where procq is installed"
+        yield Finding("telemetry", "weak", text, f"`pip install '{extra}'` there, and restart procq.")
     queues = sending(manifest) if manifest else ()
-    if queues and file(os.environ) is None and Signal.LOGS not in read(os.environ).ways:
-        hint = f"{REMEDY[0].upper()}{REMEDY[1:]}. This looked at the environment of this command."
-        yield Finding("telemetry", "weak", no_receiver(queues), hint)
+    if queues and not config.broken and Signal.LOGS not in config.ways:
+        advice = remedy(os.environ)
+        yield Finding("telemetry", "weak", no_receiver(queues), f"{advice[0].upper()}{advice[1:]}. {here}")
 
 
 def _limits(manifest: Manifest | None) -> Iterator[Finding]:

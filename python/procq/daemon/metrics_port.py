@@ -74,7 +74,10 @@ async def serve(environ: Mapping[str, str], measures: Measures, tell: Tell) -> N
 
 
 async def serve_at(address: Address, measures: Measures, tell: Tell) -> None:
-    """Serves there for as long as it is not cancelled. `tell` hears of trouble, once."""
+    """Serves there for as long as it is not cancelled; returns where there is no such place.
+
+    `tell` hears of trouble, once.
+    """
     failures = 0
     while True:
         try:
@@ -86,6 +89,10 @@ async def serve_at(address: Address, measures: Measures, tell: Tell) -> None:
                 tell(f"metrics are not served: cannot listen on {address}: {why}; tried again every {AGAIN_AFTER:g} s")
             await asyncio.sleep(AGAIN_AFTER if failures >= _TOLD_AT else SOON)
             continue
+        except ValueError:
+            # Nobody can be asked for it: a label that is empty or too long, or a character that no name has.
+            tell(f"metrics are not served: {address.host!r} is no name and no address of a host")
+            return
         async with server:
             await server.serve_forever()
 
@@ -101,7 +108,7 @@ class MetricsServer:
         self._broken = False
 
     async def listen(self) -> asyncio.Server:
-        """Begins. Raises OSError where the address cannot be had."""
+        """Begins. Raises OSError where the address cannot be had, ValueError where it is none."""
         host, port = self._address.host, self._address.port
         return await asyncio.start_server(self._connected, host, port, limit=_HEAD_BYTES, backlog=_CONNECTIONS)
 

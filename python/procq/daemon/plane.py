@@ -7,7 +7,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from procq import core
 from procq.api.control import Control, Facts
 from procq.api.differences import plan_view
 from procq.daemon.console import Console
+from procq.daemon.fault import fault
 from procq.daemon.keeping import Keeping
 from procq.daemon.manifests import Manifests
 from procq.daemon.news import News
@@ -85,7 +86,7 @@ class ControlPlane:
         self._telemetry = _telemetry(engine, self.history, self._trouble)
         if self._telemetry is not None:
             self._manifests.reloading, self._manifests.refused = self._telemetry.reloading, self._telemetry.refused
-        self._output = Output(engine, self._keeping.socket, self._trouble)
+        self._output = Output(engine, self._keeping.socket, os.environ, self._trouble)
         if self._telemetry is None:
             self._output.refuse()
         else:
@@ -127,8 +128,8 @@ class ControlPlane:
                 tasks.create_task(self._declare_ready(listening)),
                 tasks.create_task(self._tell_service(listening)),
                 tasks.create_task(self._watch(listening)),
-                tasks.create_task(self._serve_metrics(listening)),
-                tasks.create_task(self._send_telemetry(listening)),
+                tasks.create_task(self._beside("metrics are not served", self._serve_metrics(listening))),
+                tasks.create_task(self._beside("not all telemetry is sent", self._send_telemetry(listening))),
             ]
             await self._serve(listening)
             for task in others:
@@ -160,13 +161,18 @@ class ControlPlane:
         server, _ = await asyncio.gather(asyncio.to_thread(_api_server, self), self._keeping.begin(self.history))
         with socket.socket(fileno=self._options.api_fd) as listener:
             serving = asyncio.create_task(server.serve([listener]))
-            await server.listening.wait()
-            listening.set()
-            retired = asyncio.create_task(self._retired.wait())
-            await asyncio.wait({serving, retired}, return_when=asyncio.FIRST_COMPLETED)
-            # Who asks from now on waits in the listener for the next one; who has asked gets an answer.
-            server.stop()
-            await serving
+            try:
+                await server.listening.wait()
+                listening.set()
+                retired = asyncio.create_task(self._retired.wait())
+                await asyncio.wait({serving, retired}, return_when=asyncio.FIRST_COMPLETED)
+                # Who asks from now on waits in the listener for the next one; who has asked gets an answer.
+                server.stop()
+                await serving
+            finally:
+                # The keeper has it as well: closed here alone it would still be watched, and who asks then wake us.
+                if listener.fileno() >= 0:
+                    asyncio.get_running_loop().remove_reader(listener.fileno())
 
     async def _follow_load(self) -> None:
         # After the workers, and in a thread: most of it is only needed where a queue scales.
@@ -199,6 +205,13 @@ class ControlPlane:
             await self._news.until(self._all_started, _SETTLED_AFTER)
             project = self._project(self._engine.intent)
             await self._telemetry.run(self.measures, project, self._options.since)
+
+    async def _beside(self, without: str, work: Coroutine[None, None, None]) -> None:
+        """Work that a control plane can do without: a fault of ours in it is told, and ends nothing else."""
+        try:
+            await work
+        except Exception as error:
+            self._trouble(f"{without} until procq is restarted: procq failed at it ({fault(error)})")
 
     async def _declare_ready(self, listening: asyncio.Event) -> None:
         await listening.wait()

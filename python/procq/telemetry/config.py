@@ -94,7 +94,10 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Which signals are sent and how. `troubles` are sentences about what could not be obeyed."""
+    """Which signals are sent and how. `troubles` are sentences about what could not be obeyed.
+
+    `broken`: a file that should say it is not used, which is one of the troubles.
+    """
 
     ways: Mapping[Signal, tuple[Way, ...]] = field(default_factory=dict)
     resource: Mapping[str, Value] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class Config:
     pages: tuple[tuple[str, int], ...] = ()
     """Hosts and ports where a file wants /metrics to be served."""
     troubles: tuple[str, ...] = ()
+    broken: bool = False
 
     @property
     def on(self) -> bool:

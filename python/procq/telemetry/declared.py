@@ -54,7 +54,7 @@ def declared(text: str, name: str, environ: Mapping[str, str]) -> Config:
 
 def off(name: str, why: str) -> Config:
     """Nothing is sent, because of something about the file."""
-    return Config(troubles=(f"telemetry is off: {name}, {why}",))
+    return Config(troubles=(f"telemetry is off: {name}, {why}",), broken=True)
 
 
 class _File:

@@ -99,7 +99,13 @@ def _http_url(text: str) -> str | None:
 
 
 def _grpc_target(text: str) -> str | None:
-    return _http_url(text) if "://" in text else text if _sendable(text) and " " not in text else None
+    if "://" in text:
+        return _http_url(text)
+    try:
+        urlsplit(f"//{text}")
+    except ValueError:
+        return None
+    return text if _sendable(text) and " " not in text else None
 
 
 def _sendable(text: str) -> bool:

@@ -8,13 +8,15 @@ counted by the keeper. Which queues are read follows the manifest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from procq.engine.loop import Engine
 from procq.events import Event, HandOverAsked, IntentChanged
 from procq.model import Manifest
-from procq.telemetry.unsent import REMEDY, no_receiver, sending
+from procq.telemetry.unsent import no_receiver, remedy, sending
 
 if TYPE_CHECKING:
     from procq.telemetry.config import Way
@@ -26,24 +28,26 @@ if TYPE_CHECKING:
 
 Build = Callable[[Callable[[], None]], "Sequence[Lane[Record]]"]
 """Makes the lanes; what it is given is to be called whenever one of them has room again. Takes its time."""
+_OFF: Final = "output of workers is not sent until procq is restarted"
 
 
 class Output:
-    """Follows what the manifest says; `path` is the keeper's socket, `tell` hears of what is wrong.
+    """Follows what the manifest says; `path` is the keeper's socket, `tell` hears of what is wrong, on the loop.
 
     Nothing is imported or read before a queue asks for it and there is somebody to send it to.
     """
 
-    def __init__(self, engine: Engine, path: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, engine: Engine, path: str, environ: Mapping[str, str], tell: Callable[[str], None]) -> None:
         self._engine = engine
         self._path = path
+        self._environ = environ
         self._tell = tell
         self._seen: Manifest | None = None
         self._queues: tuple[str, ...] = ()
         self._read: Set[str] = frozenset()
         """What is read: the queues that want it, and those that did and are being emptied."""
         self._reader: Reader | None = None
-        self._begun = self._refused = self._told = False
+        self._begun = self._refused = self._told = self._failed = False
         self.build: Build | None = None
         """How lanes are made, once it is known; to be set before `begin`."""
         self.life: Callable[[int], Context] | None = None
@@ -60,13 +64,13 @@ class Output:
         """Whether nothing more will be handed to the lanes, once `leave` was called."""
         return self._reader is None or self._reader.over
 
-    def begin(self, asked: bool) -> None:
+    def begin(self, told: bool) -> None:
         """From now on what is read is sent. Without `build` there is nobody to send it to, and will not be.
 
-        `asked`: somebody is named who should receive it; why that cannot be has been told then.
+        `told`: why that is so, where it is, has been told.
         """
         self._begun = True
-        self._told = asked
+        self._told = told
         if self.build is None:
             self.refuse()
         else:
@@ -86,6 +90,19 @@ class Output:
             self._reader.leave()
 
     def _happened(self, events: Sequence[Event]) -> None:
+        if self._failed:
+            return
+        try:
+            self._look(events)
+        except Exception as error:
+            # A fault here must not end the control loop that it looks at.
+            self._failed = True
+            if self._reader is not None:
+                self._reader.end()
+            why = f"procq failed to follow the manifest ({type(error).__name__}: {error})"
+            asyncio.get_running_loop().call_soon(self._tell, f"{_OFF}: {why}")
+
+    def _look(self, events: Sequence[Event]) -> None:
         intent = self._engine.intent
         if intent is not None and intent.manifest is not self._seen:
             # What was written before anybody could read it belongs to those who read from the beginning.
@@ -108,7 +125,7 @@ class Output:
         if self._reader is None:
             from procq.telemetry.reader import Reader
 
-            self._reader = Reader(self._path)
+            self._reader = Reader(self._path, partial(_say, asyncio.get_running_loop(), self._tell))
         self._reader.follow(self._read, len(self._queues) == len(manifest.queues), from_start)
         self._send()
 
@@ -121,9 +138,14 @@ class Output:
         if self._queues and not self._told:
             self._told = True
             # A subscriber of the engine may not send by itself.
-            asyncio.get_running_loop().call_soon(
-                self._tell, f"{no_receiver(self._queues)}: {REMEDY}, and restart procq (docs/telemetry.md)"
-            )
+            what = f"{no_receiver(self._queues)}: {remedy(self._environ)}, and restart procq (docs/telemetry.md)"
+            asyncio.get_running_loop().call_soon(self._tell, what)
+
+
+def _say(loop: asyncio.AbstractEventLoop, tell: Callable[[str], None], why: str) -> None:
+    """From the thread that reads."""
+    with suppress(RuntimeError):  # of a loop that is closed
+        loop.call_soon_threadsafe(tell, f"{_OFF}: {why}")
 
 
 def output_lanes(

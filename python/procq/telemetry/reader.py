@@ -42,10 +42,15 @@ class _Wanted:
 
 
 class Reader:
-    """Begins to read once there are lanes. All methods may be called from the control loop: none waits."""
+    """Begins to read once there are lanes. All methods may be called from the control loop: none waits.
 
-    def __init__(self, path: str) -> None:
+    `say` hears, in the thread, why it has ended where nobody asked it to. Raises OSError or RuntimeError where there
+    are no descriptors or no thread for it.
+    """
+
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
         self._path = path
+        self._say = say
         self._wanted = self._asked = _Wanted()
         self._began = False
         self._build: Build | None = None
@@ -56,11 +61,15 @@ class Reader:
         self._bell, self._ear = (os.fdopen(fd, mode, 0) for fd, mode in zip(_pipe(), ("wb", "rb"), strict=True))
         self.lanes: Sequence[Lane[Record]] = ()
         # A daemon: whatever it waits for, it never keeps a control plane from leaving.
-        threading.Thread(target=self._run, name="output", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="output", daemon=True).start()
+        except RuntimeError:
+            self._hang_up()
+            raise
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, as it was asked to."""
+        """Whether it has ended."""
         return self._over.is_set()
 
     @property
@@ -105,10 +114,17 @@ class Reader:
                     pause = _AGAIN
                 if not self._stops:
                     self._listen(None, pause)
+        except Exception as error:
+            # Nobody else would hear of it.
+            self._ending = True
+            self._say(f"procq failed to read it ({type(error).__name__}: {error})")
         finally:
-            self._over.set()
-            self._ear.close()
-            self._bell.close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._over.set()
+        self._ear.close()
+        self._bell.close()
 
     def _converse(self) -> None:
         """Asks and reads until nothing is wanted any more. Raises OSError where the keeper is not there."""

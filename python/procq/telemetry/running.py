@@ -140,22 +140,20 @@ class Telemetry:
     async def run(self, measures: Measures, project: str, began: float) -> None:
         """Sends for as long as it is not cancelled; returns where nothing can be sent.
 
-        `began` is when procq was started, on the clock of the engine: numbers that only grow have done so since.
+        `began` is when procq was started, on the clock of the engine: numbers that only grow have done so since. Raises
+        what only a fault of ours leads to.
         """
         self._loop = asyncio.get_running_loop()
-        config = await self.config()
-        for trouble in config.troubles:
-            self._tell(trouble)
-        if config.ways:
-            # In a thread: importing and building takes half a second, and nobody waits for it.
-            instance = self._engine.snapshot().instance
-            self._lanes = await asyncio.to_thread(self._built, config, project, instance, began)
-        if self.output is not None:
-            self.output.life = self._tracker.life_of if Signal.TRACES in self._lanes else None
-            self.output.begin(asked=Signal.LOGS in config.ways)
+        try:
+            await self._build(project, began)
+        except Exception:
+            if self.output is not None:
+                # What workers write must not wait for somebody who never comes.
+                self.output.begin(told=True)
+            self._give_up()
+            raise
         if not self._lanes:
-            self._stop_listening()
-            self._early.clear()
+            self._give_up()
             return
         self._tracing = Signal.TRACES in self._lanes
         for span in tuple(self._early) if self._tracing else ():
@@ -170,6 +168,23 @@ class Telemetry:
                 self._measures = measures
                 for interval, lanes in self._intervals.items():
                     tasks.create_task(self._measure(interval, lanes))
+
+    async def _build(self, project: str, began: float) -> None:
+        config = await self.config()
+        for trouble in config.troubles:
+            self._tell(trouble)
+        if config.ways:
+            # In a thread: importing and building takes half a second, and nobody waits for it.
+            instance = self._engine.snapshot().instance
+            self._lanes = await asyncio.to_thread(self._built, config, project, instance, began)
+        if self.output is not None:
+            self.output.life = self._tracker.life_of if Signal.TRACES in self._lanes else None
+            self.output.begin(config.broken or Signal.LOGS in config.ways)
+
+    def _give_up(self) -> None:
+        self._tracing = False
+        self._stop_listening()
+        self._early.clear()
 
     async def close(self) -> None:
         """Gives what is not sent yet a moment: a receiver that hangs delays nobody by more."""
@@ -218,20 +233,21 @@ class Telemetry:
         from procq.telemetry.otlp import BUILD
 
         assert self._config is not None
-        what = self._config.named(signal, way)
+        what = str(signal)
 
         def changed(failing: bool) -> None:
             said = "are not delivered: " + answers.about() if failing else "are delivered again"
             self._say(f"telemetry: {what} {said}" + ("; workers do not wait for it" if failing else ""))
 
         try:
+            what = self._config.named(signal, way)
             send = BUILD[signal](exporter(signal, way), words)
+            lane: Lane[Any] = Lane(f"{signal}-{way.means}", send, way.batching, changed)
         except Exception as error:
             # The text of the libraries may show what it was built with.
             why = str(error) if isinstance(error, CannotBuild) else f"the exporter cannot be built ({_kind(error)})"
             refused.setdefault(why, []).append(what)
             return None
-        lane: Lane[Any] = Lane(f"{signal}-{way.means}", send, way.batching, changed)
         if signal is Signal.METRICS:
             self._intervals.setdefault(way.interval, []).append(lane)
         return lane

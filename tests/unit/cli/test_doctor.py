@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,67 @@ def test_output_that_nobody_receives(here: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:4318")
     assert found("telemetry") == [finding], "traces are no logs"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+    assert found("telemetry") == []
+
+
+SENT = "queues:\n  a:\n    command: work\n    logs:\n      otlp: yes\n"
+TRACES = "tracer_provider: {processors: [{batch: {exporter: {otlp_http: }}}]}\n"
+
+
+@pytest.fixture
+def by_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    Path("procq.yaml").write_text(SENT)
+    return here / "otel.yaml"
+
+
+def test_output_that_no_receiver_of_a_file_gets(by_file: Path) -> None:
+    by_file.write_text(f'file_format: "1.0"\n{TRACES}')
+    (finding,) = found("telemetry")
+    assert finding.text == "logs.otlp is yes for a, and nothing receives it"
+    assert finding.hint is not None and finding.hint.startswith("Add a `logger_provider` to otel.yaml")
+    by_file.write_text(f'file_format: "1.0"\n{TRACES}{TRACES.replace("tracer", "logger")}')
+    assert found("telemetry") == []
+
+
+def test_a_file_that_is_wrong_is_told_and_nothing_that_follows_from_it(by_file: Path) -> None:
+    by_file.write_text('file_format: "1.0"\ntracer_provider: {procesors: hunter2}\n')
+    (finding,) = found("telemetry")
+    assert finding.verdict == "weak"
+    assert finding.text.startswith("telemetry is off: otel.yaml (OTEL_CONFIG_FILE), line 2: ")
+    by_file.unlink()
+    (finding,) = found("telemetry")
+    assert "cannot be read: No such file or directory" in finding.text
+
+
+def test_what_the_variables_ask_for_and_procq_has_not(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+    (finding,) = found("telemetry")
+    assert finding.text == "OTEL_TRACES_EXPORTER asks for 'zipkin', which procq has not: otlp, console or none"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "package", "extra"),
+    [
+        ("http/protobuf", "opentelemetry.sdk", "procq[otlp]"),
+        ("http/protobuf", "opentelemetry.exporter.otlp.proto.http", "procq[otlp]"),
+        ("grpc", "opentelemetry.exporter.otlp.proto.grpc", "procq[otlp-grpc]"),
+    ],
+)
+def test_a_package_that_sending_needs_is_missing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, protocol: str, package: str, extra: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    assert found("telemetry") == []
+    monkeypatch.setitem(sys.modules, package, None)
+    (finding,) = found("telemetry")
+    assert (finding.verdict, finding.text) == (
+        "weak",
+        f"telemetry is asked for, and the Python package {package} is missing where procq is installed",
+    )
+    assert finding.hint == f"`pip install '{extra}'` there, and restart procq."
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert found("telemetry") == []
 
 

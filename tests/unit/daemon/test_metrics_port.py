@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import h11
 import pytest
 
-from procq.daemon.metrics_port import Address, refusal, wanted
+from procq.daemon.metrics_port import Address, refusal, serve_at, wanted
+from procq.telemetry.family import Family
 
 ON = {"OTEL_METRICS_EXPORTER": "prometheus"}
 
@@ -45,6 +48,23 @@ def test_where_it_is_served(more: dict[str, str], shown: str) -> None:
 def test_what_is_no_port_is_refused(port: str) -> None:
     with pytest.raises(ValueError, match="OTEL_EXPORTER_PROMETHEUS_PORT is"):
         wanted(ON | {"OTEL_EXPORTER_PROMETHEUS_PORT": port})
+
+
+@pytest.mark.parametrize("host", ["foo..bar", "a" * 64, "a\0b", "a\udcff"])
+def test_what_is_no_host_is_told_once_and_harms_nobody(host: str) -> None:
+    told: list[str] = []
+
+    async def story() -> None:
+        async with asyncio.timeout(10):
+            await serve_at(Address(host, 9464), nothing, told.append)
+
+    asyncio.run(story())
+    assert told == [f"metrics are not served: {host!r} is no name and no address of a host"]
+    told[0].encode()
+
+
+async def nothing() -> Sequence[Family]:
+    return []
 
 
 def asked(host: str, target: str = "/metrics", method: str = "GET") -> h11.Request:

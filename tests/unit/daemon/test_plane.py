@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -22,6 +23,7 @@ from procq.events import Pinged, ReloadAsked
 from procq.intent import ScaleTo, scale
 from procq.model import Manifest
 from procq.paths import Project
+from procq.telemetry.running import Telemetry
 from procq.testing import NOT_FOUND, Script, everyone, never_ready
 from tests.unit.daemon.pretended import PATIENCE, Pretended, control_plane
 
@@ -392,6 +394,58 @@ def test_a_watch_that_fails_again_and_again_is_told_once(
             assert [e.kind for e in plane.history.since(0)].count("watch_failed") == 1
 
     go(story())
+
+
+@pytest.mark.parametrize("where", ["running.configured", "running.Telemetry._built"])
+def test_a_fault_of_telemetry_is_told_once_and_ends_nothing(
+    manifest: Path, keeper: Pretended, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("hunter2")
+
+    monkeypatch.setattr(f"procq.telemetry.{where}", broken)
+    if where == "running.configured":
+        monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    else:
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+
+    async def story() -> None:
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: any("telemetry" in line for line in keeper.said()), "the fault to be told")
+            manifest.write_text(FIVE)
+            await keeper.until(lambda: len(keeper.keeper.alive("emails")) == 5, "the edit")
+
+    go(story())
+    told = [line for line in keeper.said() if "procq failed" in line]
+    without = ["metrics are not served", "not all telemetry is sent"][where != "running.configured" :]
+    assert [line.partition(" in test_plane.py, line ")[0] for line in told] == [
+        f"procq: {each} until procq is restarted: procq failed at it (ValueError" for each in without
+    ]
+    assert "hunter2" not in str(told)
+
+
+def test_who_asks_while_the_last_records_are_sent_does_no_harm(
+    manifest: Path, keeper: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keeper has the listener as well: closed here, it is still watched, and whoever asks would wake us for it."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    wrong: list[dict[str, Any]] = []
+
+    async def closing(_: Telemetry) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(manifest.parent / "api.sock"))
+            for _turn in range(20):
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(Telemetry, "close", closing)
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        async with control_plane(keeper, manifest):
+            await keeper.until(lambda: ready(keeper), "readiness")
+
+    go(story())
+    assert wrong == []
 
 
 def _project(manifest: Path) -> Project:

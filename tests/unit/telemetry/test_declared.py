@@ -44,7 +44,7 @@ def wrong(text: str, **environ: str) -> str:
     """What is told of a file that is not used, without what is the same for all."""
     config = asked(text, **environ)
     (told,) = config.troubles
-    assert config == Config(troubles=(told,)), "nothing of it is used"
+    assert config == Config(troubles=(told,), broken=True), "nothing of it is used"
     assert told.startswith("telemetry is off: otel.yaml, ")
     return told.removeprefix("telemetry is off: otel.yaml, ")
 
@@ -315,7 +315,16 @@ def test_a_later_version_may_have_keys_that_are_not_known() -> None:
 
 @pytest.mark.parametrize(
     ("endpoint", "right"),
-    [("http://a:4317", True), ("a:4317", True), ("unix:///run/otel", False), ("a b", False), ("dns:a", True)],
+    [
+        ("http://a:4317", True),
+        ("a:4317", True),
+        ("unix:///run/otel", False),
+        ("a b", False),
+        ("dns:a", True),
+        ('"[::1]:4317"', True),
+        ('"[::1:4317"', False),
+        ('"[name]:4317"', False),
+    ],
 )
 def test_receivers_by_grpc_need_no_scheme(endpoint: str, right: bool) -> None:
     text = TRACES.replace("otlp_http", "otlp_grpc") + f"            endpoint: {endpoint}\n"

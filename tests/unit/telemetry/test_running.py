@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from procq.history import History
+from procq.model import LogPolicy
+from procq.telemetry.config import Batching, Config, Endpoint, Means, Signal, Way
 from procq.telemetry.family import Family
+from procq.telemetry.output import Output
 from procq.telemetry.running import Telemetry
 from procq.telemetry.tracker import Tracker
 from procq.testing import Rig
@@ -91,6 +95,47 @@ def test_traces_that_cannot_be_sent_hold_up_nothing_else(
 
     (told,) = asyncio.run(story())
     assert told.startswith("telemetry: traces are not sent: the Python package grpc is missing")
+
+
+def test_an_address_that_nobody_can_name_costs_that_way_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = Way(Means.HTTP, Batching(0.0), Endpoint("http://u:hunter2@[::1:4318"))
+    config = Config({Signal.TRACES: (wrong, Way(Means.CONSOLE, Batching(0.0)))})
+
+    async def story() -> list[str]:
+        told: list[str] = []
+        rig = Rig(manifest(queue()))
+        telemetry = Telemetry(config, {}, rig.engine, History(), told.append)
+        rig.adopt(manifest(queue(workers=2)))
+        rig.advance(1)
+        await telemetry.run(nothing, "shop", 0.0)
+        await telemetry.close()
+        await asyncio.sleep(0)
+        return told
+
+    (told,) = asyncio.run(story())
+    assert told == "telemetry: traces are not sent: the exporter cannot be built (ValueError)"
+    assert '"name": "procq.worker.start"' in capsys.readouterr().out
+
+
+def test_output_is_not_read_for_somebody_who_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of its own while it begins: who reads output must not wait for it."""
+    monkeypatch.setattr(Telemetry, "_built", lambda *_: 1 / 0)
+
+    async def story() -> list[str]:
+        told: list[str] = []
+        rig = Rig(manifest(queue()))
+        telemetry = Telemetry.of(OTLP, rig.engine, History(), told.append)
+        assert telemetry is not None
+        telemetry.output = Output(rig.engine, "/nowhere", OTLP, told.append)
+        with pytest.raises(ZeroDivisionError):
+            await telemetry.run(nothing, "shop", 0.0)
+        rig.adopt(manifest(replace(queue(), logs=LogPolicy(otlp=True))))
+        rig.advance(1)
+        assert telemetry.output._reader is None
+        await telemetry.close()
+        return told
+
+    assert asyncio.run(story()) == []
 
 
 def test_what_happens_before_it_can_be_sent_is_kept_within_bounds() -> None:
