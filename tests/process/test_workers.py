@@ -177,6 +177,13 @@ def test_a_follower_in_another_thread_ends_when_the_manager_is_closed() -> None:
         list(worker.output())
 
 
+def test_a_follower_that_has_something_else_to_do_ends_too() -> None:
+    with procq.Manager(output=False) as manager:
+        lines = manager.spawn(shell("echo up; exec sleep 1000")).output(follow=True)
+        assert next(lines).text == "up"
+    assert list(lines) == []
+
+
 def test_a_reader_that_takes_its_time_costs_nothing(manager: procq.Manager) -> None:
     worker = manager.spawn(shell("while :; do echo line; done"), name="chatty")
     lines = worker.output(follow=True)

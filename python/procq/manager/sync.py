@@ -251,9 +251,15 @@ class WorkerProcess:
         async def following() -> list[Line] | None:
             return await anext(reading, None)
 
+        began = False
         try:
             while (batch := self._manager._run(following())) is not None:
+                began = True
                 yield from batch
+        except ManagerClosed as closed:
+            # It was closed between two batches: then it ends as one does that is waiting for the next.
+            if not began or closed.__cause__ is not None:
+                raise
         finally:
             with contextlib.suppress(ManagerClosed):
                 self._manager._run(_close(reading))
