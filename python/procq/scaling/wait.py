@@ -97,7 +97,7 @@ class WaitObjective:
     def needed(self, signals: Signals, started: int, service: ServiceTime, boot: BootTime) -> None:
         """Counts the jobs that are due soon, and remembers how many workers are needed: levels are kept for a while."""
         busy, now = _packed(signals), signals.now
-        self._announced.look(now, boot.mean + TICK, started)
+        self._announced.look(now, boot.mean + TICK, started, signals.idle > 0)
         waiting, took = self.waiting(started), service.cautious(signals.elapsed)
         need = busy
         if waiting and not signals.idle:

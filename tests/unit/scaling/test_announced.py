@@ -81,19 +81,29 @@ def test_those_that_were_begun_since_the_source_was_asked_no_longer_count() -> N
     announced = Announced()
     announced.told(0.0, 10, 0, 60.0)
     announced.told(30.0, 10, 100, 60.0)
-    announced.look(50.0, 4.0, 10)
+    announced.look(50.0, 4.0, 10, False)
     assert announced.soon == 0
-    announced.look(58.0, 4.0, 10)
+    announced.look(58.0, 4.0, 10, False)
     assert announced.soon == 100
-    announced.look(61.0, 4.0, 70)
+    announced.look(61.0, 4.0, 70, False)
     assert (announced.soon, list(announced.line())) == (40, [(60.5, 40)])
+
+
+def test_while_a_worker_is_idle_none_is_late() -> None:
+    announced = Announced()
+    announced.told(0.0, 10, 0, 60.0)
+    announced.told(30.0, 10, 100, 60.0)
+    announced.look(80.0, 4.0, 30, True)
+    assert list(announced.line()) == [(80.5, 80)]
+    announced.look(85.0, 4.0, 60, False)
+    assert list(announced.line()) == [(80.5, 50)], "since then there may be some that wait"
 
 
 def test_jobs_that_the_source_did_not_tell_of_are_not_taken_for_them() -> None:
     announced = Announced()
     announced.told(0.0, 10, 0, 4.0)
     announced.told(1.0, 10, 100, 4.0)
-    announced.look(1.3, 4.0, 13)
+    announced.look(1.3, 4.0, 13, False)
     assert announced.soon == 100
 
 
@@ -106,9 +116,9 @@ def test_none_is_passed_over_whatever_the_source_is_asked_for(seed: int) -> None
         within, lead = dice.uniform(3.0, 20.0), dice.uniform(0.5, 3.0)
         soon = between(due, now, now + within)
         announced.told(now, between(due, -1.0, now), soon, within)
-        announced.look(now, lead, 0)
+        announced.look(now, lead, 0, dice.random() < 0.5)
         assert between(due, now, now + lead) <= announced.soon <= soon
         line = list(announced.line())
-        assert all(one < other for one, other in pairwise(line)), "both rise"
+        assert all(one[0] <= other[0] and one[1] < other[1] for one, other in pairwise(line))
         assert (line[-1][1] if line else 0) == announced.soon
         now += dice.choice([1.0, 1.0, 1.0, 7.0])
