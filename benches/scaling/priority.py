@@ -113,10 +113,13 @@ def recovered(result: Result) -> float | None:
 
 
 def starved(result: Result) -> float:
-    """The most seconds for which a job waited longer than it may and no worker was there, to a few seconds."""
+    """The most seconds for which a job waited longer than it may and no worker was ready, to a few seconds.
+
+    A worker that is ready is at a job while another one waits; one that boots is not, nor does one that leaves count.
+    """
     longest, since = 0.0, None
     for moment in result.moments:
-        if moment.wait <= result.wait or moment.workers:
+        if moment.wait <= result.wait or moment.busy:
             since = None
         elif since is None:
             since = moment.at

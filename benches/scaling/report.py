@@ -173,7 +173,7 @@ def _waits(results: Sequence[Result]) -> str:
 
 
 def degraded(by_boot: Mapping[float, Runs]) -> str:
-    """What each queue costs, how long it had no worker, and when it was in time again."""
+    """What each queue costs, how long no worker was ready, and when it was in time again for the first time."""
     rows = []
     for boot, runs in by_boot.items():
         for index, kind in enumerate(priority.KINDS):
@@ -189,5 +189,5 @@ def degraded(by_boot: Mapping[float, Runs]) -> str:
                     f"{mean(again):.0f} s" if len(again) == len(results) else "not within the hour",
                 )
             )
-    head = ("boot", "queue", "hours", "started", "longest without a worker while late", "in time again after")
+    head = ("boot", "queue", "hours", "started", "longest with nobody ready while late", "first in time again after")
     return table(head, rows)

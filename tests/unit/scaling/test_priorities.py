@@ -11,7 +11,7 @@ from benches.scaling.priority import BUDGET, DEAF, KINDS, PRIORITIES, Deaf, reco
 from procq.scaling.sharing import AGING
 from procq.scaling.signals import Signals
 from procq.simulate.engine import Procq
-from procq.simulate.result import Result
+from procq.simulate.result import Moment, Result
 
 BOOT = 3.0
 
@@ -40,6 +40,13 @@ def test_the_others_degrade_in_order_and_recover_in_order(results: list[Result])
 def test_the_lowest_has_its_turns(results: list[Result]) -> None:
     above = KINDS[1].claim.priority - KINDS[-1].claim.priority
     assert 0.0 < starved(results[-1]) <= (above + 1) * AGING + BOOT + 10.0
+
+
+def test_who_boots_is_not_ready(results: list[Result]) -> None:
+    late = results[0].wait + 1.0
+    counts = [(1, 1), (0, 0), (0, 0), (2, 0), (2, 2), (2, 0)]
+    moments = [Moment(5.0 * n, 3, workers, busy, late, 0) for n, (workers, busy) in enumerate(counts)]
+    assert starved(replace(results[0], moments=tuple(moments))) == 10.0
 
 
 def most(results: list[Result]) -> int:
