@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from procq.meter import Used
 from procq.model import Manifest, WorkerId
 from procq.monitor.host import Host
 from procq.monitor.scaler import Scaler
@@ -22,13 +24,17 @@ class Machine(Trial):
 
     def __init__(self, wanted: Manifest, casting: Casting | None = None) -> None:
         self.pressure = Pressure(0.0, 0.0, 0.8, 0.1)
+        self.memory = MIB
         self.told: list[str] = []
         super().__init__(*wanted.queues.values(), casting=casting)
         self.rig.adopt(wanted)
 
     def _scaler(self) -> Scaler:
-        host = Host(self._idle, lambda: self.pressure, self.told.append)
+        host = Host(self._read, lambda: self.pressure, self.told.append)
         return Scaler(self.rig.engine, host, sources=self.broker, wall=lambda: self.began + self.rig.clock.now)
+
+    def _read(self, roots: Sequence[tuple[int, int]]) -> list[Used]:
+        return [(0.0, self.memory, 1, 1) for _ in roots]
 
     def short(self, name: str = "emails") -> str:
         return self.scaler.standings(self.rig.clock.now)[name].short
@@ -45,6 +51,28 @@ def test_memory_is_shared_by_what_workers_claim_and_take() -> None:
     assert got[0] * 100 + got[1] * 200 in (500, 600)
     assert got[1] >= 1
     assert "memory budget" in machine.short("emails") + machine.short("thumbs")
+
+
+def test_who_is_there_stays_while_it_is_measured_to_take_a_little_more() -> None:
+    machine, seen = Machine(replace(manifest(scaled(most=8)), memory=405 * MIB), everyone(works(1.0))), []
+    machine.memory = 100 * MIB
+    machine.broker.says["emails"] = Reading(500, 8)
+
+    def take(memory: int) -> tuple[float, object]:
+        return 0.0, lambda: setattr(machine, "memory", memory * MIB)
+
+    look = (180.0, lambda: seen.append(machine.alive()))
+    machine.play(look, take(108), look, take(115), look, take(110), look, take(100), look)
+    assert seen == [4, 4, 3, 3, 4]
+
+
+def test_what_somebody_has_said_that_it_takes_is_kept_to() -> None:
+    emails = replace(scaled(most=8), claim=Claim(memory=100 * MIB))
+    machine, seen = Machine(replace(manifest(emails), memory=405 * MIB), everyone(works(1.0))), []
+    machine.broker.says["emails"] = Reading(500, 8)
+    look = (60.0, lambda: seen.append(machine.alive()))
+    machine.play(look, (0.0, lambda: machine.rig.adopt(replace(manifest(emails), memory=395 * MIB))), look)
+    assert seen == [4, 3]
 
 
 def test_a_higher_priority_gets_what_it_wants_first() -> None:
