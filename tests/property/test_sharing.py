@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procq.rules import Claim
+from procq.scaling.budget import Budget, Sharing
 from procq.scaling.sharing import Grant, Wish, at_once, share
 
 NOW = 10_000.0
@@ -168,6 +169,27 @@ def test_nobody_starts_in_the_place_of_one_who_is_still_there(
     for each in wishes:
         assert base(each) <= counts[each.queue] <= grants[each.queue].workers
         assert counts[each.queue] >= min(each.held, grants[each.queue].workers)
+
+
+@given(HOSTS, crowds(), DRAINING, st.sampled_from([0.1, 0.5]))
+def test_within_a_margin_who_is_there_stays_and_nobody_starts(
+    host: Host, wishes: list[Wish], draining: dict[str, int], margin: float
+) -> None:
+    budget = Budget(host.workers, host.cpus, host.memory, margin)
+    counts = workers(Sharing().grant(wishes, budget, draining, NOW))
+    strict = workers(Sharing().grant(wishes, replace(budget, margin=0.0), draining, NOW))
+    there = {each.queue: max(each.held, base(each)) for each in wishes}
+    kept = {each.queue: max(base(each), min(each.held, each.wanted)) for each in wishes}
+    live = {queue: max(counts[queue], there[queue]) for queue in counts}
+    least, room = used(wishes, there, draining), host.room()
+    assert all(
+        t <= max(r, already) + 1e-6 for t, already, r in zip(used(wishes, live, draining), least, room, strict=True)
+    )
+    wanted = used(wishes, {each.queue: each.wanted for each in wishes})
+    if all(taken <= r for taken, r in zip(wanted, room, strict=True)):
+        assert counts == strict, "where all fits nothing is kept"
+    if all(k <= r * (1 + margin) for k, r in zip(used(wishes, kept)[1:], room[1:], strict=True)) and len(wishes) == 1:
+        assert counts[wishes[0].queue] >= min(kept[wishes[0].queue], inf if host.workers is None else host.workers)
 
 
 @given(HOSTS, crowds(), DRAINING)
