@@ -14,9 +14,10 @@ from procq.intent import desired_queue
 from procq.jobs import total
 from procq.pace import NO_PACE
 from procq.scaling.standing import NO_STANDING
-from procq.telemetry.catalogue import CATALOGUE, Everything, Itself, OneQueue
+from procq.telemetry.catalogue import CATALOGUE
 from procq.telemetry.family import Family, Kind, Point
 from procq.telemetry.histogram import Buckets
+from procq.telemetry.reads import Everything, Itself, OneQueue
 from procq.telemetry.tally import NO_COUNTS, NOTHING, Counts
 from procq.views import About, queue_names, worker_states
 
