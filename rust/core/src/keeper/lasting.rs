@@ -189,8 +189,6 @@ mod tests {
 
     /// Far more than a connection and what waits before it hold, and less than a reader's queue and these. Gives it all.
     fn overfill(keeper: &mut Keeper, worker: StreamId) -> Vec<String> {
-        // It would all be in the output of the test.
-        keeper.output.pause_console(true);
         let all: Vec<String> = (0..600).map(|n| format!("{n} {}\n", "x".repeat(2_000))).collect();
         for text in &all {
             write(keeper, worker, text);
@@ -262,7 +260,6 @@ mod tests {
     #[test]
     fn readers_that_come_and_go_make_what_waits_no_longer_than_its_bound() {
         let (mut keeper, _peer) = keeper();
-        keeper.output.pause_console(true);
         let worker = keeper.output.open("w.1", 7, None, None);
         let block = "0123456789abcde\n".repeat(256);
         let mut waiting = Vec::new();
@@ -285,8 +282,6 @@ mod tests {
         let mut first = client(&mut keeper, 1);
         ask(&mut keeper, 1, &mut first, &["w"], true, true);
         hang_up(&mut keeper, 1, first);
-        // It would all be in the output of the test.
-        keeper.output.pause_console(true);
         let block = "0123456789abcde\n".repeat(4096);
         (0..40).for_each(|_| write(&mut keeper, worker, &block));
         let mut second = client(&mut keeper, 2);

@@ -3,6 +3,7 @@
 use super::token::Token;
 use super::{Keeper, Setting};
 use crate::host::Config;
+use crate::output::{ConsoleConfig, Output};
 use crate::proto::messages::{Command, Event};
 use crate::proto::Channel;
 use crate::sys;
@@ -19,7 +20,11 @@ pub(super) fn keeper() -> (Keeper, Channel) {
     let (lock, instance, base) = (None, 1, None);
     let setting =
         Setting { config, lock, sentinel, sentinel_pid: 0, listener, api, announce, descriptors, instance, base };
-    let keeper = Keeper::new(setting).unwrap();
+    let mut keeper = Keeper::new(setting).unwrap();
+    // What workers write here is not for whoever reads the output of tests.
+    let (fd, wake) = (sys::dev_null().unwrap(), keeper.output_wake.try_clone().unwrap());
+    let console = ConsoleConfig { fd, prefix: false, colour: false, width: 0, raw: false, most: None };
+    keeper.output = Output::start(console, wake).unwrap();
     keeper.watch(keeper.link.as_ref().unwrap().channel.as_fd(), Token::Link);
     (keeper, Channel::new(ours).unwrap())
 }
