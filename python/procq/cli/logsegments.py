@@ -93,6 +93,16 @@ class Index:
 
 def listed(path: str, *, owned: bool) -> list[Segment]:
     """What there is, oldest first. `owned`: a link is not followed. Raises OSError."""
+    for _ in range(_ATTEMPTS):
+        segments = _seen(path, owned=owned)
+        # A rotation meanwhile gives files the names of others: one of them may not have been seen under any.
+        if all(map(_is_there, segments)):
+            break
+    return segments
+
+
+def _seen(path: str, *, owned: bool) -> list[Segment]:
+    """As `listed`, at one look."""
     base = path if owned else _end_of(path)
     if base is None:
         return []
@@ -174,6 +184,13 @@ def _segment(path: str, compressed: bool) -> Segment | None:
         if magic == b"\x1f\x8b\x08" and flags & _HAS_FIELD and name == _FIELD:
             return Segment(path, own, stamp, (device, inode), size, written, True)
     return Segment(path, own, stamp, own, None, status.st_mtime_ns, True)
+
+
+def _is_there(segment: Segment) -> bool:
+    try:
+        return _identity(os.lstat(segment.path)) == segment.own
+    except OSError:
+        return False
 
 
 def _is_twin(compressed: Segment, plain: Segment) -> bool:

@@ -184,3 +184,26 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         begun.close()  # type: ignore[attr-defined]
     assert len(listed(str(path), owned=False)) == 3
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("when", ["listed", "read forward", "read backward"])
+def test_a_rotation_in_the_midst_of_a_look_at_the_directory_hides_no_file(
+    tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lines = rotated(tmp_path)
+    look, rotations = os.lstat, iter([True])
+
+    def rotates(at: str) -> os.stat_result:
+        # The others have been looked at by now: the one that has been written to takes the name of one of these.
+        if at == str(path) and next(rotations, False):
+            shift(path)
+        return look(at)
+
+    if when == "listed":
+        monkeypatch.setattr(os, "lstat", rotates)
+    files = Files(place(path), pytest.fail)
+    monkeypatch.setattr(os, "lstat", rotates)
+    if when == "read backward":
+        assert said([line for _, line in files.backward()]) == lines[::-1]
+    assert forward(files) == lines
+    assert next(rotations, None) is None, "it took place"
