@@ -272,8 +272,8 @@ def test_two_managers_and_fifty_workers(marked: None) -> None:
     with procq.Manager(output=False) as one, procq.Manager(output=False) as two:
         one.add("a", SLEEP, workers=25)
         two.add("a", SLEEP, workers=25)
-        assert one.wait_until_running(PATIENCE)
-        assert two.wait_until_running(PATIENCE)
+        assert one.wait_until_running(PATIENCE), one.status()
+        assert two.wait_until_running(PATIENCE), two.status()
         first, second = ({worker.pid for worker in manager.status()} for manager in (one, two))
         assert len(first | second) == 50
         one.stop_all(PATIENCE)
