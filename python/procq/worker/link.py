@@ -33,6 +33,7 @@ class Link:
         self._say_again = say_again
         self._heed: Mapping[str, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
+        self._beginning = threading.RLock()
         self._late = self._awake = False
         self._selector: selectors.BaseSelector | None = None
         self._wake: tuple[int, int] | None = None
@@ -101,25 +102,24 @@ class Link:
             os.close(descriptor)
 
     def _begin(self) -> bool:
-        """Sees that there is a thread. A job must not fail because there are no more threads or descriptors."""
-        if self._thread is not None:
-            return True
-        if sys.is_finalizing():
-            return False
-        try:
-            if self._wake is None:
-                self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            if self._selector is None:
-                self._selector = selectors.DefaultSelector()
-                self._selector.register(self._wake[0], selectors.EVENT_READ)
-                self._selector.register(self._socket, selectors.EVENT_READ)
-            thread = threading.Thread(target=self._run, args=(self._selector, self._wake[0]), name="procq-worker")
-            thread.daemon = True
-            thread.start()
-        except (OSError, RuntimeError):
-            return False
-        self._thread = thread
-        return True
+        """Sees that there is one thread. A job must not fail because there are no more of them, or of descriptors."""
+        if self._thread is None and not sys.is_finalizing():
+            with self._beginning, contextlib.suppress(OSError, RuntimeError):
+                if self._thread is None:
+                    self._thread = self._begun()
+        return self._thread is not None
+
+    def _begun(self) -> threading.Thread:
+        if self._wake is None:
+            self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._wake[0], selectors.EVENT_READ)
+            self._selector.register(self._socket, selectors.EVENT_READ)
+        arguments = self._selector, self._wake[0]
+        thread = threading.Thread(target=self._run, args=arguments, name="procq-worker", daemon=True)
+        thread.start()
+        return thread
 
     def _run(self, selector: selectors.BaseSelector, wake: int) -> None:
         due: float | None = None

@@ -326,3 +326,28 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
         check=True,
     )
     assert "_core" not in done.stdout and len(done.stdout.split(",")) == 6, done.stdout
+
+
+def test_threads_that_have_something_to_say_at_once_share_one_that_says_it(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter, make = Reporter(listener.environ), os.pipe2
+    other = threading.Thread(target=reporter.tell)
+
+    def meanwhile(flags: int) -> tuple[int, int]:
+        if other.ident is None:
+            other.start()
+            # It comes to its end, unless it has to wait for us.
+            other.join(0.2)
+        return make(flags)
+
+    def speakers() -> int:
+        return sum(thread.name == "procq-worker" for thread in threading.enumerate())
+
+    before = speakers()
+    monkeypatch.setattr(os, "pipe2", meanwhile)
+    for _ in range(20):
+        reporter.say("STATUS=busy")
+    reporter.tell()
+    other.join()
+    assert speakers() - before == 1
