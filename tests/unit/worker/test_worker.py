@@ -346,8 +346,9 @@ def test_threads_that_have_something_to_say_at_once_share_one_that_says_it(
 
     before = speakers()
     monkeypatch.setattr(os, "pipe2", meanwhile)
-    for _ in range(20):
+    for _ in range(8):
         reporter.say("STATUS=busy")
+        listener.hear()
     reporter.tell()
     other.join()
     assert speakers() - before == 1
