@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, pairwise
 
 import pytest
 
 from procq.rules import ScaleRule
 from procq.scaling.announced import Announced
-from procq.scaling.policy import Decision, Policy, Poll, Signals
+from procq.scaling.policy import Decision, Policy, Poll
 from procq.scaling.sources.port import rounded
+from tests.unit.scaling.test_policy import NOTHING
 
 
 def between(due: Sequence[float], since: float, until: float) -> int:
@@ -34,25 +36,7 @@ def play(
             soon = between(due, now, now + within)
             waiting = between(due, 0.0, now) - started(now)
             poll = Poll(now, float(waiting + soon), started(now), soon=float(soon), within=within)
-        signals = Signals(
-            now=now,
-            poll=poll,
-            stale=False,
-            started=started(now),
-            finished=0,
-            job_seconds=0.0,
-            idle=0,
-            busy=0,
-            speaks=True,
-            jobs_at_work=0,
-            elapsed=0.0,
-            starting=(),
-            draining=0,
-            boots=(boot,),
-            refused=False,
-            least=0,
-            most=200,
-        )
+        signals = replace(NOTHING, now=now, poll=poll, started=started(now), boots=(boot,), most=200)
         yield now, policy.decide(signals)
 
 
