@@ -39,8 +39,9 @@ def crash_together(procq: Procq) -> None:
     assert len([end for end in ends if end and end.startswith("SIGKILL")]) == CROWD
     starts = sorted(worker.started for worker in after.values())
     busiest = max(sum(start <= other < start + TICKS for other in starts) for start in starts)
-    # They are counted where they are asked for, and seen where they happen: a little later, some more than others.
-    assert busiest <= 1.5 * RATE, f"{busiest} starts within a second"
+    # They are counted where they are asked for, and seen where they happen: on a busy machine as much as two seconds
+    # later. Without a rate all of them would be within one.
+    assert busiest <= 3 * RATE, f"{busiest} starts within a second"
     assert (starts[-1] - starts[0]) / TICKS >= CROWD / RATE - 2, "no faster than it may be"
 
 

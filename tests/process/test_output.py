@@ -216,7 +216,8 @@ def test_what_waits_for_a_reader_that_dies_is_the_next_one_s_but_what_its_socket
     following.close()
     assert found == list(range(found[0], lines)), "none of the rest is missing, none is doubled"
     held = int(Path("/proc/sys/net/core/wmem_default").read_text())
-    assert 0 < found[0] * 200 <= held, "what the kernel had taken, and no more"
+    # One message, of up to half a buffer, is still taken where there is any room at all.
+    assert 0 < found[0] * 200 <= held * 3 // 2, "what the kernel had taken, and no more"
 
 
 def test_what_a_terminal_that_goes_leaves_behind_is_in_the_account_of_its_queue(procqs: Procqs, tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import rq.worker
@@ -20,7 +18,7 @@ _LOOK: Final = 1.0
 """Seconds for which a worker waits for a job, or parked, before it looks whether it is to do something else."""
 _BEAT: Final = 30.0
 """Seconds between two heartbeats of a parked worker."""
-_UNKNOWN, _DONE, _FAILED, _RETRIED = range(4)
+_DONE, _FAILED, _RETRIED = range(3)
 
 
 class Speaks:
@@ -64,29 +62,48 @@ class Speaks:
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """The job is at work from here on, in this process or in its work horse."""
+        # Nothing here that need not be: after each fork, what is touched first costs a page fault.
         self._has_job = True
-        self._outcome[0] = _UNKNOWN
-        with self._told(worker.job(job.id, job.func_name, worker.Origin("rq", queue.name, job.meta))):
-            super().execute_job(job, queue)  # type: ignore[misc]
-
-    @contextmanager
-    def _told(self, running: worker.Running) -> Iterator[None]:
+        self._outcome[0] = _DONE
+        running = worker.job(job.id, _name(job), worker.Origin("rq", queue.name, job.meta))
         try:
-            yield
+            super().execute_job(job, queue)  # type: ignore[misc]
+        except BaseException:
+            self._outcome[0] = self._outcome[0] or _FAILED
+            raise
         finally:
             self._has_job = False
-            end = {_DONE: running.done, _RETRIED: running.retried}.get(self._outcome[0], running.failed)
-            end()
+            outcome = self._outcome[0]
+            if outcome == _DONE:
+                running.done()
+            elif outcome == _RETRIED:
+                running.retried()
+            else:
+                running.failed()
 
-    def perform_job(self, job: Any, queue: Any, execution: Any) -> bool:
-        """Does it, and leaves word of how it ended."""
-        done: bool = super().perform_job(job, queue, execution)  # type: ignore[misc]
-        if done:
-            self._outcome[0] = _DONE
-        else:
-            again = job.get_status(refresh=False) in (JobStatus.QUEUED, JobStatus.SCHEDULED)
-            self._outcome[0] = _RETRIED if again else _FAILED
-        return done
+    def handle_job_failure(self, job: Any, *arguments: Any, **options: Any) -> None:
+        """RQ calls it where the job has failed, and in the worker where its work horse has died."""
+        self._outcome[0] = _FAILED
+        super().handle_job_failure(job, *arguments, **options)  # type: ignore[misc]
+        self._see(job)
+
+    def handle_job_retry(self, job: Any, *arguments: Any, **options: Any) -> None:
+        """RQ calls it where the job returned that it is to be tried again."""
+        super().handle_job_retry(job, *arguments, **options)  # type: ignore[misc]
+        self._see(job)
+
+    def _see(self, job: Any) -> None:
+        again = job.get_status(refresh=False) in (JobStatus.QUEUED, JobStatus.SCHEDULED)
+        self._outcome[0] = _RETRIED if again else _FAILED
+
+
+def _name(job: Any) -> str:
+    """Its function, as the description has it.
+
+    Not from the job's data: who reads that here may end the worker, and has imported what each work horse is to import
+    for itself.
+    """
+    return (job.description or "").partition("(")[0]
 
 
 class Worker(Speaks, rq.worker.Worker):
