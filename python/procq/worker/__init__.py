@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Final
 
-from procq.worker.counting import Job, label_of
+from procq.worker.counting import Job
 from procq.worker.reporter import Reporter
-from procq.worker.tracing import JobSpan, Origin, Tracing
+from procq.worker.tracing import API, Origin, Tracing
 
 __all__ = [
     "Origin",
@@ -54,29 +56,35 @@ _LOOK: Final = 0.2
 """Seconds between two looks of a loop that is parked: a signal cannot wake it without risk."""
 
 
-class Running:
+class Running(Job):
     """A job that was begun. As a context manager it is done at the end of the block, and failed by an exception."""
 
-    __slots__ = ("_job", "_span")
+    __slots__ = ("_span",)
 
-    def __init__(self, job: Job, span: JobSpan | None = None) -> None:
-        self._job = job
-        self._span = span
+    def __init__(self, id: object, name: object = "", origin: Origin | None = None, traced: bool = True) -> None:
+        """It begins. To be made by adapters, who know which job ends: for `done` and so on it is not the newest one.
+
+        Without a span where it is not to be `traced`: another process does the job, and the span is made there.
+        """
+        super().__init__(str(id), str(name), time.monotonic())
+        _reporter.begin(self)
+        self._span = spans.begin(id, name, origin) if traced and API in sys.modules else None
 
     def done(self) -> None:
         """It is done. Only the first of `done`, `failed` and `retried` counts."""
-        self._end()
+        self.end()
 
     def failed(self) -> None:
         """It has failed for good."""
-        self._end(failed=True)
+        self.end(failed=True)
 
     def retried(self) -> None:
         """It has failed, and is to be tried again."""
-        self._end(retried=True)
+        self.end(retried=True)
 
-    def _end(self, *, failed: bool = False, retried: bool = False, error: type[BaseException] | None = None) -> None:
-        _reporter.end(self._job, failed=failed, retried=retried)
+    def end(self, failed: bool = False, retried: bool = False, error: type[BaseException] | None = None) -> None:
+        """What the three do; `error` is what it has failed by, for its span."""
+        _reporter.end(self, failed, retried)
         if self._span is not None:
             self._span.end(failed=failed, retried=retried, error=error)
 
@@ -86,7 +94,7 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end(failed=kind is not None, error=kind)
+        self.end(failed=kind is not None, error=kind)
 
 
 def heard() -> bool:
@@ -105,14 +113,7 @@ def job(id: object, name: object = "", origin: Origin | None = None) -> Running:
     Where the process uses OpenTelemetry a span begins, which is current in this thread or task until the job ends;
     `origin` is for that.
     """
-    running = Running(_reporter.begin(label_of(id, name)), spans.begin(id, name, origin))
-    _newest.set(running)
-    return running
-
-
-def counted(id: object, name: object = "") -> Running:
-    """A job begins, without a span: for who tells of a job that another process does, and the span is made there."""
-    running = Running(_reporter.begin(label_of(id, name)))
+    running = Running(id, name, origin)
     _newest.set(running)
     return running
 

@@ -100,7 +100,7 @@ class Gate:
         # What this thread says meanwhile counts it once; what another one says may count it twice, but never not.
         self._beginning = 1
         try:
-            return worker.job(id, name, origin)
+            return Running(id, name, origin)
         finally:
             self._beginning = 0
             self._waiting -= 1

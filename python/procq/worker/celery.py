@@ -152,7 +152,7 @@ class _Speaker(bootsteps.StartStopStep):
         # What this thread says now counts it once. What another one says may count it twice, but never not at all.
         self._beginning.add(threading.get_ident())
         try:
-            return worker.counted(id, name)
+            return Running(id, name, traced=False)
         finally:
             self.waiting.discard(attempt)
             self._beginning.discard(threading.get_ident())

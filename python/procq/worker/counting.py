@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import zip_longest
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 BOUNDS: Final = (*(factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)), 10_000.0)
 """Seconds up to which a job may take to be counted in each place of `X_PROCQ_TOOK`; one more is for what is longer."""
@@ -14,13 +14,20 @@ _LONGEST_LABEL: Final = 200
 
 
 class Job:
-    """One job, from its start to its end, which may be told once: what is told later is not heard."""
+    """One job. `began` is in seconds."""
 
-    __slots__ = ("began", "label")
+    __slots__ = ("began", "id", "name")
 
-    def __init__(self, label: str, began: float) -> None:
-        self.label = label
+    def __init__(self, id: str, name: str, began: float) -> None:
+        self.id, self.name = id, name
         self.began = began
+
+
+Note: TypeAlias = tuple[Job, float | None, bool, bool]
+"""That a job begins; or, with the time when it did, that it has ended: whether it failed, whether it is tried again.
+
+Only the first end counts.
+"""
 
 
 class Counts:
@@ -35,24 +42,26 @@ class Counts:
         self._longest = 0
         """The last place in use: what follows need not be said."""
 
-    def begin(self, job: Job) -> None:
-        """A job begins."""
-        self.running[job] = None
-
-    def end(self, job: Job, now: float, *, failed: bool = False, retried: bool = False) -> bool:
-        """It has ended; False where that was known."""
+    def take(self, note: Note) -> bool:
+        """Counts what was noted; False where that was known."""
+        job, ended, failed, retried = note
+        if ended is None:
+            self.running[job] = None
+            return True
         if job not in self.running:
             return False
         del self.running[job]
-        took = max(0.0, now - job.began)
         self.jobs += 1
         self.failed += failed
         self.retried += retried
+        self._add(max(0.0, ended - job.began))
+        return True
+
+    def _add(self, took: float) -> None:
         self._seconds += took
         place = bisect_left(BOUNDS, took)
         self._took[place] += 1
         self._longest = max(self._longest, place)
-        return True
 
     def busy(self, waiting: int) -> int:
         """How many jobs it has, those included that wait."""
@@ -62,7 +71,8 @@ class Counts:
         """All of it, at `now`; `waiting` are the jobs that it has taken and not begun."""
         took = ",".join(map(str, self._took[: self._longest + 1]))
         oldest = next(iter(self.running), None)
-        label, since = ("", now) if oldest is None else (oldest.label, oldest.began)
+        # Not where a job begins: few are ever told of by their names.
+        label, since = ("", now) if oldest is None else (label_of(oldest.id, oldest.name), oldest.began)
         return (
             f"X_PROCQ_JOBS={self.jobs}\nX_PROCQ_FAILED={self.failed}\nX_PROCQ_RETRIED={self.retried}\n"
             f"X_PROCQ_TOOK_USEC={int(self._seconds * 1e6)}\nX_PROCQ_TOOK={took}\n"
@@ -71,9 +81,9 @@ class Counts:
         )
 
 
-def label_of(id: object, name: object = "") -> str:
+def label_of(id: str, name: str) -> str:
     """A job's id and name on one line, not too long."""
-    text = f"{id} {name}" if name else str(id)
+    text = f"{id} {name}" if name else id
     return " ".join(text[:_LONGEST_LABEL].split())
 
 

@@ -162,7 +162,7 @@ class _Speaker:
                 attempt.end()
 
     def _begins(self, signal: str, task: Any) -> None:
-        self._attempts[id(task)] = _Attempt(worker.job(task.id, task.name, self._origin))
+        self._attempts[id(task)] = _Attempt(worker.Running(task.id, task.name, self._origin))
         self._gate.leave()
 
     def _is_done(self, signal: str, task: Any) -> None:

@@ -15,6 +15,8 @@ _LONGEST = 64
 """Bytes of what procq says; it says one word."""
 _LATER = 0.02
 """Seconds until that is said which found no room, or can wait for company."""
+_IN_A_SERIES = 0.1
+"""The same, for as long as there is something to say each time."""
 _AT_ONCE = 6
 """Words that are said at once before others wait; one more may be for each time of `_LATER` that has passed."""
 _AT_THE_END = 0.25
@@ -66,6 +68,10 @@ class Link:
 
     def _allowance(self) -> float:
         return min(self._allowed + (time.monotonic() - self._sent) / _LATER, _AT_ONCE)
+
+    def soon(self) -> bool:
+        """Whether all is said in a moment anyway, what is new included."""
+        return self._awake and self.later()
 
     def later(self) -> bool:
         """Has all of it said a moment later, which costs nearly nothing while jobs follow each other closely.
@@ -131,18 +137,20 @@ class Link:
                 else:
                     os.read(wake, 4096)
             if due is None or time.monotonic() >= due:
-                due = time.monotonic() + _LATER if self._goes_on(due is not None) else None
+                wait = self._goes_on(due is not None)
+                due = None if wait is None else time.monotonic() + wait
 
-    def _goes_on(self, due: bool) -> bool:
-        """Says what is late, if that is due; whether to look again in a moment."""
+    def _goes_on(self, due: bool) -> float | None:
+        """Says what is late, if that is due; seconds until it is to look again, None for not before it is woken."""
         if due and self._late:
             self._late = False
             self._say_again()
-        elif due:
+            return _IN_A_SERIES
+        if due:
             # In this order: who has something to say sees that it has to wake us, or we see that there is something.
             self._awake = False
             self._awake = self._late
-        return self._awake
+        return _LATER if self._awake else None
 
     def _hear(self) -> bool:
         try:

@@ -7,10 +7,11 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from procq.worker.counting import Counts, Job
+from procq.worker.counting import Counts, Job, Note
 from procq.worker.link import Link
 
 _TRIES = 5
@@ -30,10 +31,12 @@ class Reporter:
         # Signal handlers may come in between.
         self._lock = threading.RLock()
         self._counts = Counts()
+        self._noted: deque[Note] = deque()
+        self._taking = False
         self._link: Link | None = None
         self._parked: bool | None = None
         self._waiting: Callable[[], int] | None = None
-        self._changes = 0
+        self._changes = self._told = 0
         self._said_busy = False
         if self._address:
             os.register_at_fork(after_in_child=self._after_fork)
@@ -44,23 +47,19 @@ class Reporter:
         """Whether a procq listens."""
         return self._connected() is not None
 
-    def begin(self, label: str) -> Job:
+    def begin(self, job: Job) -> None:
         """A job begins."""
-        job = Job(label, time.monotonic())
-        with self._lock:
-            self._counts.begin(job)
-            self._changes += 1
+        # Here and in `end` nothing that need not be. It is counted by who tells of it, which is once for many jobs.
+        self._noted.append((job, None, False, False))
         # Whoever is thought to be idle may be told to leave: what the job does next may keep our thread from running.
-        self._tell(at_once=not self._said_busy)
-        return job
+        if not self._said_busy or self._link is None or not self._link.soon():
+            self._tell(at_once=not self._said_busy)
 
-    def end(self, job: Job, *, failed: bool = False, retried: bool = False) -> None:
+    def end(self, job: Job, failed: bool = False, retried: bool = False) -> None:
         """It has ended. Nothing where that was known already."""
-        with self._lock:
-            if not self._counts.end(job, time.monotonic(), failed=failed, retried=retried):
-                return
-            self._changes += 1
-        self._tell()
+        self._noted.append((job, time.monotonic(), failed, retried))
+        if self._link is None or not self._link.soon():
+            self._tell()
 
     def say(self, line: str) -> None:
         """Says one line of its own, as `READY=1`."""
@@ -72,6 +71,7 @@ class Reporter:
         """From now on this process can be told to take no more jobs: see `procq.worker.can_park`."""
         with self._lock:
             self._waiting, self._parked = waiting, False
+            self._changes += 1
         if self._starts_parked:
             park()
         with self._lock:
@@ -103,7 +103,9 @@ class Reporter:
     def _tell(self, at_once: bool = False) -> None:
         """Says all of it: now, or soon where jobs follow each other so closely that one word may tell of several."""
         link = self._connected()
-        if link is not None and (at_once or link.rests or not link.later()):
+        if link is None:
+            self._noted.clear()
+        elif at_once or link.rests or not link.later():
             self._say()
 
     def _say(self) -> None:
@@ -117,14 +119,32 @@ class Reporter:
         """Says all of it, unless something changed meanwhile."""
         if self._connected() is None:
             return True
+        self._take()
         before = self._changes
         # Not in the lock: what is asked here may take one of its own, and hold it where it tells something.
         waiting = self._also_busy()
         with self._lock:
-            if before != self._changes or (link := self._connected()) is None:
+            self._take()
+            if self._noted or before != self._changes or (link := self._connected()) is None:
                 return False
-            self._said_busy = link.send(self._all(waiting)) and self._counts.busy(waiting) > 0
+            if self._told != self._changes:
+                sent = link.send(self._all(waiting))
+                self._told = self._changes if sent else -1
+                self._said_busy = sent and self._counts.busy(waiting) > 0
         return True
+
+    def _take(self) -> None:
+        """Counts what was noted. Handlers of signals may come in between, and what they raise."""
+        with self._lock:
+            if self._taking:
+                return
+            self._taking = True
+            try:
+                while self._noted:
+                    self._changes += self._counts.take(self._noted[0])
+                    self._noted.popleft()
+            finally:
+                self._taking = False
 
     def _all(self, waiting: int) -> bytes:
         return f"{self._counts.total(waiting, time.monotonic())}{self._parked_line()}".encode()
@@ -160,12 +180,15 @@ class Reporter:
         """The last word must not be lost because the one before it was still on its way."""
         waiting = self._also_busy()
         with self._lock:
+            self._take()
             if self._link is not None:
                 self._link.insist(self._all(waiting))
 
     def _after_fork(self) -> None:
         if self._link is not None:
             self._link.drop()
-        self._lock, self._counts = threading.RLock(), Counts()
+        self._lock, self._counts, self._noted = threading.RLock(), Counts(), deque()
+        self._taking = False
         self._link = self._parked = self._waiting = None
+        self._changes = self._told = 0
         self._said_busy = False

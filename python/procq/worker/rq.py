@@ -65,7 +65,9 @@ class Speaks:
         # Nothing here that need not be: after each fork, what is touched first costs a page fault.
         self._has_job = True
         self._outcome[0] = _DONE
-        running = worker.job(job.id, _name(job), worker.Origin("rq", queue.name, job.meta))
+        # Not by its data: who reads that here may end the worker, and imports what each work horse is to import anew.
+        name = (job.description or "").partition("(")[0]
+        running = worker.Running(job.id, name, worker.Origin("rq", queue.name, job.meta))
         try:
             super().execute_job(job, queue)  # type: ignore[misc]
         except BaseException:
@@ -74,12 +76,7 @@ class Speaks:
         finally:
             self._has_job = False
             outcome = self._outcome[0]
-            if outcome == _DONE:
-                running.done()
-            elif outcome == _RETRIED:
-                running.retried()
-            else:
-                running.failed()
+            running.end(outcome == _FAILED, outcome == _RETRIED)
 
     def handle_job_failure(self, job: Any, *arguments: Any, **options: Any) -> None:
         """RQ calls it where the job has failed, and in the worker where its work horse has died."""
@@ -95,15 +92,6 @@ class Speaks:
     def _see(self, job: Any) -> None:
         again = job.get_status(refresh=False) in (JobStatus.QUEUED, JobStatus.SCHEDULED)
         self._outcome[0] = _RETRIED if again else _FAILED
-
-
-def _name(job: Any) -> str:
-    """Its function, as the description has it.
-
-    Not from the job's data: who reads that here may end the worker, and has imported what each work horse is to import
-    for itself.
-    """
-    return (job.description or "").partition("(")[0]
 
 
 class Worker(Speaks, rq.worker.Worker):

@@ -87,7 +87,7 @@ class _Look:
     def _begin(self, job: Any) -> None:
         if job is not None:
             origin = Origin("saq", job.queue.name, job.meta)
-            self._job, self._running = job, worker.job(job.key, job.function, origin)
+            self._job, self._running = job, Running(job.key, job.function, origin)
 
     def end(self) -> None:
         """It is over. A job that is at no end, and not queued again either, is done again when SAQ finds it."""

@@ -91,7 +91,7 @@ class Taken:
         """This thread begins it."""
         self._mine.begins = int(id(message) in self._held)
         origin = worker.Origin("dramatiq", message.queue_name, message.options)
-        self._mine.attempt = Attempt(message, worker.job(message.message_id, message.actor_name, origin))
+        self._mine.attempt = Attempt(message, worker.Running(message.message_id, message.actor_name, origin))
         self._held.discard(id(message))
         self._mine.begins = 0
 

@@ -49,6 +49,8 @@ class Tracing:
             "procq.worker": environ.get("PROCQ_WORKER_ID", ""),
             "procq.generation": _number(environ.get("PROCQ_GENERATION", "")),
         }
+        # Whoever asks for the provider first sets that one.
+        self._named = "OTEL_PYTHON_TRACER_PROVIDER" in environ
         self._life = environ.get("PROCQ_SPAN", "")
         self._links: list[Any] | None = None
         self._provider: Any = None
@@ -57,7 +59,7 @@ class Tracing:
     def begin(self, id: object, name: object, origin: Origin | None) -> JobSpan | None:
         """The span of a job that begins here, current from now on; None where nobody makes spans."""
         api = sys.modules.get(API)
-        if api is None or not self._on or (self._provider is None and not _whole(api)):
+        if api is None or not self._on or (self._provider is None and (self._unused(api) or not _whole(api))):
             return None
         try:
             return self._begun(api, id, name, origin or _UNKNOWN)
@@ -65,6 +67,13 @@ class Tracing:
             self._on = False
             _complain("jobs have no spans any more")
             return None
+
+    def _unused(self, api: Any) -> bool:
+        """Whether nobody has set a provider yet, seen where it is kept: to ask for it takes longer than all else here.
+
+        Libraries import the API without being asked to. False where it is kept elsewhere by now.
+        """
+        return not self._named and getattr(api, "_TRACER_PROVIDER", api) is None
 
     def _begun(self, api: Any, id: object, name: object, origin: Origin) -> JobSpan | None:
         provider = api.get_tracer_provider()

@@ -271,6 +271,17 @@ def test_there_is_none_while_nobody_has_set_a_provider(
     assert set(named(told)) == {"2"}
 
 
+def test_who_asks_first_sets_the_provider_that_a_variable_names(
+    told: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = trace.get_tracer_provider()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    assert Tracing(ENVIRON).begin("1", "send", None) is None
+    begun(Tracing({**ENVIRON, "OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}), "2").end()
+    assert set(named(told)) == {"2"}
+
+
 @pytest.mark.parametrize("missing", [None, "get_tracer_provider", "ProxyTracerProvider"])
 def test_there_is_none_while_another_thread_imports_it_and_there_are_later(
     told: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: str | None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from procq.worker.counting import BOUNDS, Counts, Job, label_of, quantile
+from procq.worker.counting import BOUNDS, Counts, Job, Note, label_of, quantile
 from procq.worker.reporter import Reporter
 from tests.process.support.waiting import until
 
@@ -65,9 +67,14 @@ def nothing() -> None:
     """Is done."""
 
 
+def begun(reporter: Reporter, id: str) -> Job:
+    reporter.begin(job := Job(id, "", time.monotonic()))
+    return job
+
+
 def test_a_job_is_told_of_at_its_start_and_at_its_end(listener: Listener) -> None:
     reporter = Reporter(listener.environ)
-    job = reporter.begin("7 mail")
+    job = begun(reporter, "7 mail")
     said = listener.hear()
     told = {name: said[f"X_PROCQ_{name}"] for name in ("JOBS", "BUSY", "JOB", "SCOPE")}
     assert told == {"JOBS": "0", "BUSY": "1", "JOB": "7 mail", "SCOPE": "process"}
@@ -84,22 +91,57 @@ def test_a_job_is_told_of_at_its_start_and_at_its_end(listener: Listener) -> Non
 @pytest.mark.parametrize("missing", ["NOTIFY_SOCKET", "PROCQ_WORKER_ID"])
 def test_outside_procq_nothing_is_said(listener: Listener, missing: str) -> None:
     reporter = Reporter({name: value for name, value in listener.environ.items() if name != missing})
-    reporter.end(reporter.begin("1"))
+    reporter.end(begun(reporter, "1"))
     reporter.say("READY=1")
     reporter.listen(nothing, nothing, None)
     assert not reporter.heard and listener.all() == []
 
 
+def test_nothing_is_kept_of_jobs_that_nobody_hears_of() -> None:
+    for environ in ({}, {"NOTIFY_SOCKET": "@procq-test-nobody", "PROCQ_WORKER_ID": "emails.1"}):
+        reporter, job = Reporter(environ), Job("1", "", 0.0)
+        reporter.begin(job)
+        reporter.end(job)
+        assert sys.getrefcount(job) == 2
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_handler_of_a_signal_comes_in_between(
+    listener: Listener, raises: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a job of its own, in the midst of the count of another one; what it raises costs no count."""
+    reporter, take, inner = Reporter(listener.environ), Counts.take, Job("inner", "", 0.0)
+
+    def interrupted(counts: Counts, note: Note) -> bool:
+        if not handled:
+            handled.append(True)
+            reporter.begin(inner)
+            reporter.end(inner)
+            if raises:
+                raise TimeoutError
+        return take(counts, note)
+
+    handled: list[bool] = []
+    monkeypatch.setattr(Counts, "take", interrupted)
+    outer = Job("outer", "", 0.0)
+    with contextlib.suppress(TimeoutError):
+        reporter.begin(outer)
+    reporter.end(outer)
+    said: list[dict[str, str]] = []
+    until(lambda: listener.gathered(said)[-1:] and said[-1]["X_PROCQ_JOBS"] == "2", "both of them")
+    assert said[-1]["X_PROCQ_BUSY"] == "0"
+
+
 def test_where_nobody_listens_nothing_happens() -> None:
     reporter = Reporter({"NOTIFY_SOCKET": "@procq-test-nobody", "PROCQ_WORKER_ID": "emails.1"})
-    reporter.end(reporter.begin("1"))
+    reporter.end(begun(reporter, "1"))
     assert not reporter.heard
 
 
 def test_what_finds_no_room_is_said_as_soon_as_there_is_some(listener: Listener) -> None:
     reporter = Reporter(listener.environ)
     for number in range(2_000):
-        reporter.end(reporter.begin(str(number)))
+        reporter.end(begun(reporter, str(number)))
     said = listener.all()
     assert len(said) < 2_000, "no job has waited for room"
     until(lambda: listener.gathered(said)[-1].get("X_PROCQ_JOBS") == "2000", "the right total")
@@ -109,10 +151,10 @@ def test_of_jobs_that_follow_each_other_closely_a_few_words_tell_all(listener: L
     reporter = Reporter(listener.environ)
     said: list[dict[str, str]] = []
     for number in range(2_000):
-        job = reporter.begin(f"{number} mail")
+        job = begun(reporter, f"{number} mail")
         listener.gathered(said)
         reporter.end(job)
-    reporter.begin("last")
+    begun(reporter, "last")
     until(lambda: listener.gathered(said)[-1]["X_PROCQ_JOB"] == "last", "the last job")
     assert said[-1]["X_PROCQ_JOBS"] == "2000" and len(said) < 1_000
 
@@ -140,7 +182,7 @@ def dense(reporter: Reporter, listener: Listener) -> None:
     """So many jobs that what follows is told together, the last word being that one is at hand."""
     said: list[dict[str, str]] = []
     for _ in range(100):
-        reporter.end(reporter.begin("dense"))
+        reporter.end(begun(reporter, "dense"))
         listener.gathered(said)
     until(lambda: listener.gathered(said)[-1]["X_PROCQ_JOBS"] == "100", "all of them")
     for _ in range(10):
@@ -152,7 +194,7 @@ def test_who_was_said_to_be_idle_is_busy_at_once(listener: Listener) -> None:
     """A job may keep the thread that says things later from running at all."""
     reporter = Reporter(listener.environ)
     dense(reporter, listener)
-    reporter.begin("long")
+    begun(reporter, "long")
     assert [said["X_PROCQ_JOB"] for said in listener.all()] == ["long"]
 
 
@@ -168,7 +210,7 @@ def test_a_job_does_not_fail_where_there_is_no_thread(
     reporter.listen(nothing, nothing, None)
     said: list[dict[str, str]] = []
     for _ in range(100):
-        reporter.end(reporter.begin("7"))
+        reporter.end(begun(reporter, "7"))
         listener.gathered(said)
     assert said[-1]["X_PROCQ_JOBS"] == "100", "each is said at once then"
     assert not any("X_PROCQ_PARKED" in each for each in said), "nobody would hear that it is to park"
@@ -185,7 +227,7 @@ def test_what_tells_how_many_wait_may_take_a_lock_of_its_own(listener: Listener)
     reporter.listen(nothing, nothing, waiting)
     dense(reporter, listener)
     with lock:
-        reporter.begin("1 at hand")
+        begun(reporter, "1 at hand")
         asked.clear()
         reporter.tell()
         until(asked.is_set, "the thread to ask")
@@ -269,15 +311,15 @@ def in_a_child(act: Callable[[], object]) -> int:
 
 def test_a_child_counts_for_itself(listener: Listener) -> None:
     reporter = Reporter(listener.environ)
-    reporter.end(reporter.begin("1"))
-    open_job = reporter.begin("2")
+    reporter.end(begun(reporter, "1"))
+    open_job = begun(reporter, "2")
     listener.all()
 
     mine = listener.sender
 
     def child() -> None:
         reporter.end(open_job)
-        reporter.end(reporter.begin("3"))
+        reporter.end(begun(reporter, "3"))
 
     assert in_a_child(child) == 0
     said = listener.all()
@@ -293,8 +335,8 @@ def test_a_child_counts_for_itself(listener: Listener) -> None:
 def test_durations_are_counted_by_a_series_of_bounds() -> None:
     counts = Counts()
     for took in (0.0, 0.001, 0.0011, 0.3, 5_000.0, 10_001.0):
-        counts.begin(job := Job("x", 0.0))
-        assert counts.end(job, took)
+        counts.take((job := Job("x", "", 0.0), None, False, False))
+        counts.take((job, took, False, False))
     line = next(line for line in counts.total(0, 0.0).splitlines() if line.startswith("X_PROCQ_TOOK="))
     found = [int(number) for number in line.partition("=")[2].split(",")]
     assert len(BOUNDS) + 1 == len(found) == 23
@@ -313,8 +355,8 @@ def test_a_quantile_is_rounded_up_to_a_bound() -> None:
 
 
 def test_a_label_is_one_line_and_not_long() -> None:
-    assert label_of(7, "send\nX_PROCQ_JOBS=9 mail") == "7 send X_PROCQ_JOBS=9 mail"
-    assert len(label_of("x" * 1_000)) == 200 and label_of(7) == "7"
+    assert label_of("7", "send\nX_PROCQ_JOBS=9 mail") == "7 send X_PROCQ_JOBS=9 mail"
+    assert len(label_of("x" * 1_000, "")) == 200 and label_of("7", "") == "7"
 
 
 def test_nothing_but_the_standard_library_is_imported() -> None:
