@@ -25,9 +25,8 @@ from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Final
 
-from procq.worker.counting import Job
 from procq.worker.reporter import Reporter
-from procq.worker.tracing import API, Origin, Tracing
+from procq.worker.tracing import API, AnyOrigin, Origin, Tracing
 
 __all__ = [
     "Origin",
@@ -56,17 +55,17 @@ _LOOK: Final = 0.2
 """Seconds between two looks of a loop that is parked: a signal cannot wake it without risk."""
 
 
-class Running(Job):
+class Running:
     """A job that was begun. As a context manager it is done at the end of the block, and failed by an exception."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("_span", "began", "id", "name")
 
-    def __init__(self, id: object, name: object = "", origin: Origin | None = None, traced: bool = True) -> None:
+    def __init__(self, id: object, name: object = "", origin: AnyOrigin | None = None, traced: bool = True) -> None:
         """It begins. To be made by adapters, who know which job ends: for `done` and so on it is not the newest one.
 
         Without a span where it is not to be `traced`: another process does the job, and the span is made there.
         """
-        super().__init__(str(id), str(name), time.monotonic())
+        self.id, self.name, self.began = str(id), str(name), time.monotonic()
         _reporter.begin(self)
         self._span = spans.begin(id, name, origin) if traced and API in sys.modules else None
 

@@ -6,21 +6,19 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import zip_longest
 from math import inf
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 BOUNDS: Final = (*(factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)), 10_000.0)
 """Seconds up to which a job may take to be counted in each place of `X_PROCQ_TOOK`; one more is for what is longer."""
 _LONGEST_LABEL: Final = 200
 
 
-class Job:
-    """One job. `began` is in seconds."""
+class Job(Protocol):
+    """One job; `began` is in seconds."""
 
-    __slots__ = ("began", "id", "name")
-
-    def __init__(self, id: str, name: str, began: float) -> None:
-        self.id, self.name = id, name
-        self.began = began
+    id: str
+    name: str
+    began: float
 
 
 Note: TypeAlias = tuple[Job, float | None, bool, bool]

@@ -15,7 +15,7 @@ _LONGEST = 64
 """Bytes of what procq says; it says one word."""
 _LATER = 0.02
 """Seconds until that is said which found no room, or can wait for company."""
-_IN_A_SERIES = 0.1
+_IN_A_SERIES = 0.25
 """The same, for as long as there is something to say each time."""
 _AT_ONCE = 6
 """Words that are said at once before others wait; one more may be for each time of `_LATER` that has passed."""
@@ -27,16 +27,18 @@ class Link:
     """Sends without ever waiting; has a thread where somebody wants to hear, or where something is to be said later.
 
     Only about ten messages fit into the socket. Where one does not, `say_again` is called in that thread a moment
-    later, to say all that is true by then.
+    later, to say all that is true by then; and again and again, for as long as there is `news` each time.
     """
 
-    def __init__(self, address: str, say_again: Callable[[], None]) -> None:
+    def __init__(self, address: str, say_again: Callable[[], None], news: Callable[[], object]) -> None:
         """Raises OSError where nobody is at `address`."""
-        self._say_again = say_again
+        self._say_again, self._news = say_again, news
         self._heed: Mapping[str, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
         self._beginning = threading.RLock()
-        self._late = self._awake = False
+        self._late = False
+        self.awake = False
+        """Whether the thread looks again in a moment whether there is news."""
         self._selector: selectors.BaseSelector | None = None
         self._wake: tuple[int, int] | None = None
         self._sent, self._allowed = 0.0, float(_AT_ONCE)
@@ -69,20 +71,16 @@ class Link:
     def _allowance(self) -> float:
         return min(self._allowed + (time.monotonic() - self._sent) / _LATER, _AT_ONCE)
 
-    def soon(self) -> bool:
-        """Whether all is said in a moment anyway, what is new included."""
-        return self._awake and self.later()
-
     def later(self) -> bool:
         """Has all of it said a moment later, which costs nearly nothing while jobs follow each other closely.
 
         False where that cannot be: there is no thread to be had.
         """
         self._late = True
-        if not self._awake:
+        if not self.awake:
             if not self._begin():
                 return False
-            self._awake = True
+            self.awake = True
             assert self._wake is not None
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake[1], b"\0")
@@ -142,15 +140,15 @@ class Link:
 
     def _goes_on(self, due: bool) -> float | None:
         """Says what is late, if that is due; seconds until it is to look again, None for not before it is woken."""
-        if due and self._late:
+        if due and (self._late or self._news()):
             self._late = False
             self._say_again()
             return _IN_A_SERIES
         if due:
             # In this order: who has something to say sees that it has to wake us, or we see that there is something.
-            self._awake = False
-            self._awake = self._late
-        return _LATER if self._awake else None
+            self.awake = False
+            self.awake = self._late or bool(self._news())
+        return _LATER if self.awake else None
 
     def _hear(self) -> bool:
         try:

@@ -52,13 +52,14 @@ class Reporter:
         # Here and in `end` nothing that need not be. It is counted by who tells of it, which is once for many jobs.
         self._noted.append((job, None, False, False))
         # Whoever is thought to be idle may be told to leave: what the job does next may keep our thread from running.
-        if not self._said_busy or self._link is None or not self._link.soon():
+        if not self._said_busy or self._link is None or not self._link.awake:
             self._tell(at_once=not self._said_busy)
 
     def end(self, job: Job, failed: bool = False, retried: bool = False) -> None:
         """It has ended. Nothing where that was known already."""
         self._noted.append((job, time.monotonic(), failed, retried))
-        if self._link is None or not self._link.soon():
+        # In this order: the thread that is about to sleep looks once more for what was noted.
+        if self._link is None or not self._link.awake:
             self._tell()
 
     def say(self, line: str) -> None:
@@ -164,7 +165,7 @@ class Reporter:
     def _connect(self) -> None:
         if self._link is None and self._address:
             try:
-                self._link = Link(self._address, self._say)
+                self._link = Link(self._address, self._say, self._noted.__len__)
                 self._at_the_end_too()
             except OSError:
                 # Nobody is there any more, or it is another machine's: nobody will be.

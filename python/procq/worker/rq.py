@@ -67,7 +67,7 @@ class Speaks:
         self._outcome[0] = _DONE
         # Not by its data: who reads that here may end the worker, and imports what each work horse is to import anew.
         name = (job.description or "").partition("(")[0]
-        running = worker.Running(job.id, name, worker.Origin("rq", queue.name, job.meta))
+        running = worker.Running(job.id, name, ("rq", queue.name, job.meta))
         try:
             super().execute_job(job, queue)  # type: ignore[misc]
         except BaseException:

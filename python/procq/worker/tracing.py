@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 API: Final = "opentelemetry.trace"
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.37.0"
@@ -28,6 +28,7 @@ class Origin(NamedTuple):
     headers: Mapping[Any, Any] | None = None
 
 
+AnyOrigin: TypeAlias = Origin | tuple[str, str, Mapping[Any, Any] | None]
 _UNKNOWN: Final = Origin()
 _JOB: Final = "procq-job"
 """Where a context of OpenTelemetry says which job it is in."""
@@ -56,24 +57,22 @@ class Tracing:
         self._provider: Any = None
         self._tracer: Any = None
 
-    def begin(self, id: object, name: object, origin: Origin | None) -> JobSpan | None:
+    def begin(self, id: object, name: object, origin: AnyOrigin | None) -> JobSpan | None:
         """The span of a job that begins here, current from now on; None where nobody makes spans."""
         api = sys.modules.get(API)
-        if api is None or not self._on or (self._provider is None and (self._unused(api) or not _whole(api))):
+        if api is None or not self._on:
+            return None
+        # Libraries import the API without being asked to. To ask it for a provider takes longer than all else here.
+        if self._provider is None and not self._named and getattr(api, "_TRACER_PROVIDER", api) is None:
+            return None
+        if self._provider is None and not _whole(api):
             return None
         try:
-            return self._begun(api, id, name, origin or _UNKNOWN)
+            return self._begun(api, id, name, _UNKNOWN if origin is None else Origin(*origin))
         except Exception:
             self._on = False
             _complain("jobs have no spans any more")
             return None
-
-    def _unused(self, api: Any) -> bool:
-        """Whether nobody has set a provider yet, seen where it is kept: to ask for it takes longer than all else here.
-
-        Libraries import the API without being asked to. False where it is kept elsewhere by now.
-        """
-        return not self._named and getattr(api, "_TRACER_PROVIDER", api) is None
 
     def _begun(self, api: Any, id: object, name: object, origin: Origin) -> JobSpan | None:
         provider = api.get_tracer_provider()
