@@ -60,7 +60,7 @@ KINDS = (
         "rq",
         "rq worker --quiet --url unix://{redis} --worker-class noop_rq.Worker work",
         jobs=6_000,
-        turns=50,
+        turns=10,
     ),
     Kind("Huey, thread", "huey", "huey_consumer noop_huey.queue --quiet --no-periodic"),
     Kind("Dramatiq", "dramatiq", "dramatiq noop_dramatiq --processes 1 --threads 1"),

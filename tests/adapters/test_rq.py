@@ -60,3 +60,26 @@ def test_a_job_that_nobody_can_read_costs_no_worker(tmp_path: Path, kind: str) -
             wait("the account of both", lambda: made.queue().jobs == 2, made)
             assert made.queue().jobs_failed == 1
             assert made.ends() == []
+
+
+AGAIN = """
+import sys
+from redis import Redis
+from rq import Queue
+import rq_jobs
+queue = Queue("work", connection=Redis.from_url(sys.argv[1]))
+queue.enqueue(rq_jobs.returns_retry, 1)
+"""
+
+
+@pytest.mark.parametrize("kind", ["Worker", "SimpleWorker"])
+def test_what_a_job_returns_for_another_try_is_a_retry(tmp_path: Path, kind: str) -> None:
+    with redis_server(tmp_path / "redis") as socket:
+        url = f"unix://{socket}"
+        with crew(tmp_path, f"rq worker --url {url} --worker-class procq.worker.rq.{kind} work", {}) as made:
+            made.write(1, 0)
+            made.procq("up", "--detach", "--wait")
+            made.python(AGAIN, url)
+            wait("its last try", lambda: made.queue().jobs == 3, made)
+            assert (made.queue().jobs_retried, made.queue().jobs_failed) == (2, 1)
+            assert made.entries("began") == {1: 3}

@@ -395,7 +395,7 @@ def test_prometheus_answers_for_backlog_workers_and_jobs_by_queue(
         known("up", {labels(): 1})
         assert server.query("procq_queue_wait_oldest_seconds")[a] > 0
         assert server.query("sum by (queue) (procq_queue_scaling_decisions_total)")[a] > 0
-        assert server.query("histogram_quantile(0.95, messaging_process_duration_seconds_bucket)")[a] < 0.1
+        assert server.query("histogram_quantile(0.95, messaging_process_duration_seconds_bucket)")[a] < 1
         # A change is seen, and what the dashboard asks for is understood.
         procq.command("scale", "idle=1")
         known("procq_queue_workers_desired", {a: 2, idle: 1})

@@ -87,7 +87,7 @@ def test_a_dead_server_delays_nobody(tmp_path: Path) -> None:
         began = time.monotonic()
         for _ in range(20):
             assert await pool.read(alive) == Reading(0, 0, 0)
-        assert time.monotonic() - began < 1.0, "it has waited for another one"
+        assert time.monotonic() - began < 1.9, "it has waited for another one"
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, SourceError) for result in results)
         await pool.aclose()

@@ -22,7 +22,7 @@ class Gate:
     """Whether an event loop may take jobs. It is made and used in that loop; procq shuts and opens it from a thread.
 
     It is said to be parked when the gate is shut and nobody is between the broker and the count any more. Jobs are
-    taken inside `taking`, and there they become busy: with `worker.job`, or with `took` if they begin later.
+    taken inside `taking`, and there they become busy: with `worker.Running`, or with `took` if they begin later.
     """
 
     _listening: ClassVar[Gate | None] = None

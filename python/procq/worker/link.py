@@ -143,7 +143,7 @@ class Link:
         if due and (self._late or self._news()):
             self._late = False
             self._say_again()
-            return _IN_A_SERIES
+            return _LATER if self._late else _IN_A_SERIES
         if due:
             # In this order: who has something to say sees that it has to wake us, or we see that there is something.
             self.awake = False

@@ -65,7 +65,7 @@ class Speaks:
         # Nothing here that need not be: after each fork, what is touched first costs a page fault.
         self._has_job = True
         self._outcome[0] = _DONE
-        # Not by its data: who reads that here may end the worker, and imports what each work horse is to import anew.
+        # Not from its data: that may be unreadable, and reading imports here what each work horse is to import anew.
         name = (job.description or "").partition("(")[0]
         running = worker.Running(job.id, name, ("rq", queue.name, job.meta))
         try:
@@ -76,7 +76,7 @@ class Speaks:
         finally:
             self._has_job = False
             outcome = self._outcome[0]
-            running.end(outcome == _FAILED, outcome == _RETRIED)
+            running.end(failed=outcome == _FAILED, retried=outcome == _RETRIED)
 
     def handle_job_failure(self, job: Any, *arguments: Any, **options: Any) -> None:
         """RQ calls it where the job has failed, and in the worker where its work horse has died."""

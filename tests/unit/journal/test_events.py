@@ -198,7 +198,7 @@ def test_a_journal_that_does_not_open_knows_nothing(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_does_not_answer_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "past", lambda self, keeper: time.sleep(1.0))
+    monkeypatch.setattr(Store, "past", lambda self, keeper: time.sleep(4.0))
     began = time.monotonic()
 
     async def story() -> None:
@@ -207,7 +207,7 @@ def test_a_disk_that_does_not_answer_is_not_waited_for(path: Path, monkeypatch: 
         await journal.close(0.0)
 
     asyncio.run(story())
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 3.5
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
