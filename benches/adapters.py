@@ -63,7 +63,7 @@ KINDS = (
         turns=10,
     ),
     Kind("Huey, thread", "huey", "huey_consumer noop_huey.queue --quiet --no-periodic"),
-    Kind("Dramatiq", "dramatiq", "dramatiq noop_dramatiq --processes 1 --threads 1"),
+    Kind("Dramatiq", "dramatiq", "dramatiq noop_dramatiq --processes 1 --threads 1", jobs=4_000, turns=10),
     Kind("arq", "arq", "arq noop_arq.WorkerSettings", libraries=".venv-arq"),
     Kind("SAQ", "saq", "saq noop_saq.settings --quiet"),
     Kind(
@@ -73,7 +73,7 @@ KINDS = (
         "taskiq worker --receiver procq.worker.taskiq:Receiver --workers 1 --max-async-tasks 1 --max-prefetch 1"
         " --log-level ERROR noop_taskiq:broker",
     ),
-    Kind("Procrastinate", "procrastinate", "procrastinate --app=noop_procrastinate.app worker"),
+    Kind("Procrastinate", "procrastinate", "procrastinate --app=noop_procrastinate.app worker", jobs=4_000, turns=10),
 )
 
 

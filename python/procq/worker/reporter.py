@@ -132,7 +132,8 @@ class Reporter:
                 sent = link.send(self._all(waiting))
                 self._told = self._changes if sent else -1
                 self._said_busy = sent and self._counts.busy(waiting) > 0
-        return True
+        # What began meanwhile has seen that it was busy, and has left it to us.
+        return self._said_busy or not self._noted
 
     def _take(self) -> None:
         """Counts what was noted. Handlers of signals may come in between, and what they raise."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from procq.worker import link
 from procq.worker.counting import BOUNDS, Counts, Note, label_of, quantile
 from procq.worker.reporter import Reporter
 from tests.process.support.waiting import until
@@ -207,6 +208,29 @@ def test_who_was_said_to_be_idle_is_busy_at_once(listener: Listener) -> None:
     dense(reporter, listener)
     begun(reporter, "long")
     assert [said["X_PROCQ_JOB"] for said in listener.all()] == ["long"]
+
+
+def test_a_job_that_begins_while_its_worker_is_said_to_be_idle_is_told_of(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the thread looks next, which may be too late."""
+    reporter, send = Reporter(listener.environ), link.Link.send
+    dense(reporter, listener)
+    monkeypatch.setattr(link, "_IN_A_SERIES", 60.0)
+    other = threading.Thread(target=lambda: begun(reporter, "other"))
+
+    def meanwhile(self: link.Link, text: bytes) -> bool:
+        if b"BUSY=0" in text and other.ident is None:
+            other.start()
+            # It comes to its end, unless it has to wait for us.
+            other.join(0.2)
+        return send(self, text)
+
+    monkeypatch.setattr(link.Link, "send", meanwhile)
+    reporter.end(begun(reporter, "first"))
+    reporter.tell()
+    said: list[dict[str, str]] = []
+    until(lambda: listener.gathered(said)[-1:] and said[-1]["X_PROCQ_JOB"] == "other", "the other job")
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])
